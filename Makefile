@@ -1,0 +1,27 @@
+# `make demo` and `make test` each set up everything they need in .venv.
+PYTHON ?= python3
+OUT ?= runs/demo
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test lint clean
+
+demo: $(READY)
+	$(BIN)/dm-replay demo --out $(OUT)
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+lint: $(READY)
+	$(BIN)/ruff check .
+
+$(READY): setup.cfg pyproject.toml
+	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 10), "dm_replay needs Python 3.10 or newer: make PYTHON=..."'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --editable '.[test,dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info

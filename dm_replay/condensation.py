@@ -1,0 +1,194 @@
+"""Distribution matching: condense a pool of real images into a few synthetic ones per class.
+
+Each iteration draws a batch of real images of every class, one augmentation per class and one random network, and moves
+the synthetic pixels so that their mean features approach those of the real images (DM, Zhao & Bilen, WACV 2023). All
+classes go through one batched step.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor
+
+from .augment import SiameseAugment
+from .condensed import STORAGES, CondensedSet
+from .engine import COMPILE, PRECISIONS, choose
+from .functional import prefix_weights
+from .matching import Matcher, Teachers
+from .networks import parse
+from .pools import TensorPool
+from .seeding import generator
+
+__all__ = ["CondenseConfig", "Progress", "condense"]
+
+
+@dataclass(frozen=True)
+class CondenseConfig:
+    """Settings of :func:`condense`; the defaults are the paper's.
+
+    Args:
+        ipc: synthetic images per class.
+        iterations: updates of the pixels, each with a new random network.
+        batch_real: real images of each class per iteration.
+        lr_img: learning rate of the pixels. The paper takes 1; 10 for ipc ≥ 100 on CIFAR-10; 0.01 to 0.1 for
+            networks with BatchNorm.
+        momentum: of the pixels' SGD.
+        init: "real" starts from random real images of the class, "noise" from Gaussian noise.
+        network: the random embedding, e.g. "convnet" or "convnet:norm=batch,depth=4".
+        augment: families of the Siamese augmentation joined by "_", or "none".
+        nested: weight in the loss of every shorter prefix of a class's images, beside 1 for their full number. Above
+            0, the first k images of a class are themselves a condensed set. 0 is the paper's objective.
+        precision: of the real branch, which carries no gradient: "bfloat16", "float32" (the reference) or "auto".
+        compile: "yes", "no", or "auto" for where it earns back its half minute.
+        device: "auto", "cpu", "cuda", "cuda:1", ...
+        storage: of the result: "float32", "float16" or "uint8".
+    """
+
+    ipc: int = 10
+    iterations: int = 20_000
+    batch_real: int = 256
+    lr_img: float = 1.0
+    momentum: float = 0.5
+    init: str = "real"
+    network: str = "convnet"
+    augment: str = "color_crop_cutout_flip_scale_rotate"
+    nested: float = 0.0
+    precision: str = "auto"
+    compile: str = "auto"
+    device: str = "auto"
+    storage: str = "float32"
+
+    def __post_init__(self):
+        for name in ("ipc", "iterations", "batch_real"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not self.lr_img > 0 or not 0 <= self.momentum < 1 or not self.nested >= 0:
+            raise ValueError(
+                "expected lr_img > 0, momentum in [0, 1) and nested >= 0, "
+                f"got {self.lr_img}, {self.momentum}, {self.nested}"
+            )
+        for name, choices in (
+            ("init", ("real", "noise")),
+            ("precision", PRECISIONS),
+            ("compile", COMPILE),
+            ("storage", tuple(STORAGES)),
+        ):
+            if getattr(self, name) not in choices:
+                raise ValueError(f"unknown {name} {getattr(self, name)!r}; choose from {', '.join(choices)}")
+        parse(self.network)
+        SiameseAugment.parse(self.augment)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What ``on_step`` is given after each update. Reading anything but the counters waits for the device.
+
+    Attributes:
+        iteration: updates done so far, from 1. iterations: how many there will be.
+        loss: 0-d tensor, the matching loss per class before the update.
+    """
+
+    iteration: int
+    iterations: int
+    loss: Tensor
+    matcher: Matcher
+    finish: Callable[[], CondensedSet]
+
+    @property
+    def images(self) -> Tensor:
+        """The synthetic images as they are now: (N, C, H, W) float32, normalised, a copy on the CPU."""
+        return self.matcher.pixels.detach().flatten(0, 1).cpu().clone()
+
+    @property
+    def state(self) -> dict[str, Tensor | int]:
+        """What :func:`condense` takes as ``state`` to go on from here."""
+        return {"iteration": self.iteration, **self.matcher.state()}
+
+    def as_set(self) -> CondensedSet:
+        """The condensed set as it is now."""
+        return self.finish()
+
+
+def condense(
+    pool: TensorPool,
+    config: CondenseConfig | None = None,
+    *,
+    seed: int = 0,
+    classes: Iterable[int] | None = None,
+    previous: CondensedSet | None = None,
+    on_step: Callable[[Progress], None] | None = None,
+    state: dict[str, Tensor | int] | None = None,
+) -> CondensedSet:
+    """Condense the real images of a pool by distribution matching.
+
+    Args:
+        pool: the real images.
+        classes: which of its classes; all by default.
+        previous: a condensed set of classes that come again. A returning class is matched to the count-weighted mean
+            of its new real images and its previous synthetic ones, so that it does not forget where it came from.
+        on_step: called after every iteration.
+        state: a :attr:`Progress.state`, to go on from there to the same pixels as an uninterrupted run.
+
+    Returns:
+        ``config.ipc`` images of every class, class by class, in the pool's normalised space.
+
+    The same seed on the same device with the same library gives the same pixels.
+    """
+    config = config or CondenseConfig()
+    chosen = pool.classes if classes is None else torch.as_tensor(list(classes)).long().unique()
+    teachers = Teachers.of(pool, chosen, config.batch_real, previous)
+    matcher = Matcher(
+        teachers,
+        _initial_pixels(pool, chosen, config, seed) if state is None else state["pixels"],
+        network=config.network,
+        augment=SiameseAugment.parse(config.augment),
+        engine=_engine(pool, len(chosen), config),
+        lr=config.lr_img,
+        momentum=config.momentum,
+        weights=prefix_weights(config.ipc, config.nested),
+        seed=seed,
+    )
+    if state is not None:
+        matcher.restore(state)
+
+    def finish() -> CondensedSet:
+        return CondensedSet.pack(
+            matcher.pixels.flatten(0, 1),
+            chosen.repeat_interleave(config.ipc),
+            teachers.counts,
+            {"config": asdict(config), "seed": seed, **_normalisation(pool)},
+            config.storage,
+        )
+
+    done = 0 if state is None else int(state["iteration"])
+    for iteration in range(done, config.iterations):
+        loss = matcher.step(iteration)
+        if on_step is not None:
+            on_step(Progress(iteration + 1, config.iterations, loss, matcher, finish))
+    return finish()
+
+
+def _engine(pool: TensorPool, classes: int, config: CondenseConfig):
+    images = config.iterations * classes * (config.batch_real + config.ipc)
+    return choose(config.device, config.precision, config.compile, pool.shape[1:], images)
+
+
+def _initial_pixels(pool: TensorPool, classes: Tensor, config: CondenseConfig, seed: int) -> Tensor:
+    """(G, ipc, C, H, W) float32."""
+    numbers = generator(seed, "init")
+    if config.init == "noise":
+        return torch.randn(len(classes), config.ipc, *pool.shape, generator=numbers)
+    have = pool.counts[torch.isin(pool.classes, classes)]
+    if int(have.min()) < config.ipc:
+        short = int(have.argmin())
+        raise ValueError(
+            f"class {int(classes[short])} has {int(have[short])} real images, fewer than ipc {config.ipc}: "
+            "lower ipc or start from noise (init=noise)"
+        )
+    return pool.draw(classes, config.ipc, numbers)
+
+
+def _normalisation(pool: TensorPool) -> dict[str, list]:
+    known = {"mean": pool.mean, "std": pool.std, "names": pool.names}
+    return {name: list(values) for name, values in known.items() if values is not None}

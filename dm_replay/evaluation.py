@@ -1,0 +1,102 @@
+"""What a condensed set is worth: test accuracy of fresh networks trained on it alone."""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .condensed import CondensedSet
+from .engine import choose
+from .pools import TensorPool
+from .seeding import derive, generator
+from .training import EvalConfig, Trainer
+
+__all__ = ["EvalConfig", "Report", "evaluate", "random_set"]
+
+
+@dataclass(frozen=True)
+class Report:
+    """Test accuracies in percent, one for each network, each of its last epoch.
+
+    ``mean`` ± ``std`` is over the networks (population standard deviation, as the papers give it).
+    """
+
+    accuracies: tuple[float, ...]
+    settings: dict
+    seconds: float
+
+    @property
+    def mean(self) -> float:
+        return float(np.mean(self.accuracies))
+
+    @property
+    def std(self) -> float:
+        return float(np.std(self.accuracies))
+
+    def __str__(self) -> str:
+        return f"{self.mean:.2f} ± {self.std:.2f} % over {len(self.accuracies)} networks"
+
+    def to_json(self) -> str:
+        return json.dumps({"mean": self.mean, "std": self.std, **asdict(self)}, indent=2)
+
+
+def evaluate(
+    train_set: CondensedSet,
+    test_pool: TensorPool,
+    config: EvalConfig | None = None,
+    *,
+    network: str = "convnet",
+    runs: int = 5,
+    seed: int = 0,
+    on_epoch: Callable[[int, int], None] | None = None,
+) -> Report:
+    """Train ``runs`` freshly initialised networks on the set and test each after its last epoch.
+
+    Args:
+        train_set: images in the normalised space of ``test_pool``. Every class of it must be one of the pool's.
+        on_epoch: called with (run, epoch) after every epoch, both from 0.
+    """
+    config = config or EvalConfig()
+    if runs < 1:
+        raise ValueError(f"runs must be at least 1, got {runs}")
+    started = time.perf_counter()
+    images, labels, test_labels = _aligned(train_set, test_pool)
+    work = runs * ((config.epochs + 1) * len(images) * 3 + len(test_pool))
+    engine = choose(config.device, config.precision, config.compile, test_pool.shape[1:], work)
+    trainer = Trainer(network, test_pool.shape, len(test_pool.classes), config, engine)
+    accuracies = []
+    for run in range(runs):
+        trainer.train(images, labels, derive(seed, "run", run), on_epoch and (lambda epoch, run=run: on_epoch(run, epoch)))
+        accuracies.append(trainer.accuracy(test_pool, test_labels))
+    settings = {
+        **asdict(config),
+        "network": network,
+        "runs": runs,
+        "seed": seed,
+        "images": len(images),
+        "stored_bytes": train_set.nbytes,
+        "engine": {"device": str(engine.device), "dtype": str(engine.dtype), "compiled": engine.compiled},
+    }
+    return Report(tuple(accuracies), settings, time.perf_counter() - started)
+
+
+def random_set(pool: TensorPool, ipc: int, seed: int = 0) -> CondensedSet:
+    """The baseline: ``ipc`` random real images of every class. uint8 pools keep to a byte per value."""
+    images = pool.draw(pool.classes, ipc, generator(seed, "random"))
+    storage = "uint8" if pool.images.dtype == torch.uint8 else "float32"
+    return CondensedSet.pack(images.flatten(0, 1), pool.classes.repeat_interleave(ipc), pool.counts, storage=storage)
+
+
+def _aligned(train_set: CondensedSet, test_pool: TensorPool) -> tuple[Tensor, Tensor, Tensor]:
+    """Training images and labels, and test labels, the labels numbered 0 … K − 1 over the pool's classes."""
+    if tuple(train_set.pixels.shape[1:]) != test_pool.shape:
+        raise ValueError(f"the set's images are {tuple(train_set.pixels.shape[1:])}, the test images {test_pool.shape}")
+    missing = train_set.classes[~torch.isin(train_set.classes, test_pool.classes)]
+    if len(missing):
+        raise ValueError(f"class {int(missing[0])} of the set has no test images")
+    number = lambda labels: torch.searchsorted(test_pool.classes, labels)  # noqa: E731
+    return train_set.images, number(train_set.labels), number(test_pool.labels)

@@ -1,0 +1,89 @@
+"""The ConvNet of the condensation papers (Gidaris & Komodakis 2018; Zhao et al. 2021)."""
+
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+__all__ = ["ConvNet"]
+
+ACTIVATIONS = {
+    "relu": lambda: nn.ReLU(inplace=True),
+    "leakyrelu": lambda: nn.LeakyReLU(0.01, inplace=True),
+    "sigmoid": nn.Sigmoid,
+    "swish": lambda: nn.SiLU(inplace=True),
+}
+NORMS = {
+    "instance": lambda c, h, w: nn.GroupNorm(c, c),
+    "group": lambda c, h, w: nn.GroupNorm(4, c),
+    "layer": lambda c, h, w: nn.LayerNorm((c, h, w)),
+    "batch": lambda c, h, w: nn.BatchNorm2d(c),
+    "none": lambda c, h, w: nn.Identity(),
+}
+POOLINGS = {"avg": lambda: nn.AvgPool2d(2), "max": lambda: nn.MaxPool2d(2), "none": nn.Identity}
+
+
+class ConvNet(nn.Module):
+    """depth × [conv 3×3, norm, activation, pooling by 2], then a linear head.
+
+    Args:
+        image_shape: (C, H, W). Images of 28 × 28 are padded to 32 × 32 by the first convolution.
+        classes: width of the head.
+        depth: number of blocks; None takes 3, from 64 pixels on 4 or more, fewer where the image is too small.
+        width: channels of each block.
+        activation: relu, leakyrelu, sigmoid or swish. norm: instance, batch, layer, group or none.
+        pooling: avg, max or none.
+    """
+
+    options: ClassVar[tuple[str, ...]] = ("activation", "depth", "norm", "pooling", "width")
+
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        classes: int,
+        depth: int | None = None,
+        width: int = 128,
+        activation: str = "relu",
+        norm: str = "instance",
+        pooling: str = "avg",
+    ):
+        super().__init__()
+        for kind, value, known in (
+            ("activation", activation, ACTIVATIONS),
+            ("norm", norm, NORMS),
+            ("pooling", pooling, POOLINGS),
+        ):
+            if value not in known:
+                raise ValueError(f"unknown {kind} {value!r}; choose from {', '.join(sorted(known))}")
+        channels, height, width_px = image_shape
+        padding = 3 if (height, width_px) == (28, 28) else 1
+        height, width_px = height + 2 * padding - 2, width_px + 2 * padding - 2
+        deepest = min(height, width_px).bit_length() - 1
+        depth = _usual_depth(deepest) if depth is None else depth
+        if depth < 1 or (pooling != "none" and depth > deepest):
+            raise ValueError(f"depth {depth} does not fit {image_shape[1]}x{image_shape[2]} images: 1 to {deepest}")
+
+        blocks: list[nn.Module] = []
+        for block in range(depth):
+            blocks += [
+                nn.Conv2d(channels, width, 3, padding=padding if block == 0 else 1),
+                NORMS[norm](width, height, width_px),
+                ACTIVATIONS[activation](),
+                POOLINGS[pooling](),
+            ]
+            channels = width
+            if pooling != "none":
+                height, width_px = height // 2, width_px // 2
+        self.features = nn.Sequential(*blocks, nn.Flatten())
+        self.classifier = nn.Linear(width * height * width_px, classes)
+        self.batch_statistics = norm == "batch"
+
+    def embed(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, D): the flattened output of the last block."""
+        return self.features(x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.classifier(self.features(x))
+
+
+def _usual_depth(deepest: int) -> int:
+    return max(1, min(deepest, 3) if deepest < 6 else deepest - 2)

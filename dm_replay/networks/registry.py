@@ -1,0 +1,51 @@
+"""Names of network families and their options, as they are written on a command line."""
+
+from torch import nn
+
+from ..seeding import isolated
+from .convnet import ConvNet
+
+__all__ = ["build", "names", "parse"]
+
+FAMILIES = {"convnet": ConvNet}
+
+
+def names() -> list[str]:
+    """The known families."""
+    return sorted(FAMILIES)
+
+
+def parse(text: str) -> tuple[str, dict[str, int | str]]:
+    """``"convnet:norm=batch,depth=4"`` -> ``("convnet", {"norm": "batch", "depth": 4})``."""
+    name, _, rest = text.partition(":")
+    if name not in FAMILIES:
+        raise ValueError(f"unknown network {name!r}; choose from {', '.join(names())}")
+    options: dict[str, int | str] = {}
+    for item in filter(None, rest.split(",")):
+        key, equals, value = item.partition("=")
+        if not equals:
+            raise ValueError(f"network option {item!r} should read name=value")
+        options[key] = int(value) if value.isdigit() else value
+    unknown = set(options) - set(FAMILIES[name].options)
+    if unknown:
+        raise ValueError(
+            f"unknown option {sorted(unknown)[0]!r} of {name}; choose from {', '.join(FAMILIES[name].options)}"
+        )
+    return name, options
+
+
+def build(name: str, image_shape: tuple[int, int, int], classes: int, *, seed: int = 0, **options) -> nn.Module:
+    """A network for images of ``image_shape`` (C, H, W).
+
+    Args:
+        name: a family, with options if you like: ``"convnet"``, ``"convnet:norm=batch,depth=4"``.
+        classes: width of the linear head.
+        seed: of the initial parameters; the global generator is left alone.
+
+    Returns:
+        A module with ``embed(x)`` (N, C, H, W) -> (N, D) features and ``forward(x)`` -> (N, classes) logits, and the
+        attribute ``batch_statistics``: whether an image's features depend on the rest of its batch.
+    """
+    family, written = parse(name)
+    with isolated(seed, "network"):
+        return FAMILIES[family](image_shape, classes, **{**written, **options})

@@ -1,0 +1,39 @@
+"""Small pools with known contents, and the real data where it is laid out (``DM_DATA``)."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from dm_replay.pools import TensorPool
+
+
+def pytest_addoption(parser):
+    parser.addoption("--device", default="cpu", help="where the laws of the kernels are checked")
+
+
+@pytest.fixture(scope="session")
+def device(request):
+    return request.config.getoption("--device")
+
+
+@pytest.fixture
+def numbers():
+    return torch.Generator().manual_seed(0)
+
+
+@pytest.fixture
+def pool(numbers):
+    """Three classes (labels 2, 5, 9) of 7, 12 and 9 noisy uint8 images, (3, 8, 8)."""
+    labels = torch.tensor([2] * 7 + [5] * 12 + [9] * 9)
+    images = torch.randint(0, 256, (len(labels), 3, 8, 8), generator=numbers, dtype=torch.uint8)
+    return TensorPool(images, labels, mean=(0.5, 0.4, 0.3), std=(0.2, 0.25, 0.3))
+
+
+@pytest.fixture(scope="session")
+def data_root():
+    root = os.environ.get("DM_DATA")
+    if not root or not Path(root, "cifar-10-batches-py").is_dir():
+        pytest.skip("real data not laid out: set DM_DATA to a folder with CIFAR-10")
+    return root

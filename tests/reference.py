@@ -1,0 +1,53 @@
+"""The method once more, slowly: loops written from the equations, one class and one image at a time.
+
+Nothing here is shared with the package but the drawn numbers (the columns of ``SiameseAugment.sample``).
+"""
+
+import torch
+from torch.nn import functional as F
+
+
+def augment_image(image, row):
+    """One image (C, H, W) under one row of parameters, step by step as PROTOCOL lists them."""
+    row = row.to(image.dtype)
+    image = warp_image(image, row[:6].view(2, 3))
+    brightness, saturation, contrast = row[6:9]
+    image = image + brightness
+    image = (image - image.mean(0, keepdim=True)) * saturation + image.mean(0, keepdim=True)
+    image = (image - image.mean()) * contrast + image.mean()
+    keep = torch.ones_like(image)
+    top, bottom, left, right = (int(v) for v in row[9:])
+    for y in range(max(top, 0), min(bottom, image.shape[1])):
+        for x in range(max(left, 0), min(right, image.shape[2])):
+            keep[:, y, x] = 0
+    return image * keep
+
+
+def warp_image(image, matrix):
+    """Bilinear resampling by PyTorch's own sampler: pixels from the centre -> its normalised coordinates."""
+    height, width = image.shape[1:]
+    linear, shift = matrix[:, :2].clone(), matrix[:, 2].clone()
+    linear[0, 1] *= height / width
+    linear[1, 0] *= width / height
+    shift = shift * torch.tensor([2 / width, 2 / height], dtype=image.dtype)
+    theta = torch.cat([linear, shift[:, None]], 1)[None]
+    grid = F.affine_grid(theta, [1, *image.shape], align_corners=False)
+    return F.grid_sample(image[None], grid, align_corners=False)[0]
+
+
+def matching_loss(network, real, synthetic, params, batch_statistics, weights=None):
+    """Sum over classes of the squared distance of mean features; real and synthetic are lists of (B, C, H, W)."""
+    real = [torch.stack([augment_image(x, row) for x in images]) for images, row in zip(real, params, strict=True)]
+    fake = [torch.stack([augment_image(x, row) for x in images]) for images, row in zip(synthetic, params, strict=True)]
+    if batch_statistics:
+        real_features = network.embed(torch.cat(real)).split([len(x) for x in real])
+        fake_features = network.embed(torch.cat(fake)).split([len(x) for x in fake])
+    else:
+        real_features = [network.embed(x) for x in real]
+        fake_features = [network.embed(x) for x in fake]
+    loss = 0.0
+    for one, other in zip(real_features, fake_features, strict=True):
+        for length in range(1, len(other) + 1):
+            weight = (length == len(other)) if weights is None else weights[length - 1]
+            loss = loss + weight * ((one.detach().mean(0) - other[:length].mean(0)) ** 2).sum()
+    return loss

@@ -1,0 +1,80 @@
+import pytest
+import torch
+
+from dm_replay.networks import build, parse, reset
+
+NAMES = [
+    f"convnet:{options}"
+    for options in (
+        "", "norm=batch", "norm=layer", "norm=group", "norm=none", "pooling=max", "pooling=none,depth=2",
+        "activation=sigmoid", "activation=leakyrelu", "activation=swish", "width=32,depth=1",
+    )  # fmt: skip
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("shape", [(3, 32, 32), (1, 28, 28), (1, 8, 8)])
+def test_every_network(name, shape, numbers):
+    network = build(name, shape, 7)
+    x = torch.randn(4, *shape, generator=numbers)
+    features = network.embed(x)
+    assert features.shape == (4, network.classifier.in_features)
+    torch.testing.assert_close(network(x), network.classifier(features))
+    assert network(x).shape == (4, 7)
+
+
+@pytest.mark.parametrize("shape, features", [((3, 32, 32), 2048), ((1, 28, 28), 2048), ((3, 64, 64), 2048), ((1, 8, 8), 128)])
+def test_the_papers_embedding_size(shape, features):
+    assert build("convnet", shape, 10).classifier.in_features == features
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_reset_has_the_constructors_distribution(name, numbers):
+    """Each tensor's range and spread, over many values, equals that of fresh networks."""
+    network = build(name, (3, 16, 16), 10, seed=1)
+    fresh = build(name, (3, 16, 16), 10, seed=2)
+    before = [p.clone() for p in network.parameters()]
+    reset(network, numbers)
+    for old, new, other in zip(before, network.parameters(), fresh.parameters(), strict=True):
+        constant = old.unique().numel() == 1
+        assert torch.equal(old, new) if constant else not torch.equal(old, new)
+        if not constant and new.numel() > 1000:
+            assert abs(new.std() / other.std() - 1) < 0.06 and abs(new.mean() - other.mean()) < 0.1 * other.std()
+            assert abs(new.abs().max() / other.abs().max() - 1) < 0.02
+
+
+def test_reset_is_in_place_and_by_the_generator():
+    network = build("convnet:norm=batch", (3, 8, 8), 2)
+    places = [p.data_ptr() for p in network.parameters()]
+    network(torch.randn(4, 3, 8, 8))
+    reset(network, torch.Generator().manual_seed(5))
+    first = [p.clone() for p in network.state_dict().values()]
+    network(torch.randn(4, 3, 8, 8) + 3)
+    reset(network, torch.Generator().manual_seed(5))
+    assert all(torch.equal(a, b) for a, b in zip(first, network.state_dict().values(), strict=True))
+    assert places == [p.data_ptr() for p in network.parameters()]
+
+
+def test_building_leaves_the_global_generator_alone():
+    before = torch.get_rng_state()
+    build("convnet", (3, 8, 8), 2)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.parametrize(
+    "name, message",
+    [
+        ("resnet99", "unknown network 'resnet99'; choose from convnet"),
+        ("convnet:dept=3", "unknown option 'dept' of convnet; choose from activation, depth"),
+        ("convnet:depth", "should read name=value"),
+        ("convnet:norm=bach", "unknown norm 'bach'; choose from batch, group"),
+        ("convnet:depth=4", "depth 4 does not fit 8x8 images: 1 to 3"),
+    ],
+)
+def test_errors_name_the_choices(name, message):
+    with pytest.raises(ValueError, match=message):
+        build(name, (1, 8, 8), 2)
+
+
+def test_parse():
+    assert parse("convnet:norm=batch,depth=4") == ("convnet", {"norm": "batch", "depth": 4})
