@@ -6,7 +6,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "CondenseConfig": "condensation",
-    "CondensedBuffer": "plugin",
+    "CondensedBuffer": "buffer",
     "CondensedMemory": "memory",
     "CondensedSet": "condensed",
     "DMReplayPlugin": "plugin",
@@ -16,7 +16,7 @@ _HOMES = {
     "TensorPool": "pools",
     "build": "networks",
     "condense": "condensation",
-    "condensed_memory_metrics": "plugin",
+    "condensed_memory_metrics": "metrics",
     "evaluate": "evaluation",
     "load": "datasets",
 }

@@ -30,15 +30,16 @@ class CondenseConfig:
     Args:
         ipc: synthetic images per class.
         iterations: updates of the pixels, each with a new random network.
-        batch_real: real images of each class per iteration.
+        batch_real: real images of each class per iteration; where every class has fewer, all of them.
         lr_img: learning rate of the pixels. The paper takes 1; 10 for ipc ≥ 100 on CIFAR-10; 0.01 to 0.1 for
             networks with BatchNorm.
         momentum: of the pixels' SGD.
         init: "real" starts from random real images of the class, "noise" from Gaussian noise.
         network: the random embedding, e.g. "convnet" or "convnet:norm=batch,depth=4".
         augment: families of the Siamese augmentation joined by "_", or "none".
-        nested: weight in the loss of every shorter prefix of a class's images, beside 1 for their full number. Above
+        nested: weight in the loss of the shorter prefixes of a class's images, beside 1 for their full number. Above
             0, the first k images of a class are themselves a condensed set. 0 is the paper's objective.
+        nested_power: lets that weight fall with the length: nested · (k / ipc) ** nested_power.
         precision: of the real branch, which carries no gradient: "bfloat16", "float32" (the reference) or "auto".
         compile: "yes", "no", or "auto" for where it earns back its half minute.
         device: "auto", "cpu", "cuda", "cuda:1", ...
@@ -54,6 +55,7 @@ class CondenseConfig:
     network: str = "convnet"
     augment: str = "color_crop_cutout_flip_scale_rotate"
     nested: float = 0.0
+    nested_power: float = 0.0
     precision: str = "auto"
     compile: str = "auto"
     device: str = "auto"
@@ -63,11 +65,10 @@ class CondenseConfig:
         for name in ("ipc", "iterations", "batch_real"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if not self.lr_img > 0 or not 0 <= self.momentum < 1 or not self.nested >= 0:
-            raise ValueError(
-                "expected lr_img > 0, momentum in [0, 1) and nested >= 0, "
-                f"got {self.lr_img}, {self.momentum}, {self.nested}"
-            )
+        if not self.lr_img > 0 or not 0 <= self.momentum < 1:
+            raise ValueError(f"expected lr_img > 0 and momentum in [0, 1), got {self.lr_img} and {self.momentum}")
+        if not self.nested >= 0 or not self.nested_power >= 0:
+            raise ValueError(f"expected nested and nested_power >= 0, got {self.nested} and {self.nested_power}")
         for name, choices in (
             ("init", ("real", "noise")),
             ("precision", PRECISIONS),
@@ -140,13 +141,13 @@ def condense(
     teachers = Teachers.of(pool, chosen, config.batch_real, previous)
     matcher = Matcher(
         teachers,
-        _initial_pixels(pool, chosen, config, seed) if state is None else state["pixels"],
+        _initial_pixels(pool, chosen, previous, config, seed) if state is None else state["pixels"],
         network=config.network,
         augment=SiameseAugment.parse(config.augment),
         engine=_engine(pool, len(chosen), config),
         lr=config.lr_img,
         momentum=config.momentum,
-        weights=prefix_weights(config.ipc, config.nested),
+        weights=prefix_weights(config.ipc, config.nested, config.nested_power),
         seed=seed,
     )
     if state is not None:
@@ -174,19 +175,25 @@ def _engine(pool: TensorPool, classes: int, config: CondenseConfig):
     return choose(config.device, config.precision, config.compile, pool.shape[1:], images)
 
 
-def _initial_pixels(pool: TensorPool, classes: Tensor, config: CondenseConfig, seed: int) -> Tensor:
-    """(G, ipc, C, H, W) float32."""
+def _initial_pixels(
+    pool: TensorPool, classes: Tensor, previous: CondensedSet | None, config: CondenseConfig, seed: int
+) -> Tensor:
+    """(G, ipc, C, H, W) float32. A returning class with too few new images starts from its previous ones, too."""
     numbers = generator(seed, "init")
     if config.init == "noise":
         return torch.randn(len(classes), config.ipc, *pool.shape, generator=numbers)
-    have = pool.counts[torch.isin(pool.classes, classes)]
-    if int(have.min()) < config.ipc:
-        short = int(have.argmin())
-        raise ValueError(
-            f"class {int(classes[short])} has {int(have[short])} real images, fewer than ipc {config.ipc}: "
-            "lower ipc or start from noise (init=noise)"
-        )
-    return pool.draw(classes, config.ipc, numbers)
+    drawn = pool.draw(classes, config.ipc, numbers)
+    for group, have in enumerate(pool.counts_of(classes).tolist()):
+        if have < config.ipc:
+            label = int(classes[group])
+            held = pool.take(torch.empty(0, dtype=torch.long)) if previous is None else previous.of(label).images
+            if have + len(held) < config.ipc:
+                raise ValueError(
+                    f"class {label} has {have + len(held)} real images, fewer than ipc {config.ipc}: "
+                    "lower ipc or start from noise (init=noise)"
+                )
+            drawn[group, have:] = held[: config.ipc - have].to(drawn.device)
+    return drawn
 
 
 def _normalisation(pool: TensorPool) -> dict[str, list]:

@@ -54,7 +54,9 @@ class CondensedSet:
         if storage not in STORAGES:
             raise ValueError(f"unknown storage {storage!r}; choose from {', '.join(STORAGES)}")
         if images.ndim != 4 or labels.shape != images.shape[:1]:
-            raise ValueError(f"expected images (N, C, H, W) and labels (N,), got {tuple(images.shape)}, {tuple(labels.shape)}")
+            raise ValueError(
+                f"expected images (N, C, H, W) and labels (N,), got {tuple(images.shape)}, {tuple(labels.shape)}"
+            )
         if not images.isfinite().all():
             raise ValueError("the images hold NaN or infinite values")
         images, labels = images.detach().cpu(), labels.detach().cpu().long()

@@ -27,7 +27,8 @@ class DatasetSpec:
     """What goes with a dataset.
 
     Attributes:
-        name: as :func:`load` takes it. shape: (C, H, W). classes: a name for each class, in the order of the labels.
+        name: as :func:`load` takes it. shape: (C, H, W).
+        classes: a name for each class, in the order of the labels.
         mean, std: of the normalisation, per channel in units of [0, 1]; None for images that came normalised.
         network, augment: usual for it, as :class:`CondenseConfig` takes them.
     """
@@ -85,7 +86,7 @@ def data_root(root: str | Path | None = None) -> Path:
     """The folder of the datasets: ``root``, else the environment's ``DM_DATA``."""
     chosen = root or os.environ.get("DM_DATA")
     if not chosen:
-        raise ValueError("no folder of datasets: give --root (root=…) or set the environment variable DM_DATA")
+        raise ValueError("no folder of datasets: give --root (root=…) or set DM_DATA in the environment")
     return Path(chosen).expanduser()
 
 
@@ -93,10 +94,10 @@ def load(name: str = "digits", root: str | Path | None = None, download: bool = 
     """Read a dataset whole.
 
     Args:
-        name: "digits" comes with scikit-learn; "cifar10", "cifar100", "fashionmnist", "mnist" and "svhn" are the
-            official files in torchvision's layout; "tinyimagenet" is Stanford's folder; "imagefolder" any
-            ``root/train/<class>/`` and ``root/test/<class>/`` of images of one size; "npz" a file of the arrays
-            images, labels, test_images and test_labels.
+        name: "digits" comes with scikit-learn; "cifar10", "cifar100", "fashionmnist", "mnist" and "svhn" are
+            the official files in torchvision's layout; "tinyimagenet" is Stanford's folder; "imagefolder" any
+            ``root/train/<class>/`` and ``root/test/<class>/`` of images of one size; "npz" a file of the
+            arrays images, labels, test_images and test_labels.
         root: the folder (or npz file); the environment's ``DM_DATA`` by default.
         download: whether torchvision may fetch missing files.
     """
@@ -105,11 +106,11 @@ def load(name: str = "digits", root: str | Path | None = None, download: bool = 
     source = _SOURCES[name]
     train, test, class_names = source.read(*_arguments(source, root, download))
     mean, std = (source.mean, source.std) if source.mean else _statistics(train[0])
-    pools = [TensorPool(*split, mean, std, class_names) for split in (train, test)]
-    if pools[0].shape != pools[1].shape:
-        raise ValueError(f"images of unequal size: {pools[0].shape} for training, {pools[1].shape} for testing")
-    classes = tuple(class_names or map(str, pools[0].classes.tolist()))
-    return Dataset(*pools, DatasetSpec(name, pools[0].shape, classes, mean, std, "convnet", source.augment))
+    train, test = (TensorPool(*split, mean, std, class_names) for split in (train, test))
+    if train.shape != test.shape:
+        raise ValueError(f"images of unequal size: {train.shape} for training, {test.shape} for testing")
+    classes = tuple(class_names or map(str, train.classes.tolist()))
+    return Dataset(train, test, DatasetSpec(name, train.shape, classes, mean, std, "convnet", source.augment))
 
 
 def _arguments(source: _Source, root: str | Path | None, download: bool) -> tuple:

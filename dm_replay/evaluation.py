@@ -70,7 +70,12 @@ def evaluate(
     trainer = Trainer(network, test_pool.shape, len(test_pool.classes), config, engine)
     accuracies = []
     for run in range(runs):
-        trainer.train(images, labels, derive(seed, "run", run), on_epoch and (lambda epoch, run=run: on_epoch(run, epoch)))
+        trainer.train(
+            images,
+            labels,
+            derive(seed, "run", run),
+            on_epoch and (lambda epoch, run=run: on_epoch(run, epoch)),
+        )
         accuracies.append(trainer.accuracy(test_pool, test_labels))
     settings = {
         **asdict(config),

@@ -20,7 +20,7 @@ Split = tuple[Tensor, Tensor]
 def image_folder(root: Path) -> tuple[Split, Split, list[str]]:
     """``root/train/<class>/…`` and ``root/test/<class>/…`` (or ``root/val``) -> train, test, class names.
 
-    Images are read as RGB, uint8 (N, 3, H, W); all must have one size. Classes are the folders of train, sorted.
+    Images are read as RGB, uint8 (N, 3, H, W); all of one size. The classes are train's folders, sorted.
     """
     train = _existing_folder(root / "train")
     test = next((root / name for name in ("test", "val") if (root / name).is_dir()), root / "test")
@@ -36,7 +36,7 @@ def image_folder(root: Path) -> tuple[Split, Split, list[str]]:
 
 
 def tiny_imagenet(root: Path) -> tuple[Split, Split, list[str]]:
-    """``root/tiny-imagenet-200`` as Stanford ships it; its validation images, which have labels, are the test."""
+    """``root/tiny-imagenet-200`` as Stanford ships it; the labelled validation images are the test."""
     home = root / "tiny-imagenet-200"
     train, annotations = _existing_folder(home / "train"), home / "val" / "val_annotations.txt"
     if not annotations.is_file():
@@ -66,14 +66,18 @@ def _existing_folder(folder: Path) -> Path:
 
 
 def _class_folders(folder: Path) -> list[str]:
-    names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and entry.name[0] != ".")
     if not names:
         raise ValueError(f"{folder} holds no folders; expected one folder of images for each class")
     return names
 
 
 def _files_by_class(folder: Path, names: list[str]) -> dict[str, list[Path]]:
-    return {name: sorted(p for p in (folder / name).rglob("*") if p.suffix.lower() in SUFFIXES) for name in names}
+    return {name: sorted(filter(_is_image, (folder / name).rglob("*"))) for name in names}
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES
 
 
 def _read(files: dict[str, list[Path]], where: Path) -> Split:

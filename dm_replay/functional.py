@@ -142,14 +142,14 @@ def prefix_means(features: Tensor) -> Tensor:
     return features.cumsum(1) / lengths[:, None]
 
 
-def prefix_weights(ipc: int, shorter: float) -> Tensor | None:
-    """Weights of the ipc prefixes in the matching loss: 1 for the full length, ``shorter`` for each other.
+def prefix_weights(ipc: int, shorter: float, power: float = 0.0) -> Tensor | None:
+    """Weights of the ipc prefixes in the matching loss: 1 for the full length, shorter · (k / ipc)^power for k images.
 
     None where only the full length counts, which is the paper's objective.
     """
     if shorter == 0 or ipc == 1:
         return None
-    weights = torch.full((ipc,), float(shorter))
+    weights = shorter * (torch.arange(1, ipc + 1) / ipc) ** power
     weights[-1] = 1.0
     return weights
 

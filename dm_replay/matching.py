@@ -1,5 +1,6 @@
 """One iteration of distribution matching, for all classes at once."""
 
+import copy
 import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -38,7 +39,8 @@ class Teachers:
 
     @classmethod
     def of(cls, pool: TensorPool, classes: Tensor, batch: int, previous: CondensedSet | None) -> "Teachers":
-        new = pool.subset(classes).counts if len(classes) < len(pool.classes) else pool.counts
+        new = pool.counts_of(classes)
+        batch = min(batch, int(new.max()))
         images, held, old = _by_class(previous, classes, pool.shape)
         share = new.double() / (new + old)
         weights = torch.cat(
@@ -167,15 +169,13 @@ class Branches:
     one and runs in ``master``, which is at least float32."""
 
     def __init__(self, network: str, shape: tuple[int, int, int], augment: SiameseAugment, engine: Engine):
-        self.augment, self.dtype, self.master = augment, engine.dtype, torch.promote_types(engine.dtype, torch.float32)
-        self.student = self._frozen(build(network, shape, 1), engine.device, self.master)
+        self.augment, self.dtype = augment, engine.dtype
+        self.master = torch.promote_types(engine.dtype, torch.float32)
+        frozen = build(network, shape, 1).train().requires_grad_(False)
+        self.student = frozen.to(engine.device, self.master, memory_format=torch.channels_last)
         same = self.dtype == self.master
-        self.teacher = self.student if same else self._frozen(build(network, shape, 1), engine.device, self.dtype)
+        self.teacher = self.student if same else copy.deepcopy(self.student).to(self.dtype)
         self.teach, self.match = compiled(self._teach, engine), compiled(self._match, engine)
-
-    @staticmethod
-    def _frozen(network: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
-        return network.to(device, dtype, memory_format=torch.channels_last).train().requires_grad_(False)
 
     @torch.no_grad()
     def follow(self) -> None:

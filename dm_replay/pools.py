@@ -33,7 +33,9 @@ class TensorPool:
     ):
         labels = torch.as_tensor(labels).long().cpu()
         if images.ndim != 4 or labels.shape != images.shape[:1]:
-            raise ValueError(f"expected images (N, C, H, W) and labels (N,), got {tuple(images.shape)}, {tuple(labels.shape)}")
+            raise ValueError(
+                f"expected images (N, C, H, W) and labels (N,), got {tuple(images.shape)}, {tuple(labels.shape)}"
+            )
         if len(labels) == 0:
             raise ValueError("expected at least one image, got none")
         if images.dtype != torch.uint8:
@@ -90,6 +92,10 @@ class TensorPool:
         rows = torch.isin(self.labels, self._known(classes)).nonzero()[:, 0]
         return TensorPool(self.images[rows.to(self.device)], self.labels[rows], self.mean, self.std, self.names)
 
+    def counts_of(self, classes: Iterable[int]) -> Tensor:
+        """(G,) how many images each of some classes has."""
+        return self.counts[torch.searchsorted(self.classes, self._known(classes))]
+
     def normalise(self, images: Tensor) -> Tensor:
         """Stored pixels (…, C, H, W) -> float32 values as networks see them."""
         if images.dtype != torch.uint8:
@@ -140,7 +146,9 @@ def _check_finite(images: Tensor, labels: Tensor) -> None:
     bad = (~images.isfinite().flatten(1).all(1)).nonzero()[:, 0]
     if len(bad):
         first = int(bad[0])
-        raise ValueError(f"{len(bad)} images hold NaN or infinite values, the first is image {first} of class {int(labels[first])}")
+        raise ValueError(
+            f"{len(bad)} images hold NaN or infinite values, the first is image {first} of class {int(labels[first])}"
+        )
 
 
 def _from_pil(image) -> Tensor:

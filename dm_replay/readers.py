@@ -24,7 +24,7 @@ Split = tuple[Tensor, Tensor]
 
 
 def digits() -> tuple[Split, Split, list[str]]:
-    """scikit-learn's 1,797 handwritten digits, 8x8, in a fixed stratified split: 1,347 to train on, 450 to test.
+    """scikit-learn's 1,797 handwritten digits, 8x8, in a fixed stratified split: 1,347 and 450 to test.
 
     The values 0 to 16 are stretched to 0 to 255.
     """
@@ -43,10 +43,10 @@ def torchvision_files(kind: str, root: Path, download: bool) -> tuple[Split, Spl
     import torchvision
 
     dataset = getattr(torchvision.datasets, kind)
-    choices = ({"split": "train"}, {"split": "test"}) if kind == "SVHN" else ({"train": True}, {"train": False})
+    parts = ({"split": "train"}, {"split": "test"}) if kind == "SVHN" else ({"train": True}, {"train": False})
     try:
         with contextlib.redirect_stdout(sys.stderr):
-            train, test = (dataset(root, download=download, **choice) for choice in choices)
+            train, test = (dataset(root, download=download, **part) for part in parts)
     except Exception as error:  # whatever its readers stumble over
         action = "downloading it failed" if download else "--download (download=True) fetches it"
         reason = " ".join(str(error).split()) or type(error).__name__
@@ -103,7 +103,9 @@ def _planar(images: np.ndarray, file: Path) -> Tensor:
         raise ValueError(f"{file}: expected images of uint8 pixels or normalised floats, got {images.dtype}")
     if images.ndim == 3:
         images = images[:, None]
-    elif images.ndim == 4 and images.shape[-1] in (1, 3) and images.shape[1] not in (1, 3):
+    if images.ndim != 4:
+        raise ValueError(f"{file}: expected images (N, C, H, W), (N, H, W, C), (N, H, W), got {images.shape}")
+    if images.shape[-1] in (1, 3) and images.shape[1] not in (1, 3):
         images = images.transpose(0, 3, 1, 2)
     return torch.from_numpy(np.ascontiguousarray(images))
 

@@ -18,6 +18,16 @@ def device(request):
     return request.config.getoption("--device")
 
 
+@pytest.fixture(autouse=True, scope="module")
+def one_thread(request):
+    """Most tests' work is so small that it would only wait for a second thread; a module can ask for ALL_THREADS."""
+    threads = torch.get_num_threads()
+    if not getattr(request.module, "ALL_THREADS", False):
+        torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture
 def numbers():
     return torch.Generator().manual_seed(0)

@@ -51,3 +51,21 @@ def matching_loss(network, real, synthetic, params, batch_statistics, weights=No
             weight = (length == len(other)) if weights is None else weights[length - 1]
             loss = loss + weight * ((one.detach().mean(0) - other[:length].mean(0)) ** 2).sum()
     return loss
+
+
+def train(network, images, labels, epochs, batch, draws):
+    """The evaluation schedule, one image at a time; draws() gives an epoch's (augmentation rows, order)."""
+    lr, momenta = 0.01, [torch.zeros_like(p) for p in network.parameters()]
+    for epoch in range(epochs + 1):
+        params, order = draws()
+        for rows in order.split(batch):
+            augmented = torch.stack([augment_image(images[i], params[i]) for i in rows])
+            loss = F.cross_entropy(network(augmented), labels[rows])
+            gradients = torch.autograd.grad(loss, list(network.parameters()))
+            with torch.no_grad():
+                for parameter, gradient, momentum in zip(network.parameters(), gradients, momenta, strict=True):
+                    momentum.mul_(0.9).add_(gradient + 5e-4 * parameter)
+                    parameter.sub_(lr * momentum)
+        if epoch == epochs // 2 + 1:
+            lr, momenta = lr * 0.1, [torch.zeros_like(p) for p in network.parameters()]
+    return network

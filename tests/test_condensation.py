@@ -113,7 +113,11 @@ def test_bfloat16_is_within_noise_of_float32(pool, network):
 
 def test_same_seed_same_pixels(pool):
     config = CondenseConfig(**QUICK)
-    one, two, other = condense(pool, config, seed=1), condense(pool, config, seed=1), condense(pool, config, seed=2)
+    one, two, other = (
+        condense(pool, config, seed=1),
+        condense(pool, config, seed=1),
+        condense(pool, config, seed=2),
+    )
     assert torch.equal(one.images, two.images)
     assert not torch.equal(one.images, other.images)
 
@@ -139,7 +143,9 @@ def test_the_loss_falls():
     images = torch.zeros(20, 1, 8, 8)
     images[:10, ..., :4], images[10:, ..., 4:] = 1.0, 1.0
     losses = []
-    config = CondenseConfig(**{**QUICK, "iterations": 60, "init": "noise", "augment": "none", "lr_img": 30})
+    config = CondenseConfig(
+        **{**QUICK, "iterations": 60, "init": "noise", "augment": "none", "network": "convnet:depth=1"}
+    )
     condense(TensorPool(images, [0] * 10 + [1] * 10), config, on_step=lambda p: losses.append(float(p.loss)))
     assert sum(losses[-10:]) < 0.3 * sum(losses[:10])
 

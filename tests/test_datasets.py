@@ -119,7 +119,8 @@ def test_npz_layouts(tmp_path, shape):
     expected = (6, 3, 8, 8) if 3 in shape else (6, 1, 8, 8)
     assert train.images.shape == test.images.shape == expected
     drawn = train.take(torch.arange(6))
-    assert drawn.mean((0, 2, 3)).abs().max() < 1e-4 and (drawn.std((0, 2, 3), correction=0) - 1).abs().max() < 1e-4
+    spread = drawn.std((0, 2, 3), correction=0)
+    assert drawn.mean((0, 2, 3)).abs().max() < 1e-4 and (spread - 1).abs().max() < 1e-4
     assert train.classes.tolist() == [0, 2, 7] and spec.classes == ("0", "2", "7")
 
 
@@ -215,10 +216,13 @@ def no_classes(root):
     return "test holds no folders"
 
 
-@pytest.mark.parametrize(
-    "spoil",
-    [spoil_size, spoil_test_size, spoil_image, truncate_image, empty_class, strange_class, no_test, no_train, no_classes],
-)
+WAYS_TO_SPOIL = [
+    spoil_size, spoil_test_size, spoil_image, truncate_image, empty_class, strange_class, no_test, no_train,
+    no_classes,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("spoil", WAYS_TO_SPOIL)
 def test_bad_image_folders(folder, spoil):
     message = spoil(folder)
     with pytest.raises(ValueError, match=message) as caught:
@@ -230,7 +234,7 @@ def test_bad_image_folders(folder, spoil):
     ("change", "message"),
     [
         ({"images": None}, "images .*expected the arrays"),
-        ({"images": np.zeros((6, 8, 8, 3), np.int32)}, "expected images of uint8 pixels or normalised floats, got int32"),
+        ({"images": np.zeros((6, 8, 8, 3), np.int32)}, "expected images of uint8 .* got int32"),
         ({"images": np.full((6, 3, 8, 8), np.nan)}, "NaN or infinite"),
         ({"images": np.zeros((6, 3, 9, 8))}, "unequal size"),
         ({"images": np.zeros((0, 3, 8, 8), np.uint8), "labels": np.zeros(0, int)}, "at least one image"),
@@ -262,6 +266,6 @@ def test_npz_that_is_none(tmp_path):
 
 
 def test_digits_do_not_wait_for_torchvision():
-    code = "import sys; from dm_replay.datasets import load; load('digits'); sys.exit('torchvision' in sys.modules)"
+    code = "import sys, dm_replay.datasets as d; d.load('digits'); sys.exit('torchvision' in sys.modules)"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     assert subprocess.run([sys.executable, "-c", code], env=environment).returncode == 0

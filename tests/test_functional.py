@@ -5,7 +5,14 @@ import torch
 from reference import warp_image
 
 from dm_replay.functional import (
-    colour, cutout, dequantise, matching_loss, prefix_means, prefix_weights, quantise, warp,
+    colour,
+    cutout,
+    dequantise,
+    matching_loss,
+    prefix_means,
+    prefix_weights,
+    quantise,
+    warp,
 )  # fmt: skip
 
 
@@ -15,7 +22,14 @@ def rotation(degrees, scale_x=1.0, scale_y=1.0, shift=(0.0, 0.0)):
 
 
 MATRICES = torch.stack(
-    [rotation(0), rotation(15), rotation(-15), rotation(0, 1.2, 1 / 1.2), rotation(0, 1, 1, (3, -2)), rotation(7, -1, 1)]
+    [
+        rotation(0),
+        rotation(15),
+        rotation(-15),
+        rotation(0, 1.2, 1 / 1.2),
+        rotation(0, 1, 1, (3, -2)),
+        rotation(7, -1, 1),
+    ]
 )
 
 
@@ -86,6 +100,7 @@ def test_prefix_weights():
     assert prefix_weights(10, 0.0) is None
     assert prefix_weights(1, 0.5) is None
     assert prefix_weights(4, 0.25).tolist() == [0.25, 0.25, 0.25, 1.0]
+    assert prefix_weights(4, 1.0, 2.0).tolist() == [0.0625, 0.25, 0.5625, 1.0]
 
 
 def test_quantising_errs_by_at_most_half_a_step(numbers):

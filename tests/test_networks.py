@@ -6,8 +6,17 @@ from dm_replay.networks import build, parse, reset
 NAMES = [
     f"convnet:{options}"
     for options in (
-        "", "norm=batch", "norm=layer", "norm=group", "norm=none", "pooling=max", "pooling=none,depth=2",
-        "activation=sigmoid", "activation=leakyrelu", "activation=swish", "width=32,depth=1",
+        "",
+        "norm=batch",
+        "norm=layer",
+        "norm=group",
+        "norm=none",
+        "pooling=max",
+        "pooling=none,depth=2",
+        "activation=sigmoid",
+        "activation=leakyrelu",
+        "activation=swish",
+        "width=32,depth=1",
     )  # fmt: skip
 ]
 
@@ -23,7 +32,9 @@ def test_every_network(name, shape, numbers):
     assert network(x).shape == (4, 7)
 
 
-@pytest.mark.parametrize("shape, features", [((3, 32, 32), 2048), ((1, 28, 28), 2048), ((3, 64, 64), 2048), ((1, 8, 8), 128)])
+@pytest.mark.parametrize(
+    "shape, features", [((3, 32, 32), 2048), ((1, 28, 28), 2048), ((3, 64, 64), 2048), ((1, 8, 8), 512)]
+)
 def test_the_papers_embedding_size(shape, features):
     assert build("convnet", shape, 10).classifier.in_features == features
 

@@ -45,7 +45,10 @@ def test_subset(pool):
 
 
 def test_from_a_dataset_of_pictures():
-    items = [(Image.new("RGB", (6, 4), (255, 0, 51)), 1, "task"), (Image.new("RGB", (6, 4), (0, 0, 0)), 0, "task")]
+    items = [
+        (Image.new("RGB", (6, 4), (255, 0, 51)), 1, "task"),
+        (Image.new("RGB", (6, 4), (0, 0, 0)), 0, "task"),
+    ]
     pool = TensorPool.from_dataset(items)
     assert pool.images.dtype == torch.uint8 and pool.shape == (3, 4, 6)
     assert pool.take(torch.tensor([0]))[0, :, 0, 0].tolist() == pytest.approx([1.0, 0.0, 0.2])
@@ -55,9 +58,15 @@ def test_from_a_dataset_of_pictures():
     "arguments, message",
     [
         ((torch.zeros(0, 3, 4, 4), []), "at least one image"),
-        ((torch.zeros(2, 3, 4, 4), [0]), r"expected images \(N, C, H, W\) and labels \(N,\), got \(2, 3, 4, 4\), \(1,\)"),
+        (
+            (torch.zeros(2, 3, 4, 4), [0]),
+            r"expected images \(N, C, H, W\) and labels \(N,\), got \(2, 3, 4, 4\), \(1,\)",
+        ),
         ((torch.zeros(2, 4, 4), [0, 1]), "expected images"),
-        ((torch.tensor([0.0, float("nan")])[:, None, None, None], [4, 6]), "1 images hold NaN .* image 1 of class 6"),
+        (
+            (torch.tensor([0.0, float("nan")])[:, None, None, None], [4, 6]),
+            "1 images hold NaN .* image 1 of class 6",
+        ),
         ((torch.zeros(2, 3, 4, 4), [0, 1], (0.5,)), "expected 3 values of mean"),
     ],
 )

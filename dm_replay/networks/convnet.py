@@ -28,7 +28,7 @@ class ConvNet(nn.Module):
     Args:
         image_shape: (C, H, W). Images of 28 × 28 are padded to 32 × 32 by the first convolution.
         classes: width of the head.
-        depth: number of blocks; None takes 3, from 64 pixels on 4 or more, fewer where the image is too small.
+        depth: number of blocks; None takes 3 at 32 pixels, 4 at 64, and as many more or fewer as suit the image.
         width: channels of each block.
         activation: relu, leakyrelu, sigmoid or swish. norm: instance, batch, layer, group or none.
         pooling: avg, max or none.
@@ -86,4 +86,5 @@ class ConvNet(nn.Module):
 
 
 def _usual_depth(deepest: int) -> int:
-    return max(1, min(deepest, 3) if deepest < 6 else deepest - 2)
+    """The papers' 3 at 32 pixels and 4 at 64; on smaller images one less than fits, so that 2 × 2 are left."""
+    return max(1, min(deepest - 1, 3) if deepest < 6 else deepest - 2)

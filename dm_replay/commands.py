@@ -1,0 +1,173 @@
+"""The commands of the command line. Each takes its words and prints what a user wants to know."""
+
+import json
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from jsonargparse import Namespace
+
+from .condensation import CondenseConfig
+from .condensed import CondensedSet
+from .datasets import Dataset
+from .engine import resolve_device
+from .evaluation import EvalConfig, Report, random_set
+from .evaluation import evaluate as measure
+from .export import FORMATS
+from .flags import Flags, make
+from .journal import progress_bar
+from .pictures import animate, grid, save_picture
+from .provenance import provenance
+from .run_folder import RunFolder
+from .runs import Interrupted, condense_run
+
+__all__ = ["condense", "demo", "evaluate", "export", "show"]
+
+
+def condense(words: Sequence[str]) -> None:
+    """Condense a dataset into a few synthetic images per class, in a folder. A stopped run can go on."""
+    flags = Flags(condense)
+    flags.add_argument("--out", type=Path, required=True, help="folder of the run")
+    flags.add_switches(
+        resume="go on with the stopped run in --out, with the settings it was begun with",
+        overwrite="begin anew where --out holds a run",
+        quiet="no progress bar",
+    )
+    switches = ("resume", "overwrite", "quiet")
+    settings = flags.add_function(condense_run, "out", "dataset", "config", *switches)
+    flags.add_dataset(default="digits")
+    flags.add_config("method", CondenseConfig)
+    args = flags.parse_args(words)
+    folder = RunFolder(args.out)
+    if args.resume:
+        begun_with = folder.read_record().get("settings", {})
+        flags.set_defaults({name: value for name, value in begun_with.items() if name in args})
+        args = flags.parse_args(words)
+    dataset, config = make(CondenseConfig, args)
+    how = {name: args[name] for name in (*settings, *switches)}
+    try:
+        condensed = condense_run(args.out, dataset, config, **how)
+    except Interrupted as stop:
+        raise KeyboardInterrupt(f"{stop}; go on with: {_resuming(args)}") from stop
+    seconds = folder.read_record()["timings"]["seconds_per_iteration"]
+    print(f"{folder.condensed}: {_contents(condensed)}, {seconds:.3g} s per iteration")
+
+
+def evaluate(words: Sequence[str]) -> None:
+    """Train fresh networks on a condensed set alone and test them on the dataset's real test images."""
+    flags = Flags(evaluate)
+    _add_set(flags)
+    flags.add_switches(
+        json="print one JSON object",
+        baseline="also measure as many random real images, likewise",
+        quiet="no progress bar",
+    )
+    flags.add_dataset(default=None)
+    flags.add_function(measure, "train_set", "test_pool", "config", "on_epoch")
+    flags.add_config("training", EvalConfig)
+    args = flags.parse_args(words)
+    condensed = _load(args.set)
+    args.dataset = args.dataset or _dataset_of(condensed)
+    dataset, config = make(EvalConfig, args)
+    sets = {"condensed": condensed}
+    if args.baseline:
+        sets["random"] = random_set(dataset.train.subset(condensed.classes), _per_class(condensed), args.seed)
+    reports = {name: _measure(name, images, dataset, config, args) for name, images in sets.items()}
+    if args.json:
+        origin = {"set": str(args.set), "dataset": args.dataset, **provenance(resolve_device(config.device))}
+        measured = {name: json.loads(report.to_json()) for name, report in reports.items()}
+        print(json.dumps({**origin, **measured}, indent=2))
+    else:
+        for name, report in reports.items():
+            print(f"{name:<9}  {report}  ({_contents(sets[name])})")
+
+
+def show(words: Sequence[str]) -> None:
+    """Picture of a condensed set, classes as rows; with --out X.gif, animation of its run's snapshots."""
+    flags = Flags(show)
+    _add_set(flags)
+    _add_out(flags, "picture (.png) or animation (.gif)")
+    flags.add_function(grid, "condensed")
+    args = flags.parse_args(words)
+    _check_folder_of(args.out)
+    if args.out.suffix.lower() == ".gif":
+        return _animate(args.set, args.out)
+    condensed = _load(args.set)
+    save_picture(grid(condensed, args.classes, args.per_class), args.out)
+    left = max(0, len(condensed.classes) - args.classes)
+    print(f"{args.out}: {_contents(condensed)}" + (f", {left} classes left out (--classes)" if left else ""))
+
+
+def export(words: Sequence[str]) -> None:
+    """Write condensed images for other programs."""
+    flags = Flags(export)
+    _add_set(flags)
+    flags.add_argument("--format", choices=sorted(FORMATS), required=True)
+    _add_out(flags, "npz file or new folder")
+    args = flags.parse_args(words)
+    _check_folder_of(args.out)
+    condensed = _load(args.set)
+    FORMATS[args.format](condensed, args.out)
+    print(f"{args.out}: {_contents(condensed)}")
+
+
+def demo(words: Sequence[str]) -> None:
+    """Class-incremental digits in Avalanche: naive, stock replay and condensed replay at equal bytes."""
+    from .demo import run_demo
+
+    flags = Flags(demo)
+    flags.add_function(run_demo)
+    run_demo(**flags.parse_args(words).as_dict())
+
+
+def _add_set(flags: Flags) -> None:
+    flags.add_argument("set", type=Path, help="condensed.pt, a run's folder, or the official code's res_*.pt")
+
+
+def _add_out(flags: Flags, help: str) -> None:
+    flags.add_argument("--out", type=Path, required=True, help=help)
+
+
+def _load(path: Path) -> CondensedSet:
+    return CondensedSet.load(RunFolder(path).condensed if path.is_dir() else path)
+
+
+def _dataset_of(condensed: CondensedSet) -> str:
+    if "dataset" not in condensed.meta:
+        raise ValueError("the set does not say of which dataset it is: give --dataset")
+    return condensed.meta["dataset"]
+
+
+def _resuming(args: Namespace) -> str:
+    """The command that goes on with a stopped run."""
+    words = ["dm-replay", "condense", "--resume", "--out", str(args.out)]
+    return shlex.join([*words, "--root", str(args.root)] if args.root else words)
+
+
+def _measure(name: str, images: CondensedSet, dataset: Dataset, config: EvalConfig, args: Namespace) -> Report:
+    total = args.runs * (config.epochs + 1)
+    how = {keyword: args[keyword] for keyword in ("network", "runs", "seed")}
+    with progress_bar(f"evaluating {name}", total, quiet=args.quiet, unit=" epochs") as bar:
+        return measure(images, dataset.test, config, **how, on_epoch=lambda run, epoch: bar.update())
+
+
+def _animate(path: Path, out: Path) -> None:
+    folder = RunFolder(path if path.is_dir() else path.parent)
+    if not folder.snapshots:
+        raise ValueError(f"no snapshots to animate: expected {folder.images}/iter_*.png")
+    animate(folder.snapshots, out)
+    print(f"{out}: {len(folder.snapshots)} snapshots")
+
+
+def _check_folder_of(out: Path) -> None:
+    if not out.absolute().parent.is_dir():
+        raise ValueError(f"no such folder to write to: {out.absolute().parent}")
+
+
+def _per_class(condensed: CondensedSet) -> int:
+    return int(condensed.labels.unique(return_counts=True)[1].max())
+
+
+def _contents(condensed: CondensedSet) -> str:
+    classes = len(condensed.classes)
+    return f"{len(condensed):,} images of {classes} classes, {condensed.storage}, {condensed.nbytes:,} bytes"
