@@ -62,11 +62,22 @@ class SiameseAugment:
         The number of random values does not depend on what they come to mean, so a group's draw depends on its
         position alone. Drawn on the generator's device.
         """
-        params = self._neutral(groups, generator.device)
+        return self.resolve(*self.draw(groups, generator), image_size)
+
+    def draw(self, groups: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """The random values behind :meth:`sample`, in [0, 1): (groups,) for the family, (groups, 3) for the rest."""
         if not self.families:
-            return params
-        choice = torch.rand(groups, generator=generator, device=generator.device)
-        u = torch.rand(groups, 3, generator=generator, device=generator.device)
+            return torch.zeros(groups, device=generator.device), torch.zeros(groups, 3, device=generator.device)
+        return (
+            torch.rand(groups, generator=generator, device=generator.device),
+            torch.rand(groups, 3, generator=generator, device=generator.device),
+        )
+
+    def resolve(self, choice: Tensor, u: Tensor, image_size: tuple[int, int]) -> Tensor:
+        """What random values come to mean: (groups, 13), float32."""
+        params = torch.zeros(len(choice), self.columns, device=choice.device)
+        for neutral_one in (0, 4, 7, 8):
+            params[:, neutral_one] = 1
         family = (choice * len(self.families)).long()
         for number, name in enumerate(self.families):
             drawn = getattr(self, f"_{name}")(params, u, image_size)
@@ -85,11 +96,6 @@ class SiameseAugment:
         if "cutout" in self.families:
             x = cutout(x, params[:, 9:])
         return x
-
-    @classmethod
-    def _neutral(cls, groups: int, device: torch.device) -> Tensor:
-        identity = [1, 0, 0, 0, 1, 0, 0, 1, 1, 0, 0, 0, 0]
-        return torch.tensor(identity, dtype=torch.float32, device=device).repeat(groups, 1)
 
     def _color(self, params, u, size):
         drawn = params.clone()

@@ -2,14 +2,18 @@
 
 import json
 import shlex
+import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import torch
 from jsonargparse import Namespace
 
 from .condensation import CondenseConfig
 from .condensed import CondensedSet
 from .datasets import Dataset
+from .distributed import RankLost, World, joined, world
 from .engine import resolve_device
 from .evaluation import EvalConfig, Report, random_set
 from .evaluation import evaluate as measure
@@ -48,7 +52,13 @@ def condense(words: Sequence[str]) -> None:
     try:
         condensed = condense_run(args.out, dataset, config, **how)
     except Interrupted as stop:
+        if not world().main:
+            raise SystemExit(130) from stop
         raise KeyboardInterrupt(f"{stop}; go on with: {_resuming(args)}") from stop
+    except RankLost as lost:
+        raise RankLost(f"{lost}; go on with: {_resuming(args)}") from lost
+    if not world().main:
+        return
     seconds = folder.read_record()["timings"]["seconds_per_iteration"]
     print(f"{folder.condensed}: {_contents(condensed)}, {seconds:.3g} s per iteration")
 
@@ -72,7 +82,10 @@ def evaluate(words: Sequence[str]) -> None:
     sets = {"condensed": condensed}
     if args.baseline:
         sets["random"] = random_set(dataset.train.subset(condensed.classes), _per_class(condensed), args.seed)
-    reports = {name: _measure(name, images, dataset, config, args) for name, images in sets.items()}
+    with joined() as here:
+        reports = {name: _measure(name, images, dataset, config, args, here) for name, images in sets.items()}
+    if not here.main:
+        return
     if args.json:
         origin = {"set": str(args.set), "dataset": args.dataset, **provenance(resolve_device(config.device))}
         measured = {name: json.loads(report.to_json()) for name, report in reports.items()}
@@ -140,14 +153,33 @@ def _dataset_of(condensed: CondensedSet) -> str:
 
 def _resuming(args: Namespace) -> str:
     """The command that goes on with a stopped run."""
-    words = ["dm-replay", "condense", "--resume", "--out", str(args.out)]
+    here = world()
+    launch = ["torchrun", "--nproc-per-node", str(here.local_size), "-m", "dm_replay.cli"]
+    words = [*(["dm-replay"] if here.size == 1 else launch), "condense", "--resume", "--out", str(args.out)]
     return shlex.join([*words, "--root", str(args.root)] if args.root else words)
 
 
-def _measure(name: str, images: CondensedSet, dataset: Dataset, config: EvalConfig, args: Namespace) -> Report:
-    total = args.runs * (config.epochs + 1)
-    how = {keyword: args[keyword] for keyword in ("network", "runs", "seed")}
-    with progress_bar(f"evaluating {name}", total, quiet=args.quiet, unit=" epochs") as bar:
+def _measure(
+    name: str, images: CondensedSet, dataset: Dataset, config: EvalConfig, args: Namespace, here: World
+) -> Report:
+    """The report of all runs, which the processes share out, on the first process; elsewhere of its own."""
+    started = time.perf_counter()
+    report = _own_runs(name, images, dataset, config, args, here)
+    accuracies = here.gather(torch.tensor(report.accuracies, dtype=torch.float64)).tolist()
+    settings = {**report.settings, "runs": len(accuracies)}
+    return replace(report, accuracies=tuple(accuracies), settings=settings, seconds=time.perf_counter() - started)
+
+
+def _own_runs(
+    name: str, images: CondensedSet, dataset: Dataset, config: EvalConfig, args: Namespace, here: World
+) -> Report:
+    share = here.share(args.runs)
+    runs = share.stop - share.start
+    if runs == 0 and not here.main:
+        return Report((), {}, 0.0)
+    how = {"network": args.network, "seed": args.seed, "runs": runs, "first": args.first + share.start}
+    quiet = args.quiet or not here.main
+    with progress_bar(f"evaluating {name}", runs * (config.epochs + 1), quiet=quiet, unit=" epochs") as bar:
         return measure(images, dataset.test, config, **how, on_epoch=lambda run, epoch: bar.update())
 
 

@@ -5,6 +5,7 @@ the synthetic pixels so that their mean features approach those of the real imag
 classes go through one batched step.
 """
 
+import contextlib
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 
@@ -17,7 +18,7 @@ from .engine import COMPILE, PRECISIONS, choose
 from .functional import prefix_weights
 from .matching import Matcher, Teachers
 from .networks import parse
-from .pools import TensorPool
+from .pools import EVERY, TensorPool
 from .seeding import generator
 
 __all__ = ["CondenseConfig", "Progress", "condense"]
@@ -44,6 +45,8 @@ class CondenseConfig:
         compile: "yes", "no", or "auto" for where it earns back its half minute.
         device: "auto", "cpu", "cuda", "cuda:1", ...
         storage: of the result: "float32", "float16" or "uint8".
+        memory_budget: GiB of device memory for the activations of the gradient-free work, and likewise, at another
+            time, of the work with a gradient. It bounds the images at a time; networks with BatchNorm need all at once.
     """
 
     ipc: int = 10
@@ -60,6 +63,7 @@ class CondenseConfig:
     compile: str = "auto"
     device: str = "auto"
     storage: str = "float32"
+    memory_budget: float = 4.0
 
     def __post_init__(self):
         for name in ("ipc", "iterations", "batch_real"):
@@ -69,6 +73,8 @@ class CondenseConfig:
             raise ValueError(f"expected lr_img > 0 and momentum in [0, 1), got {self.lr_img} and {self.momentum}")
         if not self.nested >= 0 or not self.nested_power >= 0:
             raise ValueError(f"expected nested and nested_power >= 0, got {self.nested} and {self.nested_power}")
+        if not self.memory_budget > 0:
+            raise ValueError(f"memory_budget must be above 0 GiB, got {self.memory_budget}")
         for name, choices in (
             ("init", ("real", "noise")),
             ("precision", PRECISIONS),
@@ -120,6 +126,7 @@ def condense(
     previous: CondensedSet | None = None,
     on_step: Callable[[Progress], None] | None = None,
     state: dict[str, Tensor | int] | None = None,
+    share: slice | None = None,
 ) -> CondensedSet:
     """Condense the real images of a pool by distribution matching.
 
@@ -130,18 +137,23 @@ def condense(
             of its new real images and its previous synthetic ones, so that it does not forget where it came from.
         on_step: called after every iteration.
         state: a :attr:`Progress.state`, to go on from there to the same pixels as an uninterrupted run.
+        share: condense only these of the classes (positions in their sorted order), with the draws and networks that
+            they have among all of them; so processes that share the classes out make what one alone would make.
+            ValueError for networks with BatchNorm, whose statistics are over all classes.
 
     Returns:
-        ``config.ipc`` images of every class, class by class, in the pool's normalised space.
+        ``config.ipc`` images of every class (of the share), class by class, in the pool's normalised space.
 
     The same seed on the same device with the same library gives the same pixels.
     """
     config = config or CondenseConfig()
     chosen = pool.classes if classes is None else torch.as_tensor(list(classes)).long().unique()
-    teachers = Teachers.of(pool, chosen, config.batch_real, previous)
+    share = EVERY if share is None else share
+    mine = _shared(chosen, share)
+    teachers = Teachers.of(pool, chosen, config.batch_real, previous, share)
     matcher = Matcher(
         teachers,
-        _initial_pixels(pool, chosen, previous, config, seed) if state is None else state["pixels"],
+        _initial_pixels(pool, chosen, share, previous, config, seed) if state is None else state["pixels"],
         network=config.network,
         augment=SiameseAugment.parse(config.augment),
         engine=_engine(pool, len(chosen), config),
@@ -150,39 +162,51 @@ def condense(
         weights=prefix_weights(config.ipc, config.nested, config.nested_power),
         seed=seed,
     )
+    if len(mine) < len(chosen) and matcher.branches.student.batch_statistics:
+        raise ValueError(
+            f"the classes cannot be shared out: {config.network} has statistics over all of them; use one process"
+        )
     if state is not None:
         matcher.restore(state)
 
     def finish() -> CondensedSet:
         return CondensedSet.pack(
             matcher.pixels.flatten(0, 1),
-            chosen.repeat_interleave(config.ipc),
+            mine.repeat_interleave(config.ipc),
             teachers.counts,
             {"config": asdict(config), "seed": seed, **_normalisation(pool)},
             config.storage,
         )
 
     done = 0 if state is None else int(state["iteration"])
-    for iteration in range(done, config.iterations):
-        loss = matcher.step(iteration)
-        if on_step is not None:
-            on_step(Progress(iteration + 1, config.iterations, loss, matcher, finish))
+    with contextlib.closing(matcher):
+        for iteration in range(done, config.iterations):
+            loss = matcher.step(iteration)
+            if on_step is not None:
+                on_step(Progress(iteration + 1, config.iterations, loss, matcher, finish))
     return finish()
+
+
+def _shared(classes: Tensor, share: slice) -> Tensor:
+    if len(classes[share]) == 0:
+        raise ValueError(f"no class for this process: {len(classes)} classes are too few for so many processes")
+    return classes[share]
 
 
 def _engine(pool: TensorPool, classes: int, config: CondenseConfig):
     images = config.iterations * classes * (config.batch_real + config.ipc)
-    return choose(config.device, config.precision, config.compile, pool.shape[1:], images)
+    return choose(config.device, config.precision, config.compile, pool.shape[1:], images, config.memory_budget)
 
 
 def _initial_pixels(
-    pool: TensorPool, classes: Tensor, previous: CondensedSet | None, config: CondenseConfig, seed: int
+    pool: TensorPool, classes: Tensor, share: slice, previous: CondensedSet | None, config: CondenseConfig, seed: int
 ) -> Tensor:
     """(G, ipc, C, H, W) float32. A returning class with too few new images starts from its previous ones, too."""
     numbers = generator(seed, "init")
     if config.init == "noise":
-        return torch.randn(len(classes), config.ipc, *pool.shape, generator=numbers)
-    drawn = pool.draw(classes, config.ipc, numbers)
+        return torch.randn(len(classes), config.ipc, *pool.shape, generator=numbers)[share]
+    drawn = pool.take(pool.draw_indices(classes, config.ipc, numbers, share))
+    classes = classes[share]
     for group, have in enumerate(pool.counts_of(classes).tolist()):
         if have < config.ipc:
             label = int(classes[group])

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .files import atomic
+from .files import save_tensors
 from .functional import dequantise, quantise
 
 __all__ = ["STORAGES", "CondensedSet"]
@@ -139,8 +139,7 @@ class CondensedSet:
     def save(self, path: str | Path) -> None:
         """Write tensors and plain metadata, atomically."""
         content = {name: getattr(self, name) for name in ("pixels", "labels", "counts", "scale", "offset", "meta")}
-        with atomic(path) as temporary:
-            torch.save({"format": FORMAT, **content}, temporary)
+        save_tensors({"format": FORMAT, **content}, path)
 
     @classmethod
     def load(cls, path: str | Path) -> "CondensedSet":

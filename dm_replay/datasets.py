@@ -13,11 +13,12 @@ from torch import Tensor
 from .augment import SiameseAugment
 from .folders import image_folder, tiny_imagenet
 from .pools import TensorPool
-from .readers import digits, npz, torchvision_files
+from .readers import digits, npy_folder, npz, torchvision_files
 
 __all__ = ["Dataset", "DatasetSpec", "data_root", "load", "names"]
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+ENOUGH = 100_000  # images for the statistics; at 64 pixels a gigabyte to read
 EVERY_FAMILY = SiameseAugment().name
 WITHOUT_FLIP = "_".join(family for family in SiameseAugment.known if family != "flip")
 
@@ -57,6 +58,7 @@ class _Source:
     std: tuple[float, ...] | None = None
     augment: str = EVERY_FAMILY
     needs_root: bool = True
+    mapped: bool = False
     downloads: bool = False
 
 
@@ -70,6 +72,7 @@ _SOURCES = {
     "digits": _Source(digits, (0.3053,), (0.3758,), WITHOUT_FLIP, needs_root=False),
     "fashionmnist": _torchvision("FashionMNIST", (0.2861,), (0.3530,)),
     "imagefolder": _Source(image_folder, *IMAGENET),
+    "mapped": _Source(npy_folder, mapped=True),
     "mnist": _torchvision("MNIST", (0.1307,), (0.3081,), WITHOUT_FLIP),
     "npz": _Source(npz),
     "svhn": _torchvision("SVHN", (0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970), WITHOUT_FLIP),
@@ -91,13 +94,14 @@ def data_root(root: str | Path | None = None) -> Path:
 
 
 def load(name: str = "digits", root: str | Path | None = None, download: bool = False) -> Dataset:
-    """Read a dataset whole.
+    """Read a dataset whole; "mapped" stays in its files.
 
     Args:
         name: "digits" comes with scikit-learn; "cifar10", "cifar100", "fashionmnist", "mnist" and "svhn" are
             the official files in torchvision's layout; "tinyimagenet" is Stanford's folder; "imagefolder" any
             ``root/train/<class>/`` and ``root/test/<class>/`` of images of one size; "npz" a file of the
-            arrays images, labels, test_images and test_labels.
+            arrays images, labels, test_images and test_labels; "mapped" a folder of train_images.npy,
+            train_labels.npy, test_images.npy and test_labels.npy, which may be larger than memory.
         root: the folder (or npz file); the environment's ``DM_DATA`` by default.
         download: whether torchvision may fetch missing files.
     """
@@ -106,7 +110,7 @@ def load(name: str = "digits", root: str | Path | None = None, download: bool = 
     source = _SOURCES[name]
     train, test, class_names = source.read(*_arguments(source, root, download))
     mean, std = (source.mean, source.std) if source.mean else _statistics(train[0])
-    train, test = (TensorPool(*split, mean, std, class_names) for split in (train, test))
+    train, test = (TensorPool(*split, mean, std, class_names, mapped=source.mapped) for split in (train, test))
     if train.shape != test.shape:
         raise ValueError(f"images of unequal size: {train.shape} for training, {test.shape} for testing")
     classes = tuple(class_names or map(str, train.classes.tolist()))
@@ -123,9 +127,13 @@ def _arguments(source: _Source, root: str | Path | None, download: bool) -> tupl
 
 
 def _statistics(images: Tensor) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:
-    """Mean and standard deviation of each channel of uint8 pixels; None for floats, which came normalised."""
+    """Mean and standard deviation of each channel of uint8 pixels; None for floats, which came normalised.
+
+    Of very many images those of :data:`ENOUGH`, evenly spaced.
+    """
     if images.dtype != torch.uint8 or images.numel() == 0:
         return None, None
+    images = images[:: -(-len(images) // ENOUGH)]
     chunks = [chunk.double() / 255 for chunk in images.split(1000)]
     values = images.numel() / images.shape[1]
     mean = sum(chunk.sum((0, 2, 3)) for chunk in chunks) / values

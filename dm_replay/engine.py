@@ -1,6 +1,7 @@
 """How a job runs best on a device: precision of the gradient-free work, compilation, images at a time."""
 
 import shutil
+import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +19,9 @@ WORTH_COMPILING = 50_000 * 32 * 32  # pixels
 # Images at a time, by cache: 64 of 32x32 measured best on the CPU (0.34 s for 2,560 images; 128: 0.60, 256: 0.64).
 CPU_CHUNK = 64 * 32 * 32  # pixels
 GPU_CHUNK = 4096 * 32 * 32  # pixels; first-layer activations of 1 GB in bfloat16
+# Activations of the papers' width, in the widest block: what goes in, what the convolution and what the norm gives.
+ACTIVATIONS = 3 * 128  # values per pixel
+GIB = 2**30  # bytes
 
 
 @dataclass(frozen=True)
@@ -29,12 +33,14 @@ class Engine:
         dtype: of the work that carries no gradient (float32 is the reference).
         compiled: whether the hot functions go through ``torch.compile``.
         chunk: images at a time in the gradient-free work.
+        gradient_chunk: images at a time in the work that carries a gradient.
     """
 
     device: torch.device
     dtype: torch.dtype
     compiled: bool
     chunk: int
+    gradient_chunk: int = sys.maxsize
 
 
 def choose(
@@ -48,7 +54,8 @@ def choose(
     """The engine for a job that embeds ``images`` images of ``image_size`` (H, W) in all.
 
     bfloat16 is chosen where it is fast: on GPUs that have it, and on CPUs with bfloat16 instructions if the job is
-    compiled (uncompiled it gains nothing there).
+    compiled (uncompiled it gains nothing there). ``memory_budget`` is what the activations of either kind of work may
+    take, in GiB; never less than those of one image.
     """
     where = resolve_device(device)
     pixels = image_size[0] * image_size[1]
@@ -56,7 +63,12 @@ def choose(
     fast = _fast_bfloat16(where) and (compiles or where.type == "cuda")
     dtype = torch.bfloat16 if precision == "bfloat16" or (precision == "auto" and fast) else torch.float32
     chunk = (GPU_CHUNK if where.type == "cuda" else CPU_CHUNK) // pixels
-    return Engine(where, dtype, compiles, max(1, chunk))
+    if memory_budget is None:
+        return Engine(where, dtype, compiles, max(1, chunk))
+    values = memory_budget * GIB / (ACTIVATIONS * pixels)
+    # The gradient keeps the activations, in float32, and needs as much again on its way back.
+    with_gradient = int(values / (2 * torch.float32.itemsize))
+    return Engine(where, dtype, compiles, max(1, min(chunk, int(values / dtype.itemsize))), max(1, with_gradient))
 
 
 def resolve_device(device: str) -> torch.device:

@@ -13,7 +13,7 @@ from .condensed import CondensedSet
 from .engine import choose
 from .pools import TensorPool
 from .seeding import derive, generator
-from .training import EvalConfig, Trainer
+from .training import EvalConfig, Trainer, networks_at_once
 
 __all__ = ["EvalConfig", "Report", "evaluate", "random_set"]
 
@@ -52,39 +52,48 @@ def evaluate(
     network: str = "convnet",
     runs: int = 5,
     seed: int = 0,
+    first: int = 0,
     on_epoch: Callable[[int, int], None] | None = None,
 ) -> Report:
     """Train ``runs`` freshly initialised networks on the set and test each after its last epoch.
 
     Args:
         train_set: images in the normalised space of ``test_pool``. Every class of it must be one of the pool's.
-        on_epoch: called with (run, epoch) after every epoch, both from 0.
+        first: number of the first run. Run k depends on ``seed`` and ``first + k`` alone, so that processes can share
+            runs out and put their accuracies together.
+        on_epoch: called with (run, epoch) after every epoch, both from 0. Networks trained together take turns.
     """
     config = config or EvalConfig()
     if runs < 1:
         raise ValueError(f"runs must be at least 1, got {runs}")
+    if first < 0:
+        raise ValueError(f"first must be at least 0, got {first}")
     started = time.perf_counter()
     images, labels, test_labels = _aligned(train_set, test_pool)
     work = runs * ((config.epochs + 1) * len(images) * 3 + len(test_pool))
     engine = choose(config.device, config.precision, config.compile, test_pool.shape[1:], work)
+    together = networks_at_once(config, engine, runs, len(images), test_pool.shape[1:])
     trainer = Trainer(network, test_pool.shape, len(test_pool.classes), config, engine)
-    accuracies = []
-    for run in range(runs):
-        trainer.train(
-            images,
-            labels,
-            derive(seed, "run", run),
-            on_epoch and (lambda epoch, run=run: on_epoch(run, epoch)),
-        )
-        accuracies.append(trainer.accuracy(test_pool, test_labels))
+    accuracies: list[float] = []
+    for group in _groups(runs, together):
+        seeds = [derive(seed, "run", first + run) for run in group]
+        report = on_epoch and (lambda number, epoch, group=group: on_epoch(group[number], epoch))
+        trainer.train_together(images, labels, seeds, report)
+        accuracies += trainer.accuracies(test_pool, test_labels, len(group))
     settings = {
         **asdict(config),
         "network": network,
         "runs": runs,
         "seed": seed,
+        "first": first,
         "images": len(images),
         "stored_bytes": train_set.nbytes,
-        "engine": {"device": str(engine.device), "dtype": str(engine.dtype), "compiled": engine.compiled},
+        "engine": {
+            "device": str(engine.device),
+            "dtype": str(engine.dtype),
+            "compiled": engine.compiled,
+            "together": together,
+        },
     }
     return Report(tuple(accuracies), settings, time.perf_counter() - started)
 
@@ -94,6 +103,12 @@ def random_set(pool: TensorPool, ipc: int, seed: int = 0) -> CondensedSet:
     images = pool.draw(pool.classes, ipc, generator(seed, "random"))
     storage = "uint8" if pool.images.dtype == torch.uint8 else "float32"
     return CondensedSet.pack(images.flatten(0, 1), pool.classes.repeat_interleave(ipc), pool.counts, storage=storage)
+
+
+def _groups(runs: int, together: int) -> list[range]:
+    """Runs in turn, as evenly as can be, at most ``together`` at a time: 25 by 20 are 13 and 12."""
+    size = -(-runs // -(-runs // together))
+    return [range(begin, min(begin + size, runs)) for begin in range(0, runs, size)]
 
 
 def _aligned(train_set: CondensedSet, test_pool: TensorPool) -> tuple[Tensor, Tensor, Tensor]:

@@ -2,80 +2,25 @@
 
 import copy
 import functools
-from collections.abc import Iterator
-from dataclasses import dataclass
+import itertools
+import math
+import sys
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
 
 from .augment import SiameseAugment
-from .condensed import CondensedSet
 from .engine import Engine, compiled
 from .functional import matching_loss
 from .networks import build, reset
-from .pools import TensorPool
+from .prefetch import ReadAhead
 from .seeding import generator
+from .teachers import Teachers
 
 __all__ = ["Matcher", "Teachers"]
 
-
-@dataclass(frozen=True)
-class Teachers:
-    """The images whose mean features a class is matched to: drawn real ones and, of a returning class, previous ones.
-
-    Attributes:
-        pool: real images. classes: (G,). batch: real images of each class per iteration.
-        previous: (G, K, C, H, W) condensed images of these classes, padded with zeros; K may be 0.
-        weights: (G, batch + K), each row sums to 1: what an image counts for in its class's mean.
-        counts: (G,) real images that each class stands for from now on.
-    """
-
-    pool: TensorPool
-    classes: Tensor
-    batch: int
-    previous: Tensor
-    weights: Tensor
-    counts: Tensor
-
-    @classmethod
-    def of(cls, pool: TensorPool, classes: Tensor, batch: int, previous: CondensedSet | None) -> "Teachers":
-        new = pool.counts_of(classes)
-        batch = min(batch, int(new.max()))
-        images, held, old = _by_class(previous, classes, pool.shape)
-        share = new.double() / (new + old)
-        weights = torch.cat(
-            [
-                (share / batch)[:, None].expand(-1, batch),
-                (1 - share)[:, None] * held / held.sum(1, keepdim=True).clamp_min(1),
-            ],
-            dim=1,
-        )
-        return cls(pool, classes, batch, images, weights, new + old)
-
-    def draw(self, numbers: torch.Generator) -> Tensor:
-        """Indices of this iteration's real images: (G, batch)."""
-        return self.pool.draw_indices(self.classes, self.batch, numbers)
-
-    def take(self, indices: Tensor, groups: slice, rows: slice, device: torch.device) -> Tensor:
-        """A block of the normalised teachers; rows from ``batch`` on are previous images."""
-        real = self.pool.take(indices[groups, rows]).to(device, non_blocking=True)
-        kept = slice(max(0, rows.start - self.batch), max(0, rows.stop - self.batch))
-        if kept.stop == kept.start:
-            return real
-        return torch.cat([real, self.previous[groups, kept].to(device)], dim=1)
-
-
-def _by_class(previous: CondensedSet | None, classes: Tensor, shape: tuple) -> tuple[Tensor, Tensor, Tensor]:
-    """Previous images (G, K, C, H, W), which of them are there (G, K) and what each class counts (G,)."""
-    mine = [] if previous is None else [previous.of(c) if c in previous.classes else None for c in classes.tolist()]
-    longest = max((len(s) for s in mine if s is not None), default=0)
-    images = torch.zeros(len(classes), longest, *shape)
-    held, counts = torch.zeros(len(classes), longest), torch.zeros(len(classes), dtype=torch.long)
-    for group, part in enumerate(mine):
-        if part is not None:
-            images[group, : len(part)], held[group, : len(part)] = part.images, 1.0
-            counts[group] = part.counts[0]
-    return images, held, counts
+READ_AHEAD = 256 * 2**20  # bytes of stored pixels; an iteration of 1,000 classes of 256 64x64 images has 3.1 GB
 
 
 class Matcher:
@@ -85,6 +30,9 @@ class Matcher:
         pixels: (G, ipc, C, H, W) to start from; kept on the engine's device in at least float32.
         network: name of the random embedding. weights: of the prefixes, see :func:`matching_loss`.
         seed: each iteration's draws depend on it and on the iteration's number alone.
+
+    Real images that lie elsewhere than on the engine's device, or in a file, are read ahead by a thread, which
+    :meth:`close` ends.
     """
 
     def __init__(
@@ -107,29 +55,35 @@ class Matcher:
         self.velocity = torch.zeros_like(self.pixels)
         self.row_weights = teachers.weights.to(engine.device, self.branches.master)
         self.prefix_weights = None if weights is None else weights.to(engine.device, self.branches.master)
+        whole = self.branches.student.batch_statistics
+        self.blocks = list(_blocks(*self.row_weights.shape, sys.maxsize if whole else engine.chunk))
+        self.parts = _parts(*pixels.shape[:2], sys.maxsize if whole else engine.gradient_chunk)
+        self._ahead: ReadAhead | None = None
+        self._next: int | None = None
 
     def step(self, iteration: int) -> Tensor:
         """One update of the pixels; returns the loss per class before it, a 0-d tensor."""
         reset(self.branches.student, self._numbers("network", iteration))
         self.branches.follow()
         params = self.augment.sample(
-            len(self.pixels), self.teachers.pool.shape[1:], self._numbers("augment", iteration)
-        ).to(self.engine.device)
-        targets = self.targets(self.teachers.draw(self._numbers("draw", iteration)), params)
+            len(self.teachers.classes), self.teachers.pool.shape[1:], self._numbers("augment", iteration)
+        )[self.teachers.share].to(self.engine.device)
+        targets = self._sums(self._read(iteration), params)
         loss, gradient = self.gradient(targets, params)
         self.velocity.mul_(self.momentum).add_(gradient)
         self.pixels.sub_(self.velocity, alpha=self.lr)
         return loss / len(self.pixels)
 
-    @torch.no_grad()
     def targets(self, indices: Tensor, params: Tensor) -> Tensor:
         """Mean features of the teachers: (G, D)."""
-        rows = self.row_weights.shape[1]
-        whole = self.branches.student.batch_statistics
-        blocks = [(slice(0, len(indices)), slice(0, rows))] if whole else _blocks(len(indices), rows, self.engine.chunk)
+        return self._sums(self._stored(indices), params)
+
+    @torch.no_grad()
+    def _sums(self, stored: Iterable[Tensor], params: Tensor) -> Tensor:
+        """Weighted sums of the teachers' features, from the stored images of each block."""
         out: list[Tensor] = []
-        for groups, part in blocks:
-            images = self.teachers.take(indices, groups, part, self.engine.device)
+        for (groups, part), pixels in zip(self.blocks, stored, strict=False):
+            images = self.teachers.complete(pixels, groups, part, self.engine.device)
             sums = self.branches.teach(images, params[groups], self.row_weights[groups, part])
             if part.start == 0:
                 out.append(sums)
@@ -139,10 +93,21 @@ class Matcher:
 
     def gradient(self, targets: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         """The loss, summed over classes, and its gradient to the pixels."""
-        pixels = self.pixels.detach().requires_grad_()
-        loss = self.branches.match(pixels, params, targets, self.prefix_weights)
+        losses, gradients = zip(*(self._gradient(part, targets, params) for part in self.parts), strict=True)
+        return torch.stack(losses).sum(), torch.cat(gradients)
+
+    def _gradient(self, part: slice, targets: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        """Those of some classes."""
+        pixels = self.pixels[part].detach().requires_grad_()
+        loss = self.branches.match(pixels, params[part], targets[part], self.prefix_weights)
         (gradient,) = torch.autograd.grad(loss, pixels)
         return loss.detach(), gradient
+
+    def close(self) -> None:
+        """End the thread that reads ahead, if there is one."""
+        if self._ahead is not None:
+            self._ahead.close()
+            self._ahead = None
 
     def state(self) -> dict[str, Tensor]:
         return {"pixels": self.pixels.cpu().clone(), "velocity": self.velocity.cpu().clone()}
@@ -150,6 +115,31 @@ class Matcher:
     def restore(self, state: dict[str, Tensor]) -> None:
         self.pixels.copy_(state["pixels"])
         self.velocity.copy_(state["velocity"])
+
+    def _read(self, iteration: int) -> Iterable[Tensor]:
+        """The stored images of each block of an iteration."""
+        pool = self.teachers.pool
+        if not pool.mapped and pool.device.type == self.engine.device.type:
+            return self._stored_of(iteration)
+        if self._ahead is None or self._next != iteration:
+            self.close()
+            following = itertools.chain.from_iterable(map(self._stored_of, itertools.count(iteration)))
+            self._ahead = ReadAhead(following, self._depth(), self.engine.device)
+        self._next = iteration + 1
+        return self._ahead
+
+    def _depth(self) -> int:
+        """Blocks to read ahead: those of an iteration, within :data:`READ_AHEAD`."""
+        groups, rows = self.blocks[0]
+        images = (groups.stop - groups.start) * (rows.stop - rows.start)
+        size = images * math.prod(self.teachers.pool.shape) * self.teachers.pool.images.itemsize
+        return min(len(self.blocks), max(1, READ_AHEAD // size))
+
+    def _stored_of(self, iteration: int) -> Iterator[Tensor]:
+        return self._stored(self.teachers.draw(self._numbers("draw", iteration)))
+
+    def _stored(self, indices: Tensor) -> Iterator[Tensor]:
+        return (self.teachers.stored(indices, *block) for block in self.blocks)
 
     def _numbers(self, role: str, iteration: int) -> torch.Generator:
         return generator(self.seed, role, iteration)
@@ -162,6 +152,13 @@ def _blocks(groups: int, rows: int, chunk: int) -> Iterator[tuple[slice, slice]]
     for first in range(0, groups, together):
         for start in range(0, rows, part):
             yield slice(first, min(first + together, groups)), slice(start, min(start + part, rows))
+
+
+def _parts(groups: int, rows: int, chunk: int) -> list[slice]:
+    """Cut the groups into equal parts of at most ``chunk`` images, or of one group."""
+    together = max(1, chunk // rows)
+    together = -(-groups // -(-groups // together))
+    return [slice(first, min(first + together, groups)) for first in range(0, groups, together)]
 
 
 class Branches:

@@ -1,12 +1,17 @@
 """TensorPool: labelled real images, ready to be drawn class by class."""
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["TensorPool"]
+from .mapped import mapped_images
+
+__all__ = ["EVERY", "TensorPool"]
+
+EVERY = slice(None)
 
 
 class TensorPool:
@@ -18,6 +23,9 @@ class TensorPool:
         mean, std: per channel in units of [0, 1]; uint8 pixels are drawn as (pixel / 255 − mean) / std. For float
             images they are only remembered, so that pictures can show real pixel values.
         names: class names by label, if known.
+        rows: (N,) where each labelled image lies in ``images``; the same place by default. With them a part of a
+            mapped pool needs no copy of its pixels.
+        mapped: ``images`` is a map of a file (see :meth:`map`). No method reads more of it than it is asked for.
 
     Attributes:
         classes: (K,) the labels present, sorted. counts: (K,) the images of each.
@@ -30,25 +38,31 @@ class TensorPool:
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
         names: Sequence[str] | None = None,
+        *,
+        rows: Tensor | None = None,
+        mapped: bool = False,
     ):
         labels = torch.as_tensor(labels).long().cpu()
-        if images.ndim != 4 or labels.shape != images.shape[:1]:
+        if images.ndim != 4 or labels.shape != (images if rows is None else rows).shape[:1]:
             raise ValueError(
                 f"expected images (N, C, H, W) and labels (N,), got {tuple(images.shape)}, {tuple(labels.shape)}"
             )
         if len(labels) == 0:
             raise ValueError("expected at least one image, got none")
         if images.dtype != torch.uint8:
+            if mapped:
+                raise ValueError(f"expected a map of uint8 pixels, got {images.dtype}")
             images = images.float()
             _check_finite(images, labels)
         channels = images.shape[1]
         for name, values in (("mean", mean), ("std", std)):
             if values is not None and len(values) != channels:
                 raise ValueError(f"expected {channels} values of {name}, one for each channel, got {len(values)}")
-        self.images, self.labels = images, labels
+        self.images, self.labels, self.mapped, self._rows = images, labels, mapped, rows
         self.mean = None if mean is None else tuple(map(float, mean))
         self.std = None if std is None else tuple(map(float, std))
         self.names = None if names is None else tuple(names)
+        self._affine: dict[torch.device, tuple[Tensor, Tensor]] = {}
         self.classes, self.counts = labels.unique(return_counts=True)
         self._by_class = labels.argsort(stable=True)
         self._first = self.counts.cumsum(0) - self.counts
@@ -71,6 +85,18 @@ class TensorPool:
             raise ValueError("expected at least one image, got an empty dataset")
         return cls(torch.stack(images), labels, mean, std)
 
+    @classmethod
+    def map(
+        cls,
+        images: str | Path,
+        labels: Tensor | Sequence[int],
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        names: Sequence[str] | None = None,
+    ) -> "TensorPool":
+        """The images of an .npy file of uint8 pixels, which may be larger than memory; read when they are drawn."""
+        return cls(mapped_images(images), labels, mean, std, names, mapped=True)
+
     @property
     def shape(self) -> tuple[int, int, int]:
         """(C, H, W) of every image."""
@@ -85,12 +111,18 @@ class TensorPool:
 
     def to(self, device: torch.device | str) -> "TensorPool":
         """The same pool with its pixels on ``device``; labels and indices stay on the CPU."""
-        return TensorPool(self.images.to(device), self.labels, self.mean, self.std, self.names)
+        if torch.device(device) == self.device:
+            return self
+        images = self.images if self._rows is None else self.images[self._rows]
+        return TensorPool(images.to(device), self.labels, self.mean, self.std, self.names)
 
     def subset(self, classes: Iterable[int]) -> "TensorPool":
         """The images of some classes."""
         rows = torch.isin(self.labels, self._known(classes)).nonzero()[:, 0]
-        return TensorPool(self.images[rows.to(self.device)], self.labels[rows], self.mean, self.std, self.names)
+        about = (self.labels[rows], self.mean, self.std, self.names)
+        if self.mapped:
+            return TensorPool(self.images, *about, rows=rows if self._rows is None else self._rows[rows], mapped=True)
+        return TensorPool(self.images[rows.to(self.device)], *about)
 
     def counts_of(self, classes: Iterable[int]) -> Tensor:
         """(G,) how many images each of some classes has."""
@@ -100,11 +132,10 @@ class TensorPool:
         """Stored pixels (…, C, H, W) -> float32 values as networks see them."""
         if images.dtype != torch.uint8:
             return images
-        mean, std = (
-            torch.tensor(values or default, device=images.device)[:, None, None]
-            for values, default in ((self.mean, [0.0] * self.shape[0]), (self.std, [1.0] * self.shape[0]))
-        )
-        return images.float() * (1 / (255 * std)) - mean / std
+        if images.device not in self._affine:  # making them anew each time would wait for the device
+            self._affine[images.device] = tuple(part.to(images.device) for part in self._scale_and_shift())
+        scale, shift = self._affine[images.device]
+        return images.float() * scale - shift
 
     def take(self, indices: Tensor) -> Tensor:
         """Normalised images of any shape of indices: (…,) -> (…, C, H, W) float32."""
@@ -112,27 +143,37 @@ class TensorPool:
 
     def raw(self, indices: Tensor) -> Tensor:
         """Stored pixels of any shape of indices: (…,) -> (…, C, H, W)."""
-        rows = self.images.index_select(0, indices.reshape(-1).to(self.device))
-        return rows.reshape(*indices.shape, *self.shape)
+        places = indices.reshape(-1) if self._rows is None else self._rows[indices.reshape(-1)]
+        return self.images.index_select(0, places.to(self.device)).reshape(*indices.shape, *self.shape)
 
     def draw(self, classes: Iterable[int], per_class: int, generator: torch.Generator) -> Tensor:
         """Random real images of each class without replacement: (G, B, C, H, W) float32, normalised."""
         return self.take(self.draw_indices(classes, per_class, generator))
 
-    def draw_indices(self, classes: Iterable[int], per_class: int, generator: torch.Generator) -> Tensor:
-        """The indices behind :meth:`draw`, (G, B) int64 on the CPU.
+    def draw_indices(
+        self, classes: Iterable[int], per_class: int, generator: torch.Generator, share: slice = EVERY
+    ) -> Tensor:
+        """The indices behind :meth:`draw`, (G, B) int64 on the CPU; of a ``share`` of the classes the same as of all.
 
         One random key for each image of the classes; the B smallest win. A class with fewer than B images gives all
         of them, repeated evenly.
         """
         position = torch.searchsorted(self.classes, self._known(classes))
-        counts, first = self.counts[position], self._first[position]
-        longest = int(counts.max())
-        keys = torch.rand(len(position), longest, generator=generator, device=generator.device).cpu()
+        longest = int(self.counts[position].max())
+        keys = torch.rand(len(position), longest, generator=generator, device=generator.device)[share].cpu()
+        counts, first = self.counts[position[share]], self._first[position[share]]
         keys.masked_fill_(torch.arange(longest) >= counts[:, None], 2.0)
         winners = keys.topk(min(per_class, longest), largest=False, sorted=True).indices
         turns = torch.arange(per_class) % counts[:, None].clamp_max(per_class)
         return self._by_class[first[:, None] + winners.gather(1, turns)]
+
+    def _scale_and_shift(self) -> tuple[Tensor, Tensor]:
+        """(C, 1, 1) each: a normalised value is pixel · scale − shift."""
+        mean, std = (
+            torch.tensor(values or default)[:, None, None]
+            for values, default in ((self.mean, [0.0] * self.shape[0]), (self.std, [1.0] * self.shape[0]))
+        )
+        return 1 / (255 * std), mean / std
 
     def _known(self, classes: Iterable[int]) -> Tensor:
         classes = torch.as_tensor(classes if isinstance(classes, Tensor) else list(classes)).long().cpu()

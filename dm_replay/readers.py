@@ -1,4 +1,4 @@
-"""Datasets that come as arrays: scikit-learn's digits, torchvision's files and npz."""
+"""Datasets that come as arrays: scikit-learn's digits, torchvision's files, npz and npy."""
 
 import contextlib
 import sys
@@ -9,7 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["digits", "npz", "torchvision_files"]
+from .mapped import mapped_images
+
+__all__ = ["digits", "npy_folder", "npz", "torchvision_files"]
 
 ARRAYS = ("images", "labels", "test_images", "test_labels")
 FILES = {
@@ -76,6 +78,27 @@ def npz(path: Path) -> tuple[Split, Split, None]:
         (_planar(test_images, file), _integers(test_labels, file)),
         None,
     )
+
+
+def npy_folder(folder: Path) -> tuple[Split, Split, None]:
+    """A folder of train_images.npy, train_labels.npy, test_images.npy and test_labels.npy.
+
+    The images are uint8 pixels, (N, C, H, W), (N, H, W, C) or (N, H, W), and stay in their files.
+    """
+    train, test = (
+        (mapped_images(folder / f"{part}_images.npy"), _labels(folder / f"{part}_labels.npy"))
+        for part in ("train", "test")
+    )
+    return train, test, None
+
+
+def _labels(file: Path) -> Tensor:
+    try:
+        return _integers(np.load(file, allow_pickle=False), file)
+    except FileNotFoundError:
+        raise ValueError(f"no such file of labels: {file}") from None
+    except EOFError as error:
+        raise ValueError(f"{file} is not a readable .npy file") from error
 
 
 def _whole(dataset) -> Split:

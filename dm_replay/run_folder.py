@@ -8,17 +8,15 @@
 Each is written whole or not at all, so that the run can be killed at any moment.
 """
 
-import contextlib
 import json
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from .condensed import CondensedSet
-from .files import atomic
+from .files import atomic, save_tensors
 
 __all__ = ["RunFolder"]
 
@@ -85,13 +83,10 @@ class RunFolder:
             raise ValueError(f"{self.checkpoint} is not readable; begin anew with --overwrite") from error
 
     def write_checkpoint(self, settings: dict, state: dict, journal: dict) -> None:
-        content = dict(zip(CHECKPOINT, (settings, state, journal), strict=True))
-        with _full_disk_as_oserror(self.checkpoint), atomic(self.checkpoint) as temporary:
-            torch.save(content, temporary)
+        save_tensors(dict(zip(CHECKPOINT, (settings, state, journal), strict=True)), self.checkpoint)
 
     def write_result(self, condensed: CondensedSet) -> None:
-        with _full_disk_as_oserror(self.condensed):
-            condensed.save(self.condensed)
+        condensed.save(self.condensed)
 
     def check_writable(self) -> None:
         """Raise ValueError if the folder cannot be made or written, without making it."""
@@ -111,12 +106,3 @@ class RunFolder:
         for pattern in (".condensed-*.pt", ".checkpoint-*.pt", ".run-*.json", "images/.iter_*.png"):
             for file in self.path.glob(pattern):
                 file.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def _full_disk_as_oserror(path: Path) -> Iterator[None]:
-    """``torch.save`` reports that it cannot write as a RuntimeError about the inside of its archive."""
-    try:
-        yield
-    except RuntimeError as error:
-        raise OSError(f"cannot write {path}; is the disk full?") from error

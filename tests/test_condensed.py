@@ -95,13 +95,16 @@ def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch):
     stored.save(path)
     before = path.read_bytes()
 
-    def full(*args):
-        raise OSError(errno.ENOSPC, "No space left on device")
+    errors = OSError(errno.ENOSPC, "No space left on device"), RuntimeError("PytorchStreamWriter failed writing file")
+    for error, message in zip(errors, ("No space left", "is the disk full"), strict=True):
 
-    monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(OSError, match="No space left"):
-        stored.prefix(1).save(path)
-    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
+        def full(*args, error=error):
+            raise error
+
+        monkeypatch.setattr(torch, "save", full)
+        with pytest.raises(OSError, match=message):
+            stored.prefix(1).save(path)
+        assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
 
 
 def test_bad_input():

@@ -11,8 +11,21 @@ import dm_replay
 
 HOME = Path(dm_replay.__file__).parent
 FLOORS = [
-    {"engine", "files", "functional", "interrupts", "journal", "provenance", "seeding"},
+    {
+        "capture",
+        "distributed",
+        "engine",
+        "files",
+        "functional",
+        "interrupts",
+        "journal",
+        "mapped",
+        "prefetch",
+        "provenance",
+        "seeding",
+    },
     {"augment", "condensed", "folders", "networks", "pools", "readers"},
+    {"draws", "joint_sgd", "teachers"},
     {"datasets", "matching", "pictures", "replay_loader", "run_folder", "training"},
     {"condensation", "evaluation", "experiences", "export"},
     {"flags", "memory", "runs"},

@@ -1,0 +1,241 @@
+"""Seconds per iteration and per epoch: this project, the official way of doing it, and the limit of the machine.
+
+    python benchmarks/speed.py --quick            # CIFAR-10, ipc 10 and its evaluation: what a CPU can wait for
+    python benchmarks/speed.py                    # every case
+
+The two take turns in one process; the ratio is the median over turns. The floor is the time that the arithmetic would
+take at the speed of a measured matrix product, or the activations, each written and read once, at that of a measured
+copy, whichever is longer. Real images where DM_DATA has them, else noise, which costs the same.
+"""
+
+import argparse
+import os
+import resource
+import statistics
+import time
+from dataclasses import asdict, dataclass
+
+import official_way
+import torch
+from common import write_result
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from dm_replay import CondenseConfig, EvalConfig, TensorPool, build, condense, evaluate, load
+from dm_replay.evaluation import random_set
+from dm_replay.provenance import provenance
+
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One row of the table."""
+
+    dataset: str
+    classes: int
+    ipc: int
+    side: int = 32
+    depth: int = 3
+    batch: int = 256
+
+
+CASES = [
+    Case("cifar10", 10, 10),
+    Case("cifar10", 10, 1),
+    Case("cifar10", 10, 50),
+    Case("cifar100", 100, 10),
+    Case("noise64", 200, 10, side=64, depth=4),
+]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="CIFAR-10, ipc 10 only")
+    parser.add_argument("--cases", type=int, nargs="+", help="numbers of single cases, from 0")
+    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--out", default="speed_gpu" if DEVICE.type == "cuda" else "speed_cpu")
+    options = parser.parse_args()
+    chosen = [CASES[i] for i in options.cases] if options.cases else CASES[: 1 if options.quick else None]
+
+    limits = measure_limits()
+    print(f"matrix product {limits['flops'] / 1e9:,.0f} GFLOP/s in bfloat16, copy {limits['bytes'] / 1e9:,.1f} GB/s\n")
+    print(f"{'condensation, s per iteration':34}{'ours':>9}{'official':>10}{'ratio':>8}{'floor':>9}{'reached':>9}")
+    rows = []
+    for case in chosen:
+        rows.append(row := measure_condensation(case, limits, options.turns))
+        print(
+            f"{_title(case):34}{row['ours']:9.4f}{row['official']:10.4f}{row['ratio']:8.1f}"
+            f"{row['floor']:9.4f}{row['floor'] / row['ours']:9.0%}",
+            flush=True,
+        )
+    evaluation = measure_evaluation(CASES[0], options.turns)
+    print(f"\n{'evaluation of 100 images, s':34}{'ours':>9}{'official':>10}{'ratio':>8}")
+    for name in ("epoch", "test", "whole"):
+        ours, official = evaluation[f"ours_{name}"], evaluation[f"official_{name}"]
+        print(f"{name:34}{ours:9.4f}{official:10.4f}{evaluation[f'ratio_{name}']:8.1f}")
+    write_result(
+        options.out,
+        {"limits": limits, "condensation": rows, "evaluation": evaluation, "peak_memory_bytes": peak_memory()}
+        | provenance(DEVICE),
+    )
+
+
+def measure_limits() -> dict[str, float]:
+    """FLOP/s of a bfloat16 matrix product and bytes/s of a copy (read + written), the best of several."""
+    side, size = (8192, 2**30) if DEVICE.type == "cuda" else (2048, 2**28)
+    a = torch.randn(side, side, device=DEVICE).bfloat16()
+    source, target = torch.zeros(2, size, dtype=torch.uint8, device=DEVICE)
+    product = min(timed(lambda: a @ a) for _ in range(12))
+    copy = min(timed(lambda: target.copy_(source)) for _ in range(12))
+    return {"flops": 2 * side**3 / product, "bytes": 2 * size / copy}
+
+
+def measure_condensation(case: Case, limits: dict[str, float], turns: int) -> dict:
+    pool = pool_of(case)
+    ours, official = Ours(case, pool), Official(case, pool)
+    for side in (ours, official):
+        side.seconds_per_iteration()
+    pairs = [(ours.seconds_per_iteration(), official.seconds_per_iteration()) for _ in range(turns)]
+    flops, moved = work(case)
+    return {
+        **asdict(case),
+        "data": pool.source,
+        "ours": statistics.median(a for a, _ in pairs),
+        "official": statistics.median(b for _, b in pairs),
+        "ratio": statistics.median(b / a for a, b in pairs),
+        "turns": pairs,
+        "flops": flops,
+        "bytes": moved,
+        "floor": max(flops / limits["flops"], moved / limits["bytes"]),
+    }
+
+
+class Ours:
+    """Goes on from where the last turn ended."""
+
+    def __init__(self, case: Case, pool: TensorPool):
+        self.pool, self.state, self.done = pool, None, 0
+        self.each = 50 if DEVICE.type == "cuda" else 4
+        self.config = dict(ipc=case.ipc, batch_real=case.batch, network=f"convnet:depth={case.depth}", compile="yes")
+
+    def seconds_per_iteration(self) -> float:
+        self.done += self.each
+        config = CondenseConfig(**self.config, iterations=self.done, device=DEVICE.type)
+        times = []
+
+        def note(progress):
+            if len(times) == 0 or progress.iteration == self.done:
+                wait()
+                times.append(time.perf_counter())
+            if progress.iteration == self.done:
+                self.state = progress.state
+
+        condense(self.pool, config, state=self.state, on_step=note)
+        return (times[1] - times[0]) / (self.each - 1)
+
+
+class Official:
+    def __init__(self, case: Case, pool: TensorPool):
+        images = pool.take(torch.arange(len(pool))).to(DEVICE)
+        self.condenser = official_way.Condenser(images, pool.labels.to(DEVICE), case.ipc, case.batch, case.depth)
+
+    def seconds_per_iteration(self) -> float:
+        return timed(self.condenser.step)
+
+
+def measure_evaluation(case: Case, turns: int) -> dict:
+    """Training on 100 images and testing on 10,000, per epoch and per test."""
+    pool = pool_of(case)
+    test = TensorPool(pool.images[:10_000], pool.labels[:10_000], pool.mean, pool.std)
+    condensed, epochs = random_set(pool, case.ipc), 200 if DEVICE.type == "cuda" else 10
+    runs = 20 if DEVICE.type == "cuda" else 1
+    real = test.take(torch.arange(len(test))), test.labels
+    images, labels = condensed.images.to(DEVICE), condensed.labels.to(DEVICE)
+
+    def ours() -> tuple[float, float]:
+        times = []
+        config = EvalConfig(epochs=epochs, compile="yes", device=DEVICE.type)
+        evaluate(condensed, test, config, runs=runs, on_epoch=lambda run, epoch: times.append(time.perf_counter()))
+        end = time.perf_counter()
+        skipped = len(times) // 5
+        return (times[-1] - times[skipped]) / (len(times) - skipped - 1), end - times[-1]
+
+    def official() -> tuple[float, float]:
+        test_alone = timed(lambda: official_way.train_and_test(images, labels, real, 0, case.classes))
+        both = timed(lambda: official_way.train_and_test(images, labels, real, epochs, case.classes))
+        return (both - test_alone) / epochs, test_alone
+
+    ours()
+    pairs = [(ours(), official()) for _ in range(turns)]
+    return {"runs": runs, "epochs": epochs, "turns": pairs} | _parts(pairs)
+
+
+def _parts(pairs: list) -> dict[str, float]:
+    """Medians and ratios of an epoch, a test and, made up of these, the whole schedule of one network."""
+    parts = {
+        "epoch": [(a[0], b[0]) for a, b in pairs],
+        "test": [(a[1], b[1]) for a, b in pairs],
+        "whole": [(1001 * a[0] + a[1], 1001 * b[0] + b[1]) for a, b in pairs],
+    }
+    summary = {}
+    for name, times in parts.items():
+        summary[f"ours_{name}"] = statistics.median(a for a, _ in times)
+        summary[f"official_{name}"] = statistics.median(b for _, b in times)
+        summary[f"ratio_{name}"] = statistics.median(b / a for a, b in times)
+    return summary
+
+
+def pool_of(case: Case) -> TensorPool:
+    """Real images where they are laid out, else noise; the attribute ``source`` says which."""
+    if case.dataset.startswith("cifar") and os.environ.get("DM_DATA"):
+        pool, source = load(case.dataset).train, case.dataset
+    else:
+        each = max(case.batch, 50)
+        shape = (case.classes * each, 3, case.side, case.side)
+        images = torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+        labels = torch.arange(case.classes).repeat_interleave(each)
+        pool, source = TensorPool(images, labels, (0.5,) * 3, (0.25,) * 3), "noise"
+    pool.source = source
+    return pool
+
+
+def work(case: Case) -> tuple[float, float]:
+    """FLOP of an iteration (real forward; synthetic forward and backward) and bytes of its bfloat16 activations."""
+    network = build("convnet", (3, case.side, case.side), 1, depth=case.depth)
+    image, written = torch.zeros(1, 3, case.side, case.side), []
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            module.register_forward_hook(lambda _, __, out: written.append(out.numel()))
+    with FlopCounterMode(display=False) as counter:
+        network.embed(image)
+    images = case.classes * (case.batch + 3 * case.ipc)
+    return counter.get_total_flops() * images, sum(written) * 2 * 2 * images
+
+
+def timed(function) -> float:
+    wait()
+    start = time.perf_counter()
+    function()
+    wait()
+    return time.perf_counter() - start
+
+
+def wait() -> None:
+    if DEVICE.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def peak_memory() -> int:
+    """Bytes: of the device on a GPU, else of the whole process."""
+    if DEVICE.type == "cuda":
+        return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _title(case: Case) -> str:
+    return f"{case.dataset}, {case.classes} classes, ipc {case.ipc}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""Several processes at one job, as ``torchrun`` starts them: each does its share, the first one collects and writes."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+__all__ = ["RankLost", "World", "joined", "world"]
+
+TIMEOUT = 600.0  # seconds; longer than compiling and reading a dataset may keep one process behind the others
+
+
+class RankLost(ConnectionError):
+    """Another process of the job has ended, or did not answer in time."""
+
+
+@dataclass(frozen=True)
+class World:
+    """The processes of a job and which of them this is. What all of them must call says so.
+
+    Attributes:
+        rank: 0 … size − 1. size: how many there are; one alone needs no process group.
+        local_rank, local_size: the same among those on this machine.
+    """
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+    local_size: int = 1
+
+    @property
+    def main(self) -> bool:
+        """Whether this is the process that shows and writes."""
+        return self.rank == 0
+
+    def share(self, count: int) -> slice:
+        """This process's part of ``count`` things: the parts are contiguous, in order of the ranks, the first largest.
+
+        Empty for the last ones where there are fewer things than processes.
+        """
+        each, more = divmod(count, self.size)
+        first = self.rank * each + min(self.rank, more)
+        return slice(first, first + each + (self.rank < more))
+
+    def gather(self, rows: Tensor) -> Tensor:
+        """All processes' rows (N_r, …) one after another on the first process; on the others their own. For all.
+
+        The lengths may differ, the shapes of a row and the types may not.
+        """
+        if self.size == 1:
+            return rows
+        with _in_contact():
+            lengths = [torch.zeros(1, dtype=torch.long) for _ in range(self.size)]
+            dist.all_gather(lengths, torch.tensor([len(rows)]))
+            if not self.main:
+                dist.send(rows.contiguous(), 0)
+                return rows
+            others = [rows.new_empty(int(length), *rows.shape[1:]) for length in lengths[1:]]
+            for source, part in enumerate(others, 1):
+                dist.recv(part, source)
+            return torch.cat([rows, *others])
+
+    def total(self, values: Tensor) -> Tensor:
+        """The sum of all processes' values, on each of them. For all."""
+        return self._reduced(values, dist.ReduceOp.SUM)
+
+    def largest(self, *values: int) -> list[int]:
+        """For each place the largest of all processes' values, on each of them. For all."""
+        return self._reduced(torch.tensor(values), dist.ReduceOp.MAX).tolist()
+
+    def _reduced(self, values: Tensor, how: dist.ReduceOp) -> Tensor:
+        if self.size == 1:
+            return values
+        values = values.clone()
+        with _in_contact():
+            dist.all_reduce(values, how)
+        return values
+
+
+def world() -> World:
+    """The world that torchrun's environment variables tell of; one process alone without them."""
+    names = {"rank": "RANK", "size": "WORLD_SIZE", "local_rank": "LOCAL_RANK", "local_size": "LOCAL_WORLD_SIZE"}
+    return World(**{name: int(os.environ[variable]) for name, variable in names.items() if variable in os.environ})
+
+
+@contextlib.contextmanager
+def joined(timeout: float = TIMEOUT) -> Iterator[World]:
+    """Take part in the job of :func:`world`; inside, the processes can exchange tensors. For all.
+
+    Tensors on the CPU go over gloo, those on GPUs over NCCL. On CUDA each process of a machine gets a GPU of its own
+    (in turn where there are fewer) as the one that ``"cuda"`` and device "auto" mean.
+
+    Args:
+        timeout: seconds to wait for the other processes, at the start and in each exchange.
+
+    Raises:
+        RankLost: here or in an exchange, if another process has ended or does not answer.
+    """
+    here = world()
+    if here.size == 1:
+        yield here
+        return
+    on_gpus = torch.cuda.is_available() and dist.is_nccl_available()
+    if on_gpus:
+        torch.cuda.set_device(here.local_rank % torch.cuda.device_count())
+    with _in_contact():
+        backend = "cpu:gloo,cuda:nccl" if on_gpus else "gloo"
+        dist.init_process_group(backend, timeout=timedelta(seconds=timeout), rank=here.rank, world_size=here.size)
+    try:
+        yield here
+    finally:
+        dist.destroy_process_group()
+
+
+@contextlib.contextmanager
+def _in_contact() -> Iterator[None]:
+    """What goes wrong in an exchange is, whatever the backend calls it, that somebody is not there."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise RankLost("lost contact with another process: it ended, or did not answer in time") from error

@@ -1,0 +1,43 @@
+"""Arrays that stay in their file: the pages are read where they are touched, whatever the memory of the machine."""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+__all__ = ["mapped_images"]
+
+
+def mapped_images(path: str | Path) -> Tensor:
+    """An .npy file of uint8 pixels as a tensor (N, C, H, W) that is not read yet. It must not be written to.
+
+    Args:
+        path: of an array (N, C, H, W), (N, H, W, C) or (N, H, W).
+    """
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError:
+        raise ValueError(f"no such file of images: {path}") from None
+    except (OSError, ValueError, EOFError) as error:
+        raise ValueError(f"{path} is not a readable .npy file of a plain array") from error
+    if array.dtype != np.uint8 or array.ndim not in (3, 4):
+        raise ValueError(
+            f"{path}: expected uint8 pixels (N, C, H, W), (N, H, W, C) or (N, H, W), got {array.dtype} {array.shape}"
+        )
+    return _planar(_as_tensor(array))
+
+
+def _as_tensor(array: np.ndarray) -> Tensor:
+    """Read-only: a private writable map would count as memory in use, and be refused where it is larger than that."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)
+        return torch.from_numpy(array)
+
+
+def _planar(images: Tensor) -> Tensor:
+    if images.ndim == 3:
+        return images[:, None]
+    last = images.shape[-1] in (1, 3) and images.shape[1] not in (1, 3)
+    return images.permute(0, 3, 1, 2) if last else images

@@ -1,0 +1,90 @@
+"""Reading ahead: a thread prepares the next tensors while the device works on the present one."""
+
+import contextlib
+import queue
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+__all__ = ["ReadAhead"]
+
+
+@dataclass(frozen=True)
+class _End:
+    error: BaseException | None = None
+
+
+class ReadAhead:
+    """Iterates over tensors that a thread takes from another iterator, in its order.
+
+    On CUDA each tensor is copied from pinned memory on a stream of its own, so that the copy runs beside the
+    kernels of the reader's stream. Elsewhere the tensors are handed on as they come.
+
+    Args:
+        tensors: run in the thread. An exception of it is raised in the reader, at its place in the order.
+        depth: how many tensors may be ready at a time.
+        device: where they are to lie.
+
+    :meth:`close` ends the thread; the reader must call it (or leave the ``with``) unless it reads to the end.
+    """
+
+    def __init__(self, tensors: Iterator[Tensor], depth: int, device: torch.device):
+        self._tensors, self._ready, self._stopped = tensors, queue.Queue(max(1, depth)), threading.Event()
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._end: _End | None = None
+        self._thread = threading.Thread(target=self._run, name="dm_replay read-ahead", daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> "ReadAhead":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+    def __iter__(self) -> "ReadAhead":
+        return self
+
+    def __next__(self) -> Tensor:
+        if self._end is not None:
+            raise StopIteration
+        item = self._ready.get()
+        if not isinstance(item, _End):
+            return self._received(*item)
+        self._end = item
+        raise item.error or StopIteration
+
+    def close(self) -> None:
+        """End the thread, whatever it has ready."""
+        self._stopped.set()
+        while self._thread.is_alive():
+            with contextlib.suppress(queue.Empty):
+                self._ready.get_nowait()
+            self._thread.join(0.01)
+        self._end = self._end or _End()
+
+    def _run(self) -> None:
+        try:
+            for tensor in self._tensors:
+                if self._stopped.is_set():
+                    return
+                self._ready.put(self._sent(tensor))
+            self._ready.put(_End())
+        except BaseException as error:  # whatever it is, the reader is waiting for it
+            self._ready.put(_End(error))
+
+    def _sent(self, tensor: Tensor) -> tuple[Tensor, torch.cuda.Event | None]:
+        if self._stream is None:
+            return tensor, None
+        with torch.cuda.stream(self._stream):
+            copy = tensor.pin_memory().to(self._stream.device, non_blocking=True)
+            return copy, self._stream.record_event()
+
+    def _received(self, tensor: Tensor, copied: torch.cuda.Event | None) -> Tensor:
+        if copied is not None:
+            reader = torch.cuda.current_stream(self._stream.device)
+            reader.wait_event(copied)
+            tensor.record_stream(reader)
+        return tensor

@@ -1,0 +1,83 @@
+"""What the synthetic images are matched to: real images and, of classes that come again, previous condensed ones."""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from .condensed import CondensedSet
+from .pools import EVERY, TensorPool
+
+__all__ = ["Teachers"]
+
+
+@dataclass(frozen=True)
+class Teachers:
+    """The images whose mean features a class is matched to: drawn real ones and, of a returning class, previous ones.
+
+    Attributes:
+        pool: real images. classes: (A,), all that are condensed. batch: real images of each class per iteration.
+        previous: (G, K, C, H, W) condensed images of the classes of the share, padded with zeros; K may be 0.
+        weights: (G, batch + K), each row sums to 1: what an image counts for in its class's mean.
+        counts: (G,) real images that each class stands for from now on.
+        share: which G of the A classes are condensed here. What is drawn for them does not depend on it.
+    """
+
+    pool: TensorPool
+    classes: Tensor
+    batch: int
+    previous: Tensor
+    weights: Tensor
+    counts: Tensor
+    share: slice = field(default_factory=lambda: EVERY)
+
+    @classmethod
+    def of(
+        cls,
+        pool: TensorPool,
+        classes: Tensor,
+        batch: int,
+        previous: CondensedSet | None,
+        share: slice = EVERY,
+    ) -> "Teachers":
+        new = pool.counts_of(classes)
+        batch, new = min(batch, int(new.max())), new[share]
+        images, held, old = _by_class(previous, classes[share], pool.shape)
+        fresh = new.double() / (new + old)
+        weights = torch.cat(
+            [
+                (fresh / batch)[:, None].expand(-1, batch),
+                (1 - fresh)[:, None] * held / held.sum(1, keepdim=True).clamp_min(1),
+            ],
+            dim=1,
+        )
+        return cls(pool, classes, batch, images, weights, new + old, share)
+
+    def draw(self, numbers: torch.Generator) -> Tensor:
+        """Indices of this iteration's real images: (G, batch)."""
+        return self.pool.draw_indices(self.classes, self.batch, numbers, self.share)
+
+    def stored(self, indices: Tensor, groups: slice, rows: slice) -> Tensor:
+        """The real images of a block, as the pool stores them."""
+        return self.pool.raw(indices[groups, rows])
+
+    def complete(self, stored: Tensor, groups: slice, rows: slice, device: torch.device) -> Tensor:
+        """A block of the normalised teachers; rows from ``batch`` on are previous images."""
+        real = self.pool.normalise(stored.to(device, non_blocking=True))
+        kept = slice(max(0, rows.start - self.batch), max(0, rows.stop - self.batch))
+        if kept.stop == kept.start:
+            return real
+        return torch.cat([real, self.previous[groups, kept].to(device)], dim=1)
+
+
+def _by_class(previous: CondensedSet | None, classes: Tensor, shape: tuple) -> tuple[Tensor, Tensor, Tensor]:
+    """Previous images (G, K, C, H, W), which of them are there (G, K) and what each class counts (G,)."""
+    mine = [] if previous is None else [previous.of(c) if c in previous.classes else None for c in classes.tolist()]
+    longest = max((len(s) for s in mine if s is not None), default=0)
+    images = torch.zeros(len(classes), longest, *shape)
+    held, counts = torch.zeros(len(classes), longest), torch.zeros(len(classes), dtype=torch.long)
+    for group, part in enumerate(mine):
+        if part is not None:
+            images[group, : len(part)], held[group, : len(part)] = part.images, 1.0
+            counts[group] = part.counts[0]
+    return images, held, counts
