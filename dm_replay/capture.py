@@ -2,7 +2,7 @@
 
 import contextlib
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 
@@ -11,17 +11,22 @@ __all__ = ["Lanes", "captured"]
 WARM_UP = 2  # calls before the capture: compilation, library handles and algorithms are settled in them
 
 
-def captured(function: Callable[[], None], device: torch.device) -> Callable[[], None]:
+def captured(
+    function: Callable[[], None], device: torch.device, generators: Iterable[torch.Generator] = ()
+) -> Callable[[], None]:
     """``function`` as one CUDA graph on ``device``; the plain function on other devices or where capturing fails.
 
     The function reads and writes tensors that stay where they are and never waits for the device. On CUDA it is called
-    a few times before the capture: give its tensors their initial values after this.
+    a few times before the capture: give its tensors their initial values after this. Random numbers come from
+    ``generators``, which may be seeded anew before each call.
     """
     if device.type != "cuda":
         return function
     with torch.cuda.device(device):
         _warm_up(function)
         graph = torch.cuda.CUDAGraph()
+        for generator in generators:
+            graph.register_generator_state(generator)
         try:
             with torch.cuda.graph(graph):
                 function()

@@ -6,6 +6,7 @@ classes go through one batched step.
 """
 
 import contextlib
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 
@@ -150,13 +151,15 @@ def condense(
     chosen = pool.classes if classes is None else torch.as_tensor(list(classes)).long().unique()
     share = EVERY if share is None else share
     mine = _shared(chosen, share)
-    teachers = Teachers.of(pool, chosen, config.batch_real, previous, share)
+    engine = _engine(pool, len(chosen), config)
+    start = _initial_pixels(pool, chosen, share, previous, config, seed) if state is None else state["pixels"]
+    teachers = Teachers.of(_placed(pool, mine, engine.device), chosen, config.batch_real, previous, share)
     matcher = Matcher(
         teachers,
-        _initial_pixels(pool, chosen, share, previous, config, seed) if state is None else state["pixels"],
+        start,
         network=config.network,
         augment=SiameseAugment.parse(config.augment),
-        engine=_engine(pool, len(chosen), config),
+        engine=engine,
         lr=config.lr_img,
         momentum=config.momentum,
         weights=prefix_weights(config.ipc, config.nested, config.nested_power),
@@ -198,6 +201,14 @@ def _engine(pool: TensorPool, classes: int, config: CondenseConfig):
     return choose(config.device, config.precision, config.compile, pool.shape[1:], images, config.memory_budget)
 
 
+def _placed(pool: TensorPool, classes: Tensor, device: torch.device) -> TensorPool:
+    """The pool with the pixels of these classes on the GPU, where they take at most half of what is free there."""
+    if device.type != "cuda" or pool.mapped or pool.device.type == device.type:
+        return pool
+    size = int(pool.counts_of(classes).sum()) * math.prod(pool.shape) * pool.images.itemsize
+    return pool.resident(classes, device) if size <= torch.cuda.mem_get_info(device)[0] / 2 else pool
+
+
 def _initial_pixels(
     pool: TensorPool, classes: Tensor, share: slice, previous: CondensedSet | None, config: CondenseConfig, seed: int
 ) -> Tensor:
@@ -205,7 +216,7 @@ def _initial_pixels(
     numbers = generator(seed, "init")
     if config.init == "noise":
         return torch.randn(len(classes), config.ipc, *pool.shape, generator=numbers)[share]
-    drawn = pool.take(pool.draw_indices(classes, config.ipc, numbers, share))
+    drawn = pool.take(pool.rows_of(classes, share).draw(config.ipc, numbers))
     classes = classes[share]
     for group, have in enumerate(pool.counts_of(classes).tolist()):
         if have < config.ipc:

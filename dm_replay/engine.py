@@ -34,6 +34,8 @@ class Engine:
         compiled: whether the hot functions go through ``torch.compile``.
         chunk: images at a time in the gradient-free work.
         gradient_chunk: images at a time in the work that carries a gradient.
+        draws: where random numbers are drawn; the device itself by default. On the CPU they are the same for every
+            device, so that a GPU run can be held against a CPU run.
     """
 
     device: torch.device
@@ -41,6 +43,7 @@ class Engine:
     compiled: bool
     chunk: int
     gradient_chunk: int = sys.maxsize
+    draws: torch.device | None = None
 
 
 def choose(

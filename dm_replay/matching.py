@@ -5,17 +5,19 @@ import functools
 import itertools
 import math
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from .augment import SiameseAugment
+from .capture import captured
 from .engine import Engine, compiled
 from .functional import matching_loss
 from .networks import build, reset
 from .prefetch import ReadAhead
-from .seeding import generator
+from .seeding import derive
 from .teachers import Teachers
 
 __all__ = ["Matcher", "Teachers"]
@@ -31,8 +33,8 @@ class Matcher:
         network: name of the random embedding. weights: of the prefixes, see :func:`matching_loss`.
         seed: each iteration's draws depend on it and on the iteration's number alone.
 
-    Real images that lie elsewhere than on the engine's device, or in a file, are read ahead by a thread, which
-    :meth:`close` ends.
+    On a GPU that holds the real images, random numbers are drawn there and a whole step is one CUDA graph. Real images
+    that lie elsewhere than on the engine's device, or in a file, are read ahead by a thread, which :meth:`close` ends.
     """
 
     def __init__(
@@ -48,7 +50,8 @@ class Matcher:
         weights: Tensor | None,
         seed: int,
     ):
-        self.teachers, self.augment, self.engine = teachers, augment, engine
+        self.teachers = replace(teachers, previous=teachers.previous.to(engine.device))
+        self.augment, self.engine = augment, engine
         self.lr, self.momentum, self.seed = lr, momentum, seed
         self.branches = _branches(network, teachers.pool.shape, augment, engine)
         self.pixels = pixels.to(engine.device, self.branches.master, copy=True)
@@ -58,21 +61,48 @@ class Matcher:
         whole = self.branches.student.batch_statistics
         self.blocks = list(_blocks(*self.row_weights.shape, sys.maxsize if whole else engine.chunk))
         self.parts = _parts(*pixels.shape[:2], sys.maxsize if whole else engine.gradient_chunk)
+        self.resident = not teachers.pool.mapped and teachers.pool.device.type == engine.device.type
+        self.loss = torch.zeros((), device=engine.device, dtype=self.branches.master)
+        here = engine.draws or engine.device
+        self._streams = {role: torch.Generator(here) for role in ("network", "augment")}
+        self._streams["draw"] = torch.Generator(here if self.resident else "cpu")
+        self._rows = teachers.rows(self._streams["draw"].device)
+        self._whole_step: Callable[[], None] | None = None
         self._ahead: ReadAhead | None = None
         self._next: int | None = None
 
     def step(self, iteration: int) -> Tensor:
         """One update of the pixels; returns the loss per class before it, a 0-d tensor."""
-        reset(self.branches.student, self._numbers("network", iteration))
+        if self.resident and self._whole_step is None:
+            self._whole_step = self._captured()
+        self._numbers("network", iteration)
+        self._numbers("augment", iteration)
+        if self.resident:
+            self._numbers("draw", iteration)
+            self._whole_step()
+        else:
+            self._advance(self._read_ahead(iteration))
+        return self.loss / len(self.pixels)
+
+    def _captured(self) -> Callable[[], None]:
+        """A step without arguments; the calls that a capture needs beforehand leave no trace."""
+        pixels, velocity = self.pixels.clone(), self.velocity.clone()
+        step = captured(lambda: self._advance(self._stored(self._draw())), self.engine.device, self._streams.values())
+        self.pixels.copy_(pixels)
+        self.velocity.copy_(velocity)
+        return step
+
+    def _advance(self, stored: Iterable[Tensor]) -> None:
+        """One update, with numbers from the streams as they are and the stored images of each block."""
+        reset(self.branches.student, self._streams["network"])
         self.branches.follow()
-        params = self.augment.sample(
-            len(self.teachers.classes), self.teachers.pool.shape[1:], self._numbers("augment", iteration)
-        )[self.teachers.share].to(self.engine.device)
-        targets = self._sums(self._read(iteration), params)
-        loss, gradient = self.gradient(targets, params)
+        teachers = self.teachers
+        params = self.augment.sample(len(teachers.classes), teachers.pool.shape[1:], self._streams["augment"])
+        params = params[teachers.share].to(self.engine.device)
+        loss, gradient = self.gradient(self._sums(stored, params), params)
+        self.loss.copy_(loss)
         self.velocity.mul_(self.momentum).add_(gradient)
         self.pixels.sub_(self.velocity, alpha=self.lr)
-        return loss / len(self.pixels)
 
     def targets(self, indices: Tensor, params: Tensor) -> Tensor:
         """Mean features of the teachers: (G, D)."""
@@ -116,11 +146,8 @@ class Matcher:
         self.pixels.copy_(state["pixels"])
         self.velocity.copy_(state["velocity"])
 
-    def _read(self, iteration: int) -> Iterable[Tensor]:
-        """The stored images of each block of an iteration."""
-        pool = self.teachers.pool
-        if not pool.mapped and pool.device.type == self.engine.device.type:
-            return self._stored_of(iteration)
+    def _read_ahead(self, iteration: int) -> Iterable[Tensor]:
+        """The stored images of each block of an iteration, from the thread."""
         if self._ahead is None or self._next != iteration:
             self.close()
             following = itertools.chain.from_iterable(map(self._stored_of, itertools.count(iteration)))
@@ -136,13 +163,18 @@ class Matcher:
         return min(len(self.blocks), max(1, READ_AHEAD // size))
 
     def _stored_of(self, iteration: int) -> Iterator[Tensor]:
-        return self._stored(self.teachers.draw(self._numbers("draw", iteration)))
+        self._numbers("draw", iteration)
+        return self._stored(self._draw())
+
+    def _draw(self) -> Tensor:
+        return self._rows.draw(self.teachers.batch, self._streams["draw"])
 
     def _stored(self, indices: Tensor) -> Iterator[Tensor]:
         return (self.teachers.stored(indices, *block) for block in self.blocks)
 
     def _numbers(self, role: str, iteration: int) -> torch.Generator:
-        return generator(self.seed, role, iteration)
+        """The role's stream, at the beginning of an iteration's draws."""
+        return self._streams[role].manual_seed(derive(self.seed, role, iteration))
 
 
 def _blocks(groups: int, rows: int, chunk: int) -> Iterator[tuple[slice, slice]]:

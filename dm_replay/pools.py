@@ -1,6 +1,7 @@
 """TensorPool: labelled real images, ready to be drawn class by class."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,40 @@ from torch import Tensor
 
 from .mapped import mapped_images
 
-__all__ = ["EVERY", "TensorPool"]
+__all__ = ["EVERY", "ClassRows", "TensorPool"]
 
 EVERY = slice(None)
+
+
+@dataclass(frozen=True)
+class ClassRows:
+    """Where the images of some classes lie in a pool: all that a draw needs, on the device where it is made.
+
+    Attributes:
+        rows: (N,) indices into the pool, class by class. first, counts: (G,), the range of each class of the share.
+        total, longest: how many classes draw together, and images of the largest of them.
+        share: which of these classes are wanted. What they draw does not depend on it.
+    """
+
+    rows: Tensor
+    first: Tensor
+    counts: Tensor
+    total: int
+    longest: int
+    share: slice
+
+    def draw(self, per_class: int, generator: torch.Generator) -> Tensor:
+        """Random indices of each class without replacement: (G, B) int64.
+
+        One random key for each image of the classes; the B smallest win. A class with fewer than B images gives all
+        of them, repeated evenly.
+        """
+        device = self.rows.device
+        keys = torch.rand(self.total, self.longest, generator=generator, device=device)[self.share]
+        keys = keys.masked_fill(torch.arange(self.longest, device=device) >= self.counts[:, None], 2.0)
+        winners = keys.topk(min(per_class, self.longest), largest=False, sorted=True).indices
+        turns = torch.arange(per_class, device=device) % self.counts[:, None].clamp_max(per_class)
+        return self.rows[self.first[:, None] + winners.gather(1, turns)]
 
 
 class TensorPool:
@@ -62,7 +94,7 @@ class TensorPool:
         self.mean = None if mean is None else tuple(map(float, mean))
         self.std = None if std is None else tuple(map(float, std))
         self.names = None if names is None else tuple(names)
-        self._affine: dict[torch.device, tuple[Tensor, Tensor]] = {}
+        self._affines: dict[torch.device, tuple[Tensor, Tensor]] = {}
         self.classes, self.counts = labels.unique(return_counts=True)
         self._by_class = labels.argsort(stable=True)
         self._first = self.counts.cumsum(0) - self.counts
@@ -132,10 +164,8 @@ class TensorPool:
         """Stored pixels (…, C, H, W) -> float32 values as networks see them."""
         if images.dtype != torch.uint8:
             return images
-        if images.device not in self._affine:  # making them anew each time would wait for the device
-            self._affine[images.device] = tuple(part.to(images.device) for part in self._scale_and_shift())
-        scale, shift = self._affine[images.device]
-        return images.float() * scale - shift
+        scale, shift = self._affine(images.device)
+        return images.float() * scale + shift
 
     def take(self, indices: Tensor) -> Tensor:
         """Normalised images of any shape of indices: (…,) -> (…, C, H, W) float32."""
@@ -143,37 +173,44 @@ class TensorPool:
 
     def raw(self, indices: Tensor) -> Tensor:
         """Stored pixels of any shape of indices: (…,) -> (…, C, H, W)."""
-        places = indices.reshape(-1) if self._rows is None else self._rows[indices.reshape(-1)]
+        places = indices.reshape(-1)
+        if self._rows is not None:
+            places = self._rows[places.to(self._rows.device)]
         return self.images.index_select(0, places.to(self.device)).reshape(*indices.shape, *self.shape)
 
     def draw(self, classes: Iterable[int], per_class: int, generator: torch.Generator) -> Tensor:
         """Random real images of each class without replacement: (G, B, C, H, W) float32, normalised."""
         return self.take(self.draw_indices(classes, per_class, generator))
 
-    def draw_indices(
-        self, classes: Iterable[int], per_class: int, generator: torch.Generator, share: slice = EVERY
-    ) -> Tensor:
-        """The indices behind :meth:`draw`, (G, B) int64 on the CPU; of a ``share`` of the classes the same as of all.
+    def draw_indices(self, classes: Iterable[int], per_class: int, generator: torch.Generator) -> Tensor:
+        """The indices behind :meth:`draw`, (G, B) int64 on the generator's device."""
+        return self.rows_of(classes, device=generator.device).draw(per_class, generator)
 
-        One random key for each image of the classes; the B smallest win. A class with fewer than B images gives all
-        of them, repeated evenly.
-        """
+    def rows_of(self, classes: Iterable[int], share: slice = EVERY, device: torch.device | str = "cpu") -> ClassRows:
+        """Where the images of some classes lie, for draws on ``device``."""
         position = torch.searchsorted(self.classes, self._known(classes))
+        mine = position[share]
+        tensors = (self._by_class, self._first[mine], self.counts[mine])
         longest = int(self.counts[position].max())
-        keys = torch.rand(len(position), longest, generator=generator, device=generator.device)[share].cpu()
-        counts, first = self.counts[position[share]], self._first[position[share]]
-        keys.masked_fill_(torch.arange(longest) >= counts[:, None], 2.0)
-        winners = keys.topk(min(per_class, longest), largest=False, sorted=True).indices
-        turns = torch.arange(per_class) % counts[:, None].clamp_max(per_class)
-        return self._by_class[first[:, None] + winners.gather(1, turns)]
+        return ClassRows(*(t.to(device) for t in tensors), len(position), longest, share)
 
-    def _scale_and_shift(self) -> tuple[Tensor, Tensor]:
-        """(C, 1, 1) each: a normalised value is pixel · scale − shift."""
-        mean, std = (
-            torch.tensor(values or default)[:, None, None]
-            for values, default in ((self.mean, [0.0] * self.shape[0]), (self.std, [1.0] * self.shape[0]))
-        )
-        return 1 / (255 * std), mean / std
+    def resident(self, classes: Iterable[int], device: torch.device | str) -> "TensorPool":
+        """The same pool, draws and all, with the pixels of some classes on ``device`` and those of no others."""
+        kept = torch.isin(self.labels, self._known(classes)).nonzero()[:, 0]
+        places = torch.zeros_like(self.labels)
+        places[kept] = torch.arange(len(kept))
+        images = self.raw(kept).to(device)
+        return TensorPool(images, self.labels, self.mean, self.std, self.names, rows=places.to(device))
+
+    def _affine(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """What normalises pixels on a device, (C, 1, 1) each; made once, since making it waits for the device."""
+        if device not in self._affines:
+            mean, std = (
+                torch.tensor(values or default)[:, None, None]
+                for values, default in ((self.mean, [0.0] * self.shape[0]), (self.std, [1.0] * self.shape[0]))
+            )
+            self._affines[device] = (1 / (255 * std)).to(device), (-mean / std).to(device)
+        return self._affines[device]
 
     def _known(self, classes: Iterable[int]) -> Tensor:
         classes = torch.as_tensor(classes if isinstance(classes, Tensor) else list(classes)).long().cpu()

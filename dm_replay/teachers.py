@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from .condensed import CondensedSet
-from .pools import EVERY, TensorPool
+from .pools import EVERY, ClassRows, TensorPool
 
 __all__ = ["Teachers"]
 
@@ -53,9 +53,13 @@ class Teachers:
         )
         return cls(pool, classes, batch, images, weights, new + old, share)
 
+    def rows(self, device: torch.device | str = "cpu") -> ClassRows:
+        """Where the real images lie, for draws on ``device``."""
+        return self.pool.rows_of(self.classes, self.share, device)
+
     def draw(self, numbers: torch.Generator) -> Tensor:
-        """Indices of this iteration's real images: (G, batch)."""
-        return self.pool.draw_indices(self.classes, self.batch, numbers, self.share)
+        """Indices of an iteration's real images: (G, batch)."""
+        return self.rows(numbers.device).draw(self.batch, numbers)
 
     def stored(self, indices: Tensor, groups: slice, rows: slice) -> Tensor:
         """The real images of a block, as the pool stores them."""

@@ -1,0 +1,99 @@
+"""The GPU path against the CPU path: ``pytest --device cuda tests/test_gpu.py``; and what of it needs no GPU."""
+
+import pytest
+import torch
+
+from dm_replay import CondenseConfig, SiameseAugment, condense
+from dm_replay.capture import captured
+from dm_replay.engine import Engine
+from dm_replay.matching import Matcher, Teachers
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def cuda(device):
+    if device == "cpu" or not torch.cuda.is_available():
+        pytest.skip("no GPU asked for: --device cuda")
+    return torch.device(device)
+
+
+def matcher(pool, where, dtype=torch.float32, draws=CPU, network="convnet:width=16", compiled=False):
+    engine = Engine(where, dtype, compiled, chunk=16, draws=draws)
+    start = pool.draw(pool.classes, 3, torch.Generator().manual_seed(1))
+    teachers = Teachers.of(pool.resident(pool.classes, where), pool.classes, 6, None)
+    return Matcher(
+        teachers, start, network=network, augment=SiameseAugment(), engine=engine, lr=1.0, momentum=0.5,
+        weights=torch.tensor([0.1, 0.1, 1.0]), seed=4,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("network", ["convnet:width=16", "convnet:width=16,norm=batch"])
+def test_the_gpu_gives_the_cpus_numbers(pool, cuda, network):
+    """With numbers drawn on the CPU for both: losses and pixels of six steps, but for the rounding of TF32."""
+    here, there = matcher(pool, CPU, network=network), matcher(pool, cuda, network=network)
+    for iteration in range(6):
+        assert float(there.step(iteration)) == pytest.approx(float(here.step(iteration)), rel=2e-2)
+    moved = (here.pixels - pool.draw(pool.classes, 3, torch.Generator().manual_seed(1))).norm()
+    assert (there.pixels.cpu() - here.pixels).norm() < 0.02 * moved
+
+
+def test_a_captured_step_equals_a_plain_one(pool, cuda, monkeypatch):
+    graph = matcher(pool, cuda, draws=None)
+    losses = [float(graph.step(i)) for i in range(6)]
+    monkeypatch.setattr("dm_replay.matching.captured", lambda function, device, generators: function)
+    plain = matcher(pool, cuda, draws=None)
+    assert losses == pytest.approx([float(plain.step(i)) for i in range(6)], rel=1e-4)
+    torch.testing.assert_close(graph.pixels, plain.pixels, rtol=1e-4, atol=1e-4)
+
+
+def test_same_seed_same_pixels_on_the_gpu(pool, cuda):
+    config = CondenseConfig(ipc=2, iterations=8, batch_real=8, device=str(cuda))
+    states = []
+    one = condense(pool, config, seed=1, on_step=lambda p: states.append(p.state))
+    assert torch.equal(one.images, condense(pool, config, seed=1).images)
+    assert torch.equal(one.images, condense(pool, config, seed=1, state=states[3]).images)
+
+
+def test_bfloat16_on_the_gpu_is_within_noise(pool, cuda):
+    exact, low = matcher(pool, CPU), matcher(pool, cuda, torch.bfloat16)
+    exact.step(0), low.step(0)
+    params = exact.augment.sample(3, (8, 8), exact._numbers("augment", 0))
+    same, other = (exact.teachers.draw(exact._numbers("draw", i)) for i in (0, 1))
+    reference = exact.targets(same, params)
+    error = (low.targets(same.to(cuda), params.to(cuda)).cpu() - reference).norm()
+    assert 0 < error < 0.1 * (exact.targets(other, params) - reference).norm()
+
+
+def test_capturing_on_the_cpu_is_the_function_itself():
+    calls = []
+    function = captured(lambda: calls.append(1), CPU)
+    assert calls == []
+    function()
+    assert calls == [1]
+
+
+def test_a_pool_that_holds_only_some_classes_draws_like_the_whole(pool):
+    part = pool.resident([5], "cpu")
+    assert len(part.images) == 12 and len(part) == len(pool)
+    for share in (slice(1, 2), slice(None)):
+        draws = [p.rows_of(p.classes, share).draw(6, torch.Generator().manual_seed(3)) for p in (part, pool)]
+        assert torch.equal(*draws)
+    indices = part.rows_of(part.classes, slice(1, 2)).draw(6, torch.Generator().manual_seed(3))
+    assert torch.equal(part.take(indices), pool.take(indices))
+
+
+def test_nothing_in_a_step_waits_for_the_host(pool):
+    """A step reads no tensor's value and makes no tensor from host data, either of which would break a CUDA graph."""
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    class NoHost(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            name = function.overloadpacket.__name__
+            assert name not in ("_local_scalar_dense", "nonzero", "lift_fresh", "masked_select"), name
+            return function(*args, **(kwargs or {}))
+
+    running = matcher(pool, CPU, draws=None)
+    running.step(0)
+    with NoHost():
+        running.step(1)
