@@ -44,6 +44,10 @@ class SiameseAugment:
         for family in self.families:
             if family not in self.known:
                 raise ValueError(f"unknown augmentation {family!r}; choose from {', '.join(self.known)}")
+        if len(set(self.families)) < len(self.families):
+            raise ValueError(f"expected each family once, got {', '.join(self.families)}")
+        if not (0 <= self.crop <= 1 and 0 <= self.cutout <= 1 and 0 <= self.flip <= 1):
+            raise ValueError(f"crop, cutout and flip must lie in [0, 1], got {self.crop}, {self.cutout}, {self.flip}")
         if not 1 <= self.scale <= 1.5 or not 0 <= self.rotate <= 45:
             raise ValueError(f"scale must lie in [1, 1.5] and rotate in [0, 45], got {self.scale}, {self.rotate}")
 

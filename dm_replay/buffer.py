@@ -120,11 +120,11 @@ class CondensedBuffer(BalancedExemplarsBuffer):
         """Condense what is set aside, if anything is."""
         if not self._aside:
             return
-        real, self._aside = RealImages.join(self._aside), []
+        real = RealImages.join(self._aside)
         started = perf_counter()
         with tqdm(desc="condensing", leave=False, disable=None if self.progress else True) as bar:
             self.memory.update(real.pools(), None if bar.disable else _Mover(bar))
-        self.seconds = perf_counter() - started
+        self.seconds, self._aside = perf_counter() - started, []
         self._task_aware = real.task_aware
         self._refresh()
 

@@ -25,10 +25,11 @@ def captured(
     with torch.cuda.device(device):
         _warm_up(function)
         graph = torch.cuda.CUDAGraph()
-        for generator in generators:
-            graph.register_generator_state(generator)
+        if torch.__version__ < "2.14":  # from then on a graph finds its generators itself
+            for generator in generators:
+                graph.register_generator_state(generator)
         try:
-            with torch.cuda.graph(graph):
+            with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # other threads may read ahead
                 function()
         except RuntimeError as error:
             warnings.warn(f"running without a CUDA graph: {str(error).splitlines()[0]}", stacklevel=2)

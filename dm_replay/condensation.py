@@ -68,8 +68,8 @@ class CondenseConfig:
 
     def __post_init__(self):
         for name in ("ipc", "iterations", "batch_real"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
+                raise ValueError(f"{name} must be a whole number of at least 1, got {getattr(self, name)}")
         if not self.lr_img > 0 or not 0 <= self.momentum < 1:
             raise ValueError(f"expected lr_img > 0 and momentum in [0, 1), got {self.lr_img} and {self.momentum}")
         if not self.nested >= 0 or not self.nested_power >= 0:
@@ -90,7 +90,7 @@ class CondenseConfig:
 
 @dataclass(frozen=True)
 class Progress:
-    """What ``on_step`` is given after each update. Reading anything but the counters waits for the device.
+    """What ``on_step`` is given after each update, valid until it returns. All but the counters wait for the device.
 
     Attributes:
         iteration: updates done so far, from 1. iterations: how many there will be.
@@ -151,6 +151,7 @@ def condense(
     chosen = pool.classes if classes is None else torch.as_tensor(list(classes)).long().unique()
     share = EVERY if share is None else share
     mine = _shared(chosen, share)
+    _check_shapes(state, previous, (len(mine), config.ipc, *pool.shape))
     engine = _engine(pool, len(chosen), config)
     start = _initial_pixels(pool, chosen, share, previous, config, seed) if state is None else state["pixels"]
     teachers = Teachers.of(_placed(pool, mine, engine.device), chosen, config.batch_real, previous, share)
@@ -191,9 +192,18 @@ def condense(
 
 
 def _shared(classes: Tensor, share: slice) -> Tensor:
+    if len(classes) == 0:
+        raise ValueError("expected at least one class, got none")
     if len(classes[share]) == 0:
         raise ValueError(f"no class for this process: {len(classes)} classes are too few for so many processes")
     return classes[share]
+
+
+def _check_shapes(state: dict | None, previous: CondensedSet | None, shape: tuple[int, ...]) -> None:
+    if state is not None and tuple(state["pixels"].shape) != shape:
+        raise ValueError(f"the state holds pixels {tuple(state['pixels'].shape)}, this condensation has {shape}")
+    if previous is not None and tuple(previous.pixels.shape[1:]) != shape[2:]:
+        raise ValueError(f"the previous images are {tuple(previous.pixels.shape[1:])}, the real ones {shape[2:]}")
 
 
 def _engine(pool: TensorPool, classes: int, config: CondenseConfig):
@@ -202,11 +212,14 @@ def _engine(pool: TensorPool, classes: int, config: CondenseConfig):
 
 
 def _placed(pool: TensorPool, classes: Tensor, device: torch.device) -> TensorPool:
-    """The pool with the pixels of these classes on the GPU, where they take at most half of what is free there."""
-    if device.type != "cuda" or pool.mapped or pool.device.type == device.type:
+    """The pool with the pixels of these classes on the GPU, if those of all its classes take at most half its memory.
+
+    What decides is the same in every run and on every process, since where pixels lie decides where draws are made.
+    """
+    if device.type != "cuda" or pool.mapped or pool.device == device:
         return pool
-    size = int(pool.counts_of(classes).sum()) * math.prod(pool.shape) * pool.images.itemsize
-    return pool.resident(classes, device) if size <= torch.cuda.mem_get_info(device)[0] / 2 else pool
+    size = len(pool) * math.prod(pool.shape) * pool.images.itemsize
+    return pool.resident(classes, device) if size <= torch.cuda.get_device_properties(device).total_memory / 2 else pool
 
 
 def _initial_pixels(

@@ -75,12 +75,11 @@ def choose(
 
 
 def resolve_device(device: str) -> torch.device:
-    """``"auto"`` is the GPU where there is one; anything else as PyTorch names it."""
+    """``"auto"`` is the current GPU where there is one; anything else as PyTorch names it. With its number."""
     if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        where = torch.device(device)
-        torch.empty(0, device=where)
+        where = torch.empty(0, device=torch.device(device)).device
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise ValueError(f"device {device!r} cannot be used: {str(error).splitlines()[0]}") from error
     return where

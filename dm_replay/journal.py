@@ -1,6 +1,7 @@
 """Losses, timings and the progress bar of a long run."""
 
 import contextlib
+import math
 import statistics
 import sys
 import time
@@ -65,6 +66,8 @@ class Journal:
         if not self._pending:
             return
         self.losses += torch.stack(self._pending).tolist()
+        if not math.isfinite(self.losses[-1]):
+            raise ValueError(f"the loss became {self.losses[-1]} by iteration {len(self.losses)}: lower lr_img")
         now = time.perf_counter()
         sample = (now - self._read) / len(self._pending)
         if self._warm_up is None:

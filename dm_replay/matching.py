@@ -5,6 +5,7 @@ import functools
 import itertools
 import math
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
@@ -61,7 +62,7 @@ class Matcher:
         whole = self.branches.student.batch_statistics
         self.blocks = list(_blocks(*self.row_weights.shape, sys.maxsize if whole else engine.chunk))
         self.parts = _parts(*pixels.shape[:2], sys.maxsize if whole else engine.gradient_chunk)
-        self.resident = not teachers.pool.mapped and teachers.pool.device.type == engine.device.type
+        self.resident = not teachers.pool.mapped and teachers.pool.device == engine.device
         self.loss = torch.zeros((), device=engine.device, dtype=self.branches.master)
         here = engine.draws or engine.device
         self._streams = {role: torch.Generator(here) for role in ("network", "augment")}
@@ -73,21 +74,28 @@ class Matcher:
 
     def step(self, iteration: int) -> Tensor:
         """One update of the pixels; returns the loss per class before it, a 0-d tensor."""
-        if self.resident and self._whole_step is None:
-            self._whole_step = self._captured()
-        self._numbers("network", iteration)
-        self._numbers("augment", iteration)
-        if self.resident:
-            self._numbers("draw", iteration)
-            self._whole_step()
-        else:
-            self._advance(self._read_ahead(iteration))
+        with self.branches.lock:
+            if self.resident and self._whole_step is None:
+                self._whole_step = self._captured()
+            self._numbers("network", iteration)
+            self._numbers("augment", iteration)
+            if self.resident:
+                self._numbers("draw", iteration)
+                self._whole_step()
+            else:
+                self._advance(self._read_ahead(iteration))
         return self.loss / len(self.pixels)
 
     def _captured(self) -> Callable[[], None]:
         """A step without arguments; the calls that a capture needs beforehand leave no trace."""
+
+        def step() -> None:
+            self._advance(self._stored(self._draw()))
+
+        if any(stream.device != self.engine.device for stream in self._streams.values()):
+            return step
         pixels, velocity = self.pixels.clone(), self.velocity.clone()
-        step = captured(lambda: self._advance(self._stored(self._draw())), self.engine.device, self._streams.values())
+        step = captured(step, self.engine.device, self._streams.values())
         self.pixels.copy_(pixels)
         self.velocity.copy_(velocity)
         return step
@@ -205,6 +213,7 @@ class Branches:
         same = self.dtype == self.master
         self.teacher = self.student if same else copy.deepcopy(self.student).to(self.dtype)
         self.teach, self.match = compiled(self._teach, engine), compiled(self._match, engine)
+        self.lock = threading.RLock()  # condensations in several threads take turns with the networks
 
     @torch.no_grad()
     def follow(self) -> None:

@@ -47,6 +47,9 @@ class DMReplayPlugin(ReplayPlugin, supports_distributed=True):
         augment_replay: bool = True,
         **settings: Any,
     ):
+        for name, size in (("batch_size", batch_size), ("batch_size_mem", batch_size_mem)):
+            if size is not None and size < 1:
+                raise ValueError(f"{name} must be at least 1, got {size}")
         if storage_policy is None:
             storage_policy = CondensedBuffer(mem_size, **settings)
         elif settings:

@@ -36,7 +36,7 @@ class ClassRows:
         """Random indices of each class without replacement: (G, B) int64.
 
         One random key for each image of the classes; the B smallest win. A class with fewer than B images gives all
-        of them, repeated evenly.
+        of them, repeated as evenly as B allows.
         """
         device = self.rows.device
         keys = torch.rand(self.total, self.longest, generator=generator, device=device)[self.share]
@@ -81,6 +81,8 @@ class TensorPool:
             )
         if len(labels) == 0:
             raise ValueError("expected at least one image, got none")
+        if images.dtype != torch.uint8 and not images.is_floating_point():
+            raise ValueError(f"expected images as uint8 pixels or normalised floats, got {images.dtype}")
         if images.dtype != torch.uint8:
             if mapped:
                 raise ValueError(f"expected a map of uint8 pixels, got {images.dtype}")
@@ -90,6 +92,8 @@ class TensorPool:
         for name, values in (("mean", mean), ("std", std)):
             if values is not None and len(values) != channels:
                 raise ValueError(f"expected {channels} values of {name}, one for each channel, got {len(values)}")
+        if std is not None and not min(std) > 0:
+            raise ValueError(f"std must be above 0 in every channel, got {tuple(std)}")
         self.images, self.labels, self.mapped, self._rows = images, labels, mapped, rows
         self.mean = None if mean is None else tuple(map(float, mean))
         self.std = None if std is None else tuple(map(float, std))
@@ -154,7 +158,7 @@ class TensorPool:
         about = (self.labels[rows], self.mean, self.std, self.names)
         if self.mapped:
             return TensorPool(self.images, *about, rows=rows if self._rows is None else self._rows[rows], mapped=True)
-        return TensorPool(self.images[rows.to(self.device)], *about)
+        return TensorPool(self.raw(rows), *about)
 
     def counts_of(self, classes: Iterable[int]) -> Tensor:
         """(G,) how many images each of some classes has."""

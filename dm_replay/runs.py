@@ -110,6 +110,7 @@ class _Keeper:
     def __call__(self, step: Progress) -> None:
         self.journal.note(step.loss)
         if not self.begun:
+            self.met = step.iteration - 1
             self._begin()
         if step.iteration in self.moments:
             self._picture(step)

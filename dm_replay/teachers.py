@@ -7,6 +7,7 @@ from torch import Tensor
 
 from .condensed import CondensedSet
 from .pools import EVERY, ClassRows, TensorPool
+from .seeding import generator
 
 __all__ = ["Teachers"]
 
@@ -17,7 +18,7 @@ class Teachers:
 
     Attributes:
         pool: real images. classes: (A,), all that are condensed. batch: real images of each class per iteration.
-        previous: (G, K, C, H, W) condensed images of the classes of the share, padded with zeros; K may be 0.
+        previous: (G, K, C, H, W) condensed images of the classes of the share, padded with real ones; K may be 0.
         weights: (G, batch + K), each row sums to 1: what an image counts for in its class's mean.
         counts: (G,) real images that each class stands for from now on.
         share: which G of the A classes are condensed here. What is drawn for them does not depend on it.
@@ -42,7 +43,7 @@ class Teachers:
     ) -> "Teachers":
         new = pool.counts_of(classes)
         batch, new = min(batch, int(new.max())), new[share]
-        images, held, old = _by_class(previous, classes[share], pool.shape)
+        images, held, old = _by_class(previous, classes[share], pool)
         fresh = new.double() / (new + old)
         weights = torch.cat(
             [
@@ -74,11 +75,19 @@ class Teachers:
         return torch.cat([real, self.previous[groups, kept].to(device)], dim=1)
 
 
-def _by_class(previous: CondensedSet | None, classes: Tensor, shape: tuple) -> tuple[Tensor, Tensor, Tensor]:
-    """Previous images (G, K, C, H, W), which of them are there (G, K) and what each class counts (G,)."""
+def _by_class(previous: CondensedSet | None, classes: Tensor, pool: TensorPool) -> tuple[Tensor, Tensor, Tensor]:
+    """Previous images (G, K, C, H, W), which of them are there (G, K) and what each class counts (G,).
+
+    Where a class has fewer than K, real images of it fill the rest: they weigh nothing in its mean, and in the
+    statistics of a BatchNorm, which see them, they do no harm as zeros would.
+    """
     mine = [] if previous is None else [previous.of(c) if c in previous.classes else None for c in classes.tolist()]
     longest = max((len(s) for s in mine if s is not None), default=0)
-    images = torch.zeros(len(classes), longest, *shape)
+    images = (
+        pool.draw(classes, longest, generator(0, "padding")).cpu()
+        if longest
+        else torch.zeros(len(classes), 0, *pool.shape)
+    )
     held, counts = torch.zeros(len(classes), longest), torch.zeros(len(classes), dtype=torch.long)
     for group, part in enumerate(mine):
         if part is not None:

@@ -56,6 +56,11 @@ class EvalConfig:
         for name in ("epochs", "batch"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not self.lr > 0 or not 0 <= self.momentum < 1 or not self.weight_decay >= 0:
+            raise ValueError(
+                "expected lr > 0, momentum in [0, 1) and weight_decay >= 0, "
+                f"got {self.lr}, {self.momentum} and {self.weight_decay}"
+            )
         if self.together < 0:
             raise ValueError(f"together must be at least 1, or 0 for automatic, got {self.together}")
         for name, choices in (("precision", PRECISIONS), ("compile", COMPILE)):

@@ -65,5 +65,9 @@ def test_names():
     assert SiameseAugment.parse("none").families == ()
     with pytest.raises(ValueError, match="unknown augmentation 'blur'; choose from color"):
         SiameseAugment.parse("color_blur")
+    with pytest.raises(ValueError, match="expected each family once"):
+        SiameseAugment.parse("crop_crop")
+    with pytest.raises(ValueError, match="flip must lie"):
+        SiameseAugment(flip=7)
     with pytest.raises(ValueError, match="rotate"):
         SiameseAugment(rotate=90)

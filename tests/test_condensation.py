@@ -1,5 +1,7 @@
 """Laws of the condensation step, against the slow reference."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 from reference import matching_loss
@@ -87,9 +89,12 @@ def test_a_returning_class_is_matched_to_the_count_weighted_mean(pool, norm):
     params = fast.augment.sample(3, (8, 8), fast._numbers("augment", 0))
     targets = fast.targets(indices, params)
     real = pool.take(indices).double()
-    padding = torch.zeros(3, 2, 3, 8, 8, dtype=torch.float64)
-    padding[1], padding[2, 0] = old.images[:2], old.images[2]
-    features = fast.branches.student.embed(torch.cat([real, padding], 1).flatten(0, 1)).view(3, 8, -1)
+    beside = fast.teachers.previous.double()
+    assert torch.equal(beside[1].float(), old.images[:2]) and torch.equal(beside[2, 0].float(), old.images[2])
+    for filler, label in ((beside[0, 0], 2), (beside[0, 1], 2), (beside[2, 1], 9)):
+        own = pool.take((pool.labels == label).nonzero()[:, 0])
+        assert (own - filler).abs().flatten(1).amax(1).min() < 1e-6
+    features = fast.branches.student.embed(torch.cat([real, beside], 1).flatten(0, 1)).view(3, 8, -1)
     fresh = features[:, :6].mean(1)
     torch.testing.assert_close(targets[0], fresh[0])
     torch.testing.assert_close(targets[1], (12 * fresh[1] + 36 * features[1, 6:].mean(0)) / 48)
@@ -166,8 +171,9 @@ def test_grey_images_and_one_image_per_class():
 @pytest.mark.parametrize(
     "setting, message",
     [
-        (dict(ipc=0), "ipc must be at least 1, got 0"),
-        (dict(iterations=0), "iterations must be at least 1"),
+        (dict(ipc=0), "ipc must be a whole number of at least 1, got 0"),
+        (dict(ipc=1.5), "ipc must be a whole number of at least 1, got 1.5"),
+        (dict(iterations=0), "iterations must be a whole number of at least 1"),
         (dict(lr_img=float("nan")), "expected lr_img > 0"),
         (dict(init="zeros"), "unknown init 'zeros'; choose from real, noise"),
         (dict(network="transformer"), "unknown network 'transformer'"),
@@ -187,3 +193,24 @@ def test_fewer_real_images_than_ipc(pool):
     assert len(noise) == 24
     with pytest.raises(ValueError, match="class 3 has no images"):
         condense(pool, CondenseConfig(**QUICK), classes=[3])
+    with pytest.raises(ValueError, match="expected at least one class"):
+        condense(pool, CondenseConfig(**QUICK), classes=[])
+
+
+def test_a_state_or_previous_set_of_something_else(pool):
+    states = []
+    condense(pool, CondenseConfig(**QUICK), on_step=lambda p: states.append(p.state))
+    with pytest.raises(ValueError, match=r"the state holds pixels \(3, 2, 3, 8, 8\), this condensation has \(3, 4"):
+        condense(pool, CondenseConfig(**{**QUICK, "ipc": 4}), state=states[0])
+    grey = CondensedSet.pack(torch.zeros(1, 1, 8, 8), torch.tensor([2]))
+    with pytest.raises(ValueError, match=r"previous images are \(1, 8, 8\), the real ones \(3, 8, 8\)"):
+        condense(pool, CondenseConfig(**QUICK), previous=grey)
+
+
+def test_threads_take_turns(pool):
+    """Condensations that share a cached network, in several threads, give what each gives alone."""
+    config = CondenseConfig(**QUICK)
+    with ThreadPoolExecutor(3) as threads:
+        together = list(threads.map(lambda seed: condense(pool, config, seed=seed).images, range(3)))
+    for seed, images in enumerate(together):
+        assert torch.equal(images, condense(pool, config, seed=seed).images)

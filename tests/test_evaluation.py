@@ -89,5 +89,9 @@ def test_errors(halves, pool):
         evaluate(drawn, halves, QUICK, runs=0)
     with pytest.raises(ValueError, match="unknown network"):
         evaluate(drawn, halves, QUICK, network="mlpp")
+    with pytest.raises(ValueError, match="class 3 has 30 images, fewer than ipc 31"):
+        random_set(halves, 31)
+    with pytest.raises(ValueError, match="expected lr > 0"):
+        EvalConfig(lr=-1)
     with pytest.raises(ValueError, match="epochs must be at least 1"):
         EvalConfig(epochs=0)

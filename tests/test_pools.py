@@ -40,7 +40,9 @@ def test_float_images_pass_unchanged(numbers):
 
 
 def test_subset(pool):
-    part = pool.subset([9, 2])
+    for held in (pool, pool.resident([2, 9], "cpu")):
+        part = held.subset([9, 2])
+        assert torch.equal(part.images, pool.images[(pool.labels != 5).nonzero()[:, 0]])
     assert part.classes.tolist() == [2, 9] and len(part) == 16 and part.mean == pool.mean
 
 
@@ -68,6 +70,8 @@ def test_from_a_dataset_of_pictures():
             "1 images hold NaN .* image 1 of class 6",
         ),
         ((torch.zeros(2, 3, 4, 4), [0, 1], (0.5,)), "expected 3 values of mean"),
+        ((torch.zeros(2, 1, 4, 4), [0, 1], (0.5,), (0.0,)), "std must be above 0"),
+        ((torch.zeros(2, 1, 4, 4, dtype=torch.int32), [0, 1]), "expected images as uint8 pixels or normalised floats"),
     ],
 )
 def test_bad_input(arguments, message):
