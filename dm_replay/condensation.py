@@ -42,7 +42,8 @@ class CondenseConfig:
         nested: weight in the loss of the shorter prefixes of a class's images, beside 1 for their full number. Above
             0, the first k images of a class are themselves a condensed set. 0 is the paper's objective.
         nested_power: lets that weight fall with the length: nested · (k / ipc) ** nested_power.
-        precision: of the real branch, which carries no gradient: "bfloat16", "float32" (the reference) or "auto".
+        precision: of the real branch, which carries no gradient: "bfloat16", "float32" (the reference) or "auto". On a
+            GPU float32 convolutions use TF32 where PyTorch is set to, as it is by default.
         compile: "yes", "no", or "auto" for where it earns back its half minute.
         device: "auto", "cpu", "cuda", "cuda:1", ...
         storage: of the result: "float32", "float16" or "uint8".

@@ -178,3 +178,12 @@ def test_the_bar_counts_the_iterations(monkeypatch):
         monkeypatch.setattr("sys.stderr", terminal)
         CondensedBuffer(6, progress=progress, **QUICK).post_adapt(None, plain().train_stream[0])
     assert "condensing" in shown.text and quiet.text == ""
+
+
+def test_a_failed_update_keeps_what_is_set_aside(monkeypatch):
+    experience, buffer = plain().train_stream[0], CondensedBuffer(6, **QUICK)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("dm_replay.memory.condense", MagicMock(side_effect=KeyboardInterrupt))
+        buffer.post_adapt(None, experience)
+    buffer.flush()
+    assert len(buffer.buffer) == 6

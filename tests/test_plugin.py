@@ -205,6 +205,8 @@ def test_settings():
         (dict(iteration=3), "unknown setting 'iteration'; choose from augment"),
         (dict(network="resnet99"), "unknown network"),
         (dict(ipc=7), "between 1 and mem_size 6"),
+        (dict(batch_size=-3), "batch_size must be at least 1, got -3"),
+        (dict(batch_size_mem=0), "batch_size_mem must be at least 1, got 0"),
         (dict(storage_policy=policy, iterations=3), "brings its own settings, got also iterations"),
         (dict(storage_policy=ClassBalancedBuffer(6)), "must be a CondensedBuffer, got a ClassBalancedBuffer"),
     ):

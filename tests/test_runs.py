@@ -17,7 +17,7 @@ from dm_replay.datasets import Dataset, DatasetSpec
 from dm_replay.journal import Journal
 from dm_replay.pools import TensorPool
 from dm_replay.run_folder import RunFolder
-from dm_replay.runs import Interrupted, condense_run
+from dm_replay.runs import Interrupted, _Keeper, condense_run
 
 CONFIG = CondenseConfig(
     ipc=2, iterations=6, batch_real=4, network="convnet:width=4,depth=1", device="cpu", compile="no"
@@ -296,6 +296,21 @@ def test_a_network_with_batch_statistics_goes_on_exactly(run, dataset, monkeypat
     with ctrl_c_in(monkeypatch, Journal, "note", 3), pytest.raises(Interrupted):
         run(config)
     assert torch.equal(run(config, resume=True).images, condense(dataset.train, config, seed=3).images)
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(run):
+    with pytest.raises(ValueError, match="the loss became (nan|inf) by iteration .*: lower lr_img"):
+        run(CondenseConfig(**{**vars(CONFIG), "lr_img": 1e30}))
+
+
+def test_several_processes_meet_soon_after_a_resume(run, monkeypatch):
+    """The pace is that of this process's own iterations, however many were done before it."""
+    with ctrl_c_in(monkeypatch, Journal, "note", 4), pytest.raises(Interrupted):
+        run()
+    paces = []
+    monkeypatch.setattr(_Keeper, "_next_meeting", lambda self, at: paces.append(at - self.met) or at + 1)
+    run(resume=True)
+    assert paces[0] == 1
 
 
 def test_labels_with_gaps_and_one_image_of_a_class(tmp_path):
