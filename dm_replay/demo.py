@@ -25,13 +25,14 @@ METHODS = ("naive", "stock replay", "condensed replay")
 COLOURS = {"naive": "#9a9a9a", "stock replay": "#d98c3f", "condensed replay": "#2f6db3"}
 
 
-def run_demo(out: str = "runs/demo", seeds: int = 3, iterations: int = 300) -> None:
+def run_demo(out: str = "runs/demo", seeds: int = 3, iterations: int = 300, augment_replay: bool = True) -> None:
     """Train a small ConvNet on five experiences of two digits each, and compare what is left of them.
 
     Args:
         out: folder for accuracy.png and condensed.png.
         seeds: class orders and initialisations, each for all three methods.
         iterations: of condensation.
+        augment_replay: whether replayed condensed images are augmented; stock replay's never are.
     """
     if seeds < 1:
         raise ValueError(f"seeds must be at least 1, got {seeds}")
@@ -45,7 +46,7 @@ def run_demo(out: str = "runs/demo", seeds: int = 3, iterations: int = 300) -> N
         for seed in range(seeds):
             for method in METHODS:
                 bar.set_postfix_str(f"seed {seed}, {method}")
-                plugin = _plugin(method, digits, iterations, seed)
+                plugin = _plugin(method, digits, seed, iterations, augment_replay)
                 curves[method].append(_train(digits, plugin, seed))
                 bar.update()
     condensed = plugin.storage_policy.memory.flat()[0].with_meta(mean=digits.spec.mean, std=digits.spec.std)
@@ -56,7 +57,7 @@ def run_demo(out: str = "runs/demo", seeds: int = 3, iterations: int = 300) -> N
     print(f"\n{folder / 'accuracy.png'}  {folder / 'condensed.png'}")
 
 
-def _plugin(method: str, digits: Dataset, iterations: int, seed: int):
+def _plugin(method: str, digits: Dataset, seed: int, iterations: int, augment_replay: bool):
     from avalanche.training.plugins import ReplayPlugin
 
     from .plugin import DMReplayPlugin
@@ -65,7 +66,7 @@ def _plugin(method: str, digits: Dataset, iterations: int, seed: int):
         return ReplayPlugin(mem_size=_stock_images(digits))
     if method == "condensed replay":
         settings = {"augment": digits.spec.augment, "network": digits.spec.network, "iterations": iterations}
-        return DMReplayPlugin(mem_size=CONDENSED, seed=seed, progress=False, **settings)
+        return DMReplayPlugin(CONDENSED, seed=seed, progress=False, augment_replay=augment_replay, **settings)
     return None
 
 
