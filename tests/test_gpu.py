@@ -5,7 +5,7 @@ import torch
 
 from dm_replay import CondenseConfig, SiameseAugment, condense
 from dm_replay.capture import captured
-from dm_replay.engine import Engine
+from dm_replay.engine import Engine, resolve_device
 from dm_replay.matching import Matcher, Teachers
 
 CPU = torch.device("cpu")
@@ -15,7 +15,7 @@ CPU = torch.device("cpu")
 def cuda(device):
     if device == "cpu" or not torch.cuda.is_available():
         pytest.skip("no GPU asked for: --device cuda")
-    return torch.device(device)
+    return resolve_device(device)
 
 
 def matcher(pool, where, dtype=torch.float32, draws=CPU, network="convnet:width=16", compiled=False):
