@@ -15,12 +15,13 @@ from torch import Tensor
 
 from .augment import SiameseAugment
 from .condensed import STORAGES, CondensedSet
-from .engine import COMPILE, PRECISIONS, choose
+from .engine import COMPILE, PRECISIONS, check_choices, choose
 from .functional import prefix_weights
-from .matching import Matcher, Teachers
+from .matching import Matcher
 from .networks import parse
 from .pools import EVERY, TensorPool
 from .seeding import generator
+from .teachers import Teachers
 
 __all__ = ["CondenseConfig", "Progress", "condense"]
 
@@ -77,14 +78,7 @@ class CondenseConfig:
             raise ValueError(f"expected nested and nested_power >= 0, got {self.nested} and {self.nested_power}")
         if not self.memory_budget > 0:
             raise ValueError(f"memory_budget must be above 0 GiB, got {self.memory_budget}")
-        for name, choices in (
-            ("init", ("real", "noise")),
-            ("precision", PRECISIONS),
-            ("compile", COMPILE),
-            ("storage", tuple(STORAGES)),
-        ):
-            if getattr(self, name) not in choices:
-                raise ValueError(f"unknown {name} {getattr(self, name)!r}; choose from {', '.join(choices)}")
+        check_choices(self, init=("real", "noise"), precision=PRECISIONS, compile=COMPILE, storage=tuple(STORAGES))
         parse(self.network)
         SiameseAugment.parse(self.augment)
 

@@ -3,12 +3,12 @@
 import shutil
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 
-__all__ = ["COMPILE", "PRECISIONS", "Engine", "choose", "compiled", "resolve_device"]
+__all__ = ["COMPILE", "PRECISIONS", "Engine", "check_choices", "choose", "compiled", "resolve_device"]
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 COMPILE = ("auto", "yes", "no")
@@ -44,6 +44,13 @@ class Engine:
     chunk: int
     gradient_chunk: int = sys.maxsize
     draws: torch.device | None = None
+
+
+def check_choices(config: object, **choices: Sequence[str]) -> None:
+    """ValueError if a field of a configuration is none of its choices."""
+    for name, known in choices.items():
+        if getattr(config, name) not in known:
+            raise ValueError(f"unknown {name} {getattr(config, name)!r}; choose from {', '.join(known)}")
 
 
 def choose(

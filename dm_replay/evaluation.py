@@ -121,5 +121,5 @@ def _aligned(train_set: CondensedSet, test_pool: TensorPool) -> tuple[Tensor, Te
     missing = train_set.classes[~torch.isin(train_set.classes, test_pool.classes)]
     if len(missing):
         raise ValueError(f"class {int(missing[0])} of the set has no test images")
-    number = lambda labels: torch.searchsorted(test_pool.classes, labels)  # noqa: E731
-    return train_set.images, number(train_set.labels), number(test_pool.labels)
+    numbered = (torch.searchsorted(test_pool.classes, labels) for labels in (train_set.labels, test_pool.labels))
+    return train_set.images, *numbered

@@ -21,7 +21,7 @@ from .prefetch import ReadAhead
 from .seeding import derive
 from .teachers import Teachers
 
-__all__ = ["Matcher", "Teachers"]
+__all__ = ["Matcher"]
 
 READ_AHEAD = 256 * 2**20  # bytes of stored pixels; an iteration of 1,000 classes of 256 64x64 images has 3.1 GB
 

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from .augment import SiameseAugment
 from .capture import captured
 from .draws import Draws
-from .engine import COMPILE, PRECISIONS, Engine, compiled
+from .engine import COMPILE, PRECISIONS, Engine, check_choices, compiled
 from .joint_sgd import JointSGD
 from .networks import build, parse, reset
 from .pools import TensorPool
@@ -63,9 +63,7 @@ class EvalConfig:
             )
         if self.together < 0:
             raise ValueError(f"together must be at least 1, or 0 for automatic, got {self.together}")
-        for name, choices in (("precision", PRECISIONS), ("compile", COMPILE)):
-            if getattr(self, name) not in choices:
-                raise ValueError(f"unknown {name} {getattr(self, name)!r}; choose from {', '.join(choices)}")
+        check_choices(self, precision=PRECISIONS, compile=COMPILE)
         SiameseAugment.parse(self.augment)
 
 

@@ -9,7 +9,8 @@ from reference import matching_loss
 from dm_replay import CondenseConfig, SiameseAugment, TensorPool, condense
 from dm_replay.condensed import CondensedSet
 from dm_replay.engine import Engine
-from dm_replay.matching import Matcher, Teachers, _blocks
+from dm_replay.matching import Matcher, _blocks
+from dm_replay.teachers import Teachers
 
 FAMILIES = SiameseAugment.known
 EXACT = Engine(torch.device("cpu"), torch.float64, compiled=False, chunk=16)

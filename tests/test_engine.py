@@ -5,7 +5,8 @@ import torch
 
 from dm_replay import CondenseConfig, SiameseAugment, condense
 from dm_replay.engine import Engine, choose
-from dm_replay.matching import Matcher, Teachers, _parts
+from dm_replay.matching import Matcher, _parts
+from dm_replay.teachers import Teachers
 
 GIB = 2**30
 

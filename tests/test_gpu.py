@@ -6,7 +6,8 @@ import torch
 from dm_replay import CondenseConfig, SiameseAugment, condense
 from dm_replay.capture import captured
 from dm_replay.engine import Engine, resolve_device
-from dm_replay.matching import Matcher, Teachers
+from dm_replay.matching import Matcher
+from dm_replay.teachers import Teachers
 
 CPU = torch.device("cpu")
 
