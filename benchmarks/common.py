@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from dm_replay.files import atomic
+from dm_replay.runtime.atomic_files import atomic
 
 __all__ = ["RESULTS", "write_result"]
 

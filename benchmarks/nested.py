@@ -12,8 +12,8 @@ import argparse
 from common import write_result
 
 from dm_replay import CondenseConfig, EvalConfig, condense, evaluate, load
-from dm_replay.evaluation import random_set
-from dm_replay.provenance import provenance
+from dm_replay.coresets.random import random_set
+from dm_replay.runtime.provenance import provenance
 
 IPC, LENGTHS = 10, (1, 2, 5, 10)
 WEIGHTINGS = {

@@ -22,8 +22,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from dm_replay import CondenseConfig, EvalConfig, TensorPool, build, condense, evaluate, load
-from dm_replay.evaluation import random_set
-from dm_replay.provenance import provenance
+from dm_replay.coresets.random import random_set
+from dm_replay.runtime.provenance import provenance
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 

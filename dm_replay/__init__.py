@@ -5,20 +5,20 @@ from importlib import import_module
 __version__ = "0.1.0"
 
 _HOMES = {
-    "CondenseConfig": "condensation",
-    "CondensedBuffer": "buffer",
-    "CondensedMemory": "memory",
-    "CondensedSet": "condensed",
-    "DMReplayPlugin": "plugin",
-    "EvalConfig": "evaluation",
-    "Report": "evaluation",
-    "SiameseAugment": "augment",
-    "TensorPool": "pools",
+    "CondenseConfig": "matching.condense",
+    "CondensedBuffer": "plugins.storage_policy",
+    "CondensedMemory": "replay.memory",
+    "CondensedSet": "condensed.condensed_set",
+    "DMReplayPlugin": "plugins.replay",
+    "EvalConfig": "evaluation.evaluate",
+    "Report": "evaluation.evaluate",
+    "SiameseAugment": "augment.siamese",
+    "TensorPool": "data.pool",
     "build": "networks",
-    "condense": "condensation",
-    "condensed_memory_metrics": "metrics",
-    "evaluate": "evaluation",
-    "load": "datasets",
+    "condense": "matching.condense",
+    "condensed_memory_metrics": "plugins.metrics",
+    "evaluate": "evaluation.evaluate",
+    "load": "data.registry",
 }
 
 __all__ = sorted(_HOMES)

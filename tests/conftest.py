@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dm_replay.pools import TensorPool
+from dm_replay.data.pool import TensorPool
 
 
 def pytest_addoption(parser):

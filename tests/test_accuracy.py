@@ -3,7 +3,7 @@
 import pytest
 
 from dm_replay import CondenseConfig, EvalConfig, condense, evaluate, load
-from dm_replay.evaluation import random_set
+from dm_replay.coresets.random import random_set
 
 ALL_THREADS = True
 

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from dm_replay import CondenseConfig, SiameseAugment, condense
-from dm_replay.capture import captured
-from dm_replay.engine import Engine, resolve_device
-from dm_replay.matching import Matcher
-from dm_replay.teachers import Teachers
+from dm_replay.matching.matcher import Matcher
+from dm_replay.matching.real_batches import Teachers
+from dm_replay.runtime.cuda_graphs import captured
+from dm_replay.runtime.engine import Engine, resolve_device
 
 CPU = torch.device("cpu")
 
@@ -42,7 +42,7 @@ def test_the_gpu_gives_the_cpus_numbers(pool, cuda, network):
 def test_a_captured_step_equals_a_plain_one(pool, cuda, monkeypatch):
     graph = matcher(pool, cuda, draws=None)
     losses = [float(graph.step(i)) for i in range(6)]
-    monkeypatch.setattr("dm_replay.matching.captured", lambda function, device, generators: function)
+    monkeypatch.setattr("dm_replay.matching.matcher.captured", lambda function, device, generators: function)
     plain = matcher(pool, cuda, draws=None)
     assert losses == pytest.approx([float(plain.step(i)) for i in range(6)], rel=1e-4)
     torch.testing.assert_close(graph.pixels, plain.pixels, rtol=1e-4, atol=1e-4)

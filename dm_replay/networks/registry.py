@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from ..seeding import isolated
+from ..runtime.seeding import isolated
 from .convnet import ConvNet
 
 __all__ = ["build", "names", "parse"]

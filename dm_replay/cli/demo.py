@@ -1,0 +1,169 @@
+"""Class-incremental digits in Avalanche: naive, stock replay and condensed replay at equal bytes."""
+
+import logging
+import warnings
+from pathlib import Path
+from statistics import mean, pstdev
+
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from ..condensed.condensed_set import CondensedSet
+from ..condensed.figures import grid, save_picture
+from ..data.registry import Dataset, load
+from ..networks import build
+from ..runtime.atomic_files import atomic
+from ..runtime.seeding import generator, isolated
+
+__all__ = ["run_demo"]
+
+EXPERIENCES = 5
+CONDENSED = 20  # images; two a class at the end
+EPOCHS, BATCH, LR = 8, 32, 0.05
+METHODS = ("naive", "stock replay", "condensed replay")
+COLOURS = {"naive": "#9a9a9a", "stock replay": "#d98c3f", "condensed replay": "#2f6db3"}
+
+
+def run_demo(out: str = "runs/demo", seeds: int = 3, iterations: int = 300, augment_replay: bool = True) -> None:
+    """Train a small ConvNet on five experiences of two digits each, and compare what is left of them.
+
+    Args:
+        out: folder for accuracy.png and condensed.png.
+        seeds: class orders and initialisations, each for all three methods.
+        iterations: of condensation.
+        augment_replay: whether replayed condensed images are augmented; stock replay's never are.
+    """
+    if seeds < 1:
+        raise ValueError(f"seeds must be at least 1, got {seeds}")
+    folder = Path(out)
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder} is a file; expected a folder to write the pictures to")
+    _quieten_avalanche()
+    digits = load("digits")
+    curves: dict[str, list[list[float]]] = {method: [] for method in METHODS}
+    with tqdm(total=seeds * len(METHODS), desc="demo", unit="run") as bar:
+        for seed in range(seeds):
+            for method in METHODS:
+                bar.set_postfix_str(f"seed {seed}, {method}")
+                plugin = _plugin(method, digits, seed, iterations, augment_replay)
+                curves[method].append(_train(digits, plugin, seed))
+                bar.update()
+    condensed = plugin.storage_policy.memory.flat()[0].with_meta(mean=digits.spec.mean, std=digits.spec.std)
+    print(_table(curves, digits, condensed))
+    folder.mkdir(parents=True, exist_ok=True)
+    save_picture(grid(condensed), folder / "condensed.png")
+    _draw(curves, folder / "accuracy.png")
+    print(f"\n{folder / 'accuracy.png'}  {folder / 'condensed.png'}")
+
+
+def _plugin(method: str, digits: Dataset, seed: int, iterations: int, augment_replay: bool):
+    from avalanche.training.plugins import ReplayPlugin
+
+    from ..plugins.replay import DMReplayPlugin
+
+    if method == "stock replay":
+        return ReplayPlugin(mem_size=_stock_images(digits))
+    if method == "condensed replay":
+        settings = {"augment": digits.spec.augment, "network": digits.spec.network, "iterations": iterations}
+        return DMReplayPlugin(CONDENSED, seed=seed, progress=False, augment_replay=augment_replay, **settings)
+    return None
+
+
+def _stock_images(digits: Dataset) -> int:
+    """As many uint8 originals as fit into the bytes of the condensed memory, rounded up in their favour."""
+    return -(-_condensed_bytes(digits) // _image_bytes(digits))
+
+
+def _condensed_bytes(digits: Dataset) -> int:
+    return CONDENSED * (_image_bytes(digits) + 8 * digits.spec.shape[0])
+
+
+def _image_bytes(digits: Dataset) -> int:
+    channels, height, width = digits.spec.shape
+    return channels * height * width
+
+
+def _train(digits: Dataset, plugin, seed: int) -> list[float]:
+    """Accuracy in percent on the test images of the classes seen so far, after each experience."""
+    from avalanche.training.supervised import Naive
+
+    order = torch.randperm(10, generator=generator(seed, "order")).view(EXPERIENCES, -1)
+    network = build("convnet:width=32,depth=2", digits.spec.shape, 10, seed=seed)
+    strategy = Naive(
+        model=network,
+        optimizer=torch.optim.SGD(network.parameters(), LR, momentum=0.9),
+        train_mb_size=BATCH,
+        train_epochs=EPOCHS,
+        eval_mb_size=256,
+        plugins=[plugin] if plugin else [],
+        evaluator=None,
+    )
+    accuracies = []
+    with isolated(seed, "stream"):
+        for number, experience in enumerate(_stream(digits, order)):
+            with warnings.catch_warnings(record=True):  # the stock plugin calls what its host deprecates
+                strategy.train(experience)
+            accuracies.append(_accuracy(network, digits, order[: number + 1].flatten()))
+    return accuracies
+
+
+def _stream(digits: Dataset, order: torch.Tensor):
+    from avalanche.benchmarks import benchmark_from_datasets
+    from avalanche.benchmarks.utils import as_classification_dataset
+    from torch.utils.data import TensorDataset
+
+    parts = []
+    for classes in order.tolist():
+        pool = digits.train.subset(classes)
+        data = TensorDataset(pool.take(torch.arange(len(pool))), pool.labels)
+        data.targets = pool.labels.tolist()
+        parts.append(as_classification_dataset(data))
+    return benchmark_from_datasets(train=parts).train_stream
+
+
+@torch.no_grad()
+def _accuracy(network: nn.Module, digits: Dataset, classes: torch.Tensor) -> float:
+    pool = digits.test.subset(classes)
+    network.eval()
+    predicted = network(pool.take(torch.arange(len(pool)))).argmax(1)
+    return 100 * (predicted == pool.labels).float().mean().item()
+
+
+def _table(curves: dict[str, list[list[float]]], digits: Dataset, condensed: CondensedSet) -> str:
+    stored = {
+        "naive": "no memory",
+        "stock replay": f"{_stock_images(digits)} images, {_stock_images(digits) * _image_bytes(digits):,} bytes",
+        "condensed replay": f"{len(condensed)} images, {condensed.nbytes:,} bytes",
+    }
+    lines = [f"{'':18}{'memory':26}final accuracy", ""]
+    for method, runs in curves.items():
+        final = [run[-1] for run in runs]
+        lines.append(f"{method:18}{stored[method]:26}{mean(final):5.1f} ± {pstdev(final):.1f} %")
+    return "\n".join(lines)
+
+
+def _draw(curves: dict[str, list[list[float]]], out: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(6, 3.6), layout="constrained")
+    seen = [2 * number for number in range(1, EXPERIENCES + 1)]
+    for method, runs in curves.items():
+        for run in runs:
+            axes.plot(seen, run, color=COLOURS[method], alpha=0.25, linewidth=1)
+        axes.plot(seen, [mean(v) for v in zip(*runs, strict=True)], color=COLOURS[method], marker="o", label=method)
+    axes.set(xlabel="digits seen", ylabel="accuracy on them, %", xticks=seen, ylim=(0, 102))
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, loc="lower left")
+    with atomic(out) as temporary:
+        figure.savefig(temporary, dpi=150)
+    pyplot.close(figure)
+
+
+def _quieten_avalanche() -> None:
+    """Avalanche warns of missing loggers and of its own deprecations; none of it is the user's doing here."""
+    logging.getLogger("avalanche").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="avalanche")

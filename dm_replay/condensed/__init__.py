@@ -1,0 +1,1 @@
+"""Condensed sets as values: stored, cut, joined, shown, exported."""

@@ -1,0 +1,176 @@
+"""CondensedSet: a few synthetic images per class, as a value that can be cut, joined, stored and read back."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..runtime.atomic_files import save_tensors
+from .quantize import dequantise, quantise
+
+__all__ = ["STORAGES", "CondensedSet"]
+
+STORAGES = {"float32": torch.float32, "float16": torch.float16, "uint8": torch.uint8}
+FORMAT = "dm_replay.CondensedSet/1"
+
+
+@dataclass(frozen=True, eq=False)
+class CondensedSet:
+    """Synthetic images with hard labels. Make one with :meth:`pack`.
+
+    Attributes:
+        pixels: (N, C, H, W) as stored: float32, float16 or uint8.
+        labels: (N,) int64; the images of a class keep their order, and its first k are what :meth:`prefix` keeps.
+        counts: (K,) int64, how many real images each class stands for, in the order of ``classes``.
+        scale, offset: (N, C) float32 for uint8 storage, else None: value = pixel · scale + offset.
+        meta: plain metadata (settings, seed, mean and std of the normalisation, class names).
+    """
+
+    pixels: Tensor
+    labels: Tensor
+    counts: Tensor
+    scale: Tensor | None = None
+    offset: Tensor | None = None
+    meta: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def pack(
+        cls,
+        images: Tensor,
+        labels: Tensor,
+        counts: Tensor | None = None,
+        meta: dict[str, Any] | None = None,
+        storage: str = "float32",
+    ) -> "CondensedSet":
+        """Store float images (N, C, H, W) of normalised values with labels (N,).
+
+        ``uint8`` takes a quarter of the bytes of ``float32`` and is exact to 1/510 of each channel's own range.
+        ``counts`` defaults to the number of images given of each class.
+        """
+        if storage not in STORAGES:
+            raise ValueError(f"unknown storage {storage!r}; choose from {', '.join(STORAGES)}")
+        if images.ndim != 4 or labels.shape != images.shape[:1]:
+            raise ValueError(
+                f"expected images (N, C, H, W) and labels (N,), got {tuple(images.shape)}, {tuple(labels.shape)}"
+            )
+        if not images.isfinite().all():
+            raise ValueError("the images hold NaN or infinite values")
+        images, labels = images.detach().cpu(), labels.detach().cpu().long()
+        if counts is None:
+            counts = labels.unique(return_counts=True)[1]
+        counts, meta = counts.detach().cpu().long(), dict(meta or {})
+        if len(counts) != len(labels.unique()):
+            raise ValueError(f"expected {len(labels.unique())} counts, one for each class, got {len(counts)}")
+        if storage == "uint8":
+            pixels, scale, offset = quantise(images)
+            return cls(pixels, labels, counts, scale, offset, meta)
+        return cls(images.to(STORAGES[storage]), labels, counts, meta=meta)
+
+    @property
+    def images(self) -> Tensor:
+        """(N, C, H, W) float32, decoded."""
+        if self.scale is None:
+            return self.pixels.float()
+        return dequantise(self.pixels, self.scale, self.offset)
+
+    @property
+    def classes(self) -> Tensor:
+        """(K,) int64, sorted; gaps are kept."""
+        return self.labels.unique()
+
+    @property
+    def storage(self) -> str:
+        return str(self.pixels.dtype).removeprefix("torch.")
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the stored pixels with their scales and offsets (labels, which any memory needs, not counted)."""
+        return sum(t.nbytes for t in (self.pixels, self.scale, self.offset) if t is not None)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def select(self, rows: Tensor) -> "CondensedSet":
+        """The images of the given indices (M,), in that order; classes that lose all their images are gone."""
+        labels = self.labels[rows]
+        kept = torch.isin(self.classes, labels)
+        parts = [None if t is None else t[rows] for t in (self.scale, self.offset)]
+        return CondensedSet(self.pixels[rows], labels, self.counts[kept], *parts, self.meta)
+
+    def prefix(self, length: int | dict[int, int]) -> "CondensedSet":
+        """The first ``length`` images of every class (or of each class named, the others whole), in place."""
+        lengths = {int(c): length if isinstance(length, int) else length.get(int(c), len(self)) for c in self.classes}
+        limit = torch.tensor([lengths[int(c)] for c in self.labels])
+        return self.select((self._rank() < limit).nonzero()[:, 0])
+
+    def of(self, class_: int) -> "CondensedSet":
+        """The images of one class."""
+        return self.select((self.labels == class_).nonzero()[:, 0])
+
+    def to(self, storage: str) -> "CondensedSet":
+        """The same images stored otherwise."""
+        return self if storage == self.storage else self.pack(self.images, self.labels, self.counts, self.meta, storage)
+
+    def with_meta(self, **meta: Any) -> "CondensedSet":
+        return replace(self, meta={**self.meta, **meta})
+
+    @staticmethod
+    def merge(sets: Sequence["CondensedSet"]) -> "CondensedSet":
+        """All images of sets of one storage and image shape; counts of a class in several sets add up."""
+        if not sets:
+            raise ValueError("nothing to merge")
+        kinds = {(s.storage, tuple(s.pixels.shape[1:])) for s in sets}
+        if len(kinds) > 1:
+            raise ValueError(f"cannot merge sets of different storage or image shape: {sorted(kinds)}")
+        joined = [
+            None if parts[0] is None else torch.cat(parts)
+            for parts in zip(*((s.pixels, s.labels, s.scale, s.offset) for s in sets), strict=True)
+        ]
+        classes = joined[1].unique()
+        counts = torch.zeros_like(classes)
+        for part in sets:
+            counts[torch.searchsorted(classes, part.classes)] += part.counts
+        return CondensedSet(joined[0], joined[1], counts, joined[2], joined[3], sets[0].meta)
+
+    def save(self, path: str | Path) -> None:
+        """Write tensors and plain metadata, atomically."""
+        content = {name: getattr(self, name) for name in ("pixels", "labels", "counts", "scale", "offset", "meta")}
+        save_tensors({"format": FORMAT, **content}, path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "CondensedSet":
+        """Read a file of :meth:`save`, or a ``res_*.pt`` of the official code (its last experiment). Runs no code."""
+        content = _read(Path(path))
+        if content.get("format") == FORMAT:
+            return cls(*(content[name] for name in ("pixels", "labels", "counts", "scale", "offset", "meta")))
+        if isinstance(content.get("data"), list) and content["data"]:
+            images, labels = content["data"][-1]
+            return cls.pack(images, labels, meta={"source": "DatasetCondensation", "experiments": len(content["data"])})
+        raise ValueError(f"{path} is not a condensed set: no entry 'format' or 'data'")
+
+    def _rank(self) -> Tensor:
+        """(N,): how many images of the same class stand before each."""
+        order = self.labels.argsort(stable=True)
+        sizes = self.labels.unique(return_counts=True)[1]
+        first = sizes.cumsum(0) - sizes
+        rank = torch.empty_like(self.labels)
+        rank[order] = torch.arange(len(self)) - first.repeat_interleave(sizes)
+        return rank
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise ValueError(f"no such file: {path}")
+    scalar = np.float64(0).__reduce__()[0]  # accuracies in the official files are numpy scalars
+    try:
+        with torch.serialization.safe_globals([scalar, np.dtype, type(np.dtype("float64")), type(np.dtype("int64"))]):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise ValueError(f"{path} is not a condensed set ({type(error).__name__} while reading it)") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} is not a condensed set: it holds a {type(content).__name__}")
+    return content

@@ -1,0 +1,54 @@
+"""Condensed images for other programs."""
+
+import re
+import shutil
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ..runtime.atomic_files import atomic
+from .condensed_set import CondensedSet
+from .figures import class_name, real_pixels
+
+__all__ = ["FORMATS", "to_imagefolder", "to_npz"]
+
+
+def to_npz(condensed: CondensedSet, out: Path) -> None:
+    """``images`` float32 (N, C, H, W) as networks see them, ``labels`` int64 (N,)."""
+    with atomic(out) as temporary, open(temporary, "wb") as file:
+        np.savez(file, images=condensed.images.numpy(), labels=condensed.labels.numpy())
+
+
+def to_imagefolder(condensed: CondensedSet, out: Path) -> None:
+    """A new folder of PNGs of real pixel values, ``<label>_<class>/<number>.png``.
+
+    Labels are padded with zeros: readers that number the folders alphabetically keep the classes' order.
+    Values outside the range of real pixels are cut off; :func:`to_npz` keeps them.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ValueError(f"{out} exists already; choose a new folder")
+    pixels = real_pixels(condensed)
+    temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}-"))
+    try:
+        for label in condensed.classes.tolist():
+            folder = temporary / _folder_name(condensed, label)
+            folder.mkdir()
+            for number, image in enumerate(pixels[(condensed.labels == label).numpy()]):
+                picture = Image.fromarray(image.squeeze(2) if image.shape[2] == 1 else image)
+                picture.save(folder / f"{number:04d}.png")
+        temporary.chmod(0o755)
+        temporary.rename(out)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def _folder_name(condensed: CondensedSet, label: int) -> str:
+    digits = len(str(int(condensed.classes.max())))
+    name = re.sub(r"[^\w.-]+", "_", class_name(condensed, label))
+    return f"{label:0{digits}d}" if name == str(label) else f"{label:0{digits}d}_{name}"
+
+
+FORMATS = {"imagefolder": to_imagefolder, "npz": to_npz}

@@ -1,0 +1,1 @@
+"""Real images: pools drawn class by class, and the datasets behind them."""

@@ -1,0 +1,139 @@
+"""Datasets that come as arrays: scikit-learn's digits, torchvision's files, npz and npy."""
+
+import contextlib
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .memmap import mapped_images
+
+__all__ = ["digits", "npy_folder", "npz", "torchvision_files"]
+
+ARRAYS = ("images", "labels", "test_images", "test_labels")
+FILES = {
+    "CIFAR10": "cifar-10-batches-py",
+    "CIFAR100": "cifar-100-python",
+    "FashionMNIST": "FashionMNIST/raw",
+    "MNIST": "MNIST/raw",
+    "SVHN": "train_32x32.mat and test_32x32.mat",
+}
+
+Split = tuple[Tensor, Tensor]
+
+
+def digits() -> tuple[Split, Split, list[str]]:
+    """scikit-learn's 1,797 handwritten digits, 8x8, in a fixed stratified split: 1,347 and 450 to test.
+
+    The values 0 to 16 are stretched to 0 to 255.
+    """
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    images, labels = load_digits(return_X_y=True)
+    pixels = np.rint(images.reshape(-1, 1, 8, 8) * (255 / 16)).astype(np.uint8)
+    parts = train_test_split(pixels, labels, test_size=450, stratify=labels, random_state=0)
+    train_images, test_images, train_labels, test_labels = map(torch.from_numpy, parts)
+    return (train_images, train_labels), (test_images, test_labels), list(map(str, range(10)))
+
+
+def torchvision_files(kind: str, root: Path, download: bool) -> tuple[Split, Split, list[str]]:
+    """The official files of one of ``FILES`` in torchvision's layout under ``root``."""
+    import torchvision
+
+    dataset = getattr(torchvision.datasets, kind)
+    parts = ({"split": "train"}, {"split": "test"}) if kind == "SVHN" else ({"train": True}, {"train": False})
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            train, test = (dataset(root, download=download, **part) for part in parts)
+    except Exception as error:  # whatever its readers stumble over
+        action = "downloading it failed" if download else "--download (download=True) fetches it"
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(
+            f"{kind} is missing or incomplete in {root}: expected {FILES[kind]}; {action} ({reason})"
+        ) from error
+    names = train.classes if kind in ("CIFAR10", "CIFAR100", "FashionMNIST") else list(map(str, range(10)))
+    return _whole(train), _whole(test), names
+
+
+def npz(path: Path) -> tuple[Split, Split, None]:
+    """An .npz file, or a folder with one of them, holding images, labels, test_images and test_labels.
+
+    Images are uint8 pixels or normalised floats, (N, C, H, W), (N, H, W, C) or (N, H, W).
+    """
+    file = _the_npz(path)
+    try:
+        with np.load(file, allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in ARRAYS}
+    except KeyError as error:
+        raise ValueError(f"{file}: {error.args[0]}; expected the arrays {', '.join(ARRAYS)}") from error
+    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{file} is not a readable npz file of plain arrays") from error
+    images, labels, test_images, test_labels = arrays.values()
+    return (
+        (_planar(images, file), _integers(labels, file)),
+        (_planar(test_images, file), _integers(test_labels, file)),
+        None,
+    )
+
+
+def npy_folder(folder: Path) -> tuple[Split, Split, None]:
+    """A folder of train_images.npy, train_labels.npy, test_images.npy and test_labels.npy.
+
+    The images are uint8 pixels, (N, C, H, W), (N, H, W, C) or (N, H, W), and stay in their files.
+    """
+    train, test = (
+        (mapped_images(folder / f"{part}_images.npy"), _labels(folder / f"{part}_labels.npy"))
+        for part in ("train", "test")
+    )
+    return train, test, None
+
+
+def _labels(file: Path) -> Tensor:
+    try:
+        return _integers(np.load(file, allow_pickle=False), file)
+    except FileNotFoundError:
+        raise ValueError(f"no such file of labels: {file}") from None
+    except EOFError as error:
+        raise ValueError(f"{file} is not a readable .npy file") from error
+
+
+def _whole(dataset) -> Split:
+    """All pixels of a torchvision dataset at once: (N, C, H, W) uint8, and labels."""
+    images = torch.as_tensor(dataset.data)
+    labels = torch.as_tensor(dataset.labels if hasattr(dataset, "labels") else dataset.targets)
+    if images.ndim == 3:
+        images = images[:, None]
+    elif images.shape[-1] == 3:
+        images = images.permute(0, 3, 1, 2)
+    return images.contiguous(), labels
+
+
+def _the_npz(path: Path) -> Path:
+    if path.is_file():
+        return path
+    found = sorted(path.glob("*.npz"))
+    if len(found) != 1:
+        raise ValueError(f"expected an npz file, or a folder with exactly one; {path} has {len(found)}")
+    return found[0]
+
+
+def _planar(images: np.ndarray, file: Path) -> Tensor:
+    if images.dtype != np.uint8 and images.dtype.kind != "f":
+        raise ValueError(f"{file}: expected images of uint8 pixels or normalised floats, got {images.dtype}")
+    if images.ndim == 3:
+        images = images[:, None]
+    if images.ndim != 4:
+        raise ValueError(f"{file}: expected images (N, C, H, W), (N, H, W, C), (N, H, W), got {images.shape}")
+    if images.shape[-1] in (1, 3) and images.shape[1] not in (1, 3):
+        images = images.transpose(0, 3, 1, 2)
+    return torch.from_numpy(np.ascontiguousarray(images))
+
+
+def _integers(labels: np.ndarray, file: Path) -> Tensor:
+    if labels.dtype.kind not in "iu":
+        raise ValueError(f"{file}: expected integer labels, got {labels.dtype}")
+    return torch.from_numpy(labels.astype(np.int64))

@@ -1,0 +1,142 @@
+"""Real datasets by name: a train pool, a test pool and what is usual for them."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..augment.siamese import SiameseAugment
+from .arrays import digits, npy_folder, npz, torchvision_files
+from .image_folders import image_folder, tiny_imagenet
+from .pool import TensorPool
+
+__all__ = ["Dataset", "DatasetSpec", "data_root", "load", "names"]
+
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+ENOUGH = 100_000  # images for the statistics; at 64 pixels a gigabyte to read
+EVERY_FAMILY = SiameseAugment().name
+WITHOUT_FLIP = "_".join(family for family in SiameseAugment.known if family != "flip")
+
+
+@dataclass(frozen=True)
+class DatasetSpec:
+    """What goes with a dataset.
+
+    Attributes:
+        name: as :func:`load` takes it. shape: (C, H, W).
+        classes: a name for each class, in the order of the labels.
+        mean, std: of the normalisation, per channel in units of [0, 1]; None for images that came normalised.
+        network, augment: usual for it, as :class:`CondenseConfig` takes them.
+    """
+
+    name: str
+    shape: tuple[int, int, int]
+    classes: tuple[str, ...]
+    mean: tuple[float, ...] | None
+    std: tuple[float, ...] | None
+    network: str
+    augment: str
+
+
+class Dataset(NamedTuple):
+    train: TensorPool
+    test: TensorPool
+    spec: DatasetSpec
+
+
+@dataclass(frozen=True)
+class _Source:
+    """How a dataset is read and normalised. Without mean and std they are those of the training images."""
+
+    read: Callable
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    augment: str = EVERY_FAMILY
+    needs_root: bool = True
+    mapped: bool = False
+    downloads: bool = False
+
+
+def _torchvision(kind: str, mean: tuple, std: tuple, augment: str = EVERY_FAMILY) -> _Source:
+    return _Source(partial(torchvision_files, kind), mean, std, augment, downloads=True)
+
+
+_SOURCES = {
+    "cifar10": _torchvision("CIFAR10", (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
+    "cifar100": _torchvision("CIFAR100", (0.5071, 0.4866, 0.4409), (0.2673, 0.2564, 0.2762)),
+    "digits": _Source(digits, (0.3053,), (0.3758,), WITHOUT_FLIP, needs_root=False),
+    "fashionmnist": _torchvision("FashionMNIST", (0.2861,), (0.3530,)),
+    "imagefolder": _Source(image_folder, *IMAGENET),
+    "mapped": _Source(npy_folder, mapped=True),
+    "mnist": _torchvision("MNIST", (0.1307,), (0.3081,), WITHOUT_FLIP),
+    "npz": _Source(npz),
+    "svhn": _torchvision("SVHN", (0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970), WITHOUT_FLIP),
+    "tinyimagenet": _Source(tiny_imagenet, *IMAGENET),
+}
+
+
+def names() -> list[str]:
+    """The datasets that :func:`load` knows."""
+    return sorted(_SOURCES)
+
+
+def data_root(root: str | Path | None = None) -> Path:
+    """The folder of the datasets: ``root``, else the environment's ``DM_DATA``."""
+    chosen = root or os.environ.get("DM_DATA")
+    if not chosen:
+        raise ValueError("no folder of datasets: give --root (root=…) or set DM_DATA in the environment")
+    return Path(chosen).expanduser()
+
+
+def load(name: str = "digits", root: str | Path | None = None, download: bool = False) -> Dataset:
+    """Read a dataset whole; "mapped" stays in its files.
+
+    Args:
+        name: "digits" comes with scikit-learn; "cifar10", "cifar100", "fashionmnist", "mnist" and "svhn" are
+            the official files in torchvision's layout; "tinyimagenet" is Stanford's folder; "imagefolder" any
+            ``root/train/<class>/`` and ``root/test/<class>/`` of images of one size; "npz" a file of the
+            arrays images, labels, test_images and test_labels; "mapped" a folder of train_images.npy,
+            train_labels.npy, test_images.npy and test_labels.npy, which may be larger than memory.
+        root: the folder (or npz file); the environment's ``DM_DATA`` by default.
+        download: whether torchvision may fetch missing files.
+    """
+    if name not in _SOURCES:
+        raise ValueError(f"unknown dataset {name!r}; choose from {', '.join(names())}")
+    source = _SOURCES[name]
+    train, test, class_names = source.read(*_arguments(source, root, download))
+    mean, std = (source.mean, source.std) if source.mean else _statistics(train[0])
+    train, test = (TensorPool(*split, mean, std, class_names, mapped=source.mapped) for split in (train, test))
+    if train.shape != test.shape:
+        raise ValueError(f"images of unequal size: {train.shape} for training, {test.shape} for testing")
+    classes = tuple(class_names or map(str, train.classes.tolist()))
+    return Dataset(train, test, DatasetSpec(name, train.shape, classes, mean, std, "convnet", source.augment))
+
+
+def _arguments(source: _Source, root: str | Path | None, download: bool) -> tuple:
+    if not source.needs_root:
+        return ()
+    folder = data_root(root)
+    if not folder.exists() and not source.downloads:
+        raise ValueError(f"no such file or folder of a dataset: {folder}")
+    return (folder, download) if source.downloads else (folder,)
+
+
+def _statistics(images: Tensor) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:
+    """Mean and standard deviation of each channel of uint8 pixels; None for floats, which came normalised.
+
+    Of very many images those of :data:`ENOUGH`, evenly spaced.
+    """
+    if images.dtype != torch.uint8 or images.numel() == 0:
+        return None, None
+    images = images[:: -(-len(images) // ENOUGH)]
+    chunks = [chunk.double() / 255 for chunk in images.split(1000)]
+    values = images.numel() / images.shape[1]
+    mean = sum(chunk.sum((0, 2, 3)) for chunk in chunks) / values
+    variance = sum(chunk.square().sum((0, 2, 3)) for chunk in chunks) / values - mean.square()
+    std = variance.clamp_min(0).sqrt()
+    return tuple(mean.tolist()), tuple(torch.where(std > 1e-6, std, torch.ones_like(std)).tolist())

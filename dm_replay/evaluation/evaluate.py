@@ -1,0 +1,115 @@
+"""What a condensed set is worth: test accuracy of fresh networks trained on it alone."""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..condensed.condensed_set import CondensedSet
+from ..data.pool import TensorPool
+from ..runtime.engine import choose
+from ..runtime.seeding import derive
+from .trainer import EvalConfig, Trainer, networks_at_once
+
+__all__ = ["EvalConfig", "Report", "evaluate"]
+
+
+@dataclass(frozen=True)
+class Report:
+    """Test accuracies in percent, one for each network, each of its last epoch.
+
+    ``mean`` ± ``std`` is over the networks (population standard deviation, as the papers give it).
+    """
+
+    accuracies: tuple[float, ...]
+    settings: dict
+    seconds: float
+
+    @property
+    def mean(self) -> float:
+        return float(np.mean(self.accuracies))
+
+    @property
+    def std(self) -> float:
+        return float(np.std(self.accuracies))
+
+    def __str__(self) -> str:
+        return f"{self.mean:.2f} ± {self.std:.2f} % over {len(self.accuracies)} networks"
+
+    def to_json(self) -> str:
+        return json.dumps({"mean": self.mean, "std": self.std, **asdict(self)}, indent=2)
+
+
+def evaluate(
+    train_set: CondensedSet,
+    test_pool: TensorPool,
+    config: EvalConfig | None = None,
+    *,
+    network: str = "convnet",
+    runs: int = 5,
+    seed: int = 0,
+    first: int = 0,
+    on_epoch: Callable[[int, int], None] | None = None,
+) -> Report:
+    """Train ``runs`` freshly initialised networks on the set and test each after its last epoch.
+
+    Args:
+        train_set: images in the normalised space of ``test_pool``. Every class of it must be one of the pool's.
+        first: number of the first run. Run k depends on ``seed`` and ``first + k`` alone, so that processes can share
+            runs out and put their accuracies together.
+        on_epoch: called with (run, epoch) after every epoch, both from 0. Networks trained together take turns.
+    """
+    config = config or EvalConfig()
+    if runs < 1:
+        raise ValueError(f"runs must be at least 1, got {runs}")
+    if first < 0:
+        raise ValueError(f"first must be at least 0, got {first}")
+    started = time.perf_counter()
+    images, labels, test_labels = _aligned(train_set, test_pool)
+    work = runs * ((config.epochs + 1) * len(images) * 3 + len(test_pool))
+    engine = choose(config.device, config.precision, config.compile, test_pool.shape[1:], work)
+    together = networks_at_once(config, engine, runs, len(images), test_pool.shape[1:])
+    trainer = Trainer(network, test_pool.shape, len(test_pool.classes), config, engine)
+    accuracies: list[float] = []
+    for group in _groups(runs, together):
+        seeds = [derive(seed, "run", first + run) for run in group]
+        report = on_epoch and (lambda number, epoch, group=group: on_epoch(group[number], epoch))
+        trainer.train_together(images, labels, seeds, report)
+        accuracies += trainer.accuracies(test_pool, test_labels, len(group))
+    settings = {
+        **asdict(config),
+        "network": network,
+        "runs": runs,
+        "seed": seed,
+        "first": first,
+        "images": len(images),
+        "stored_bytes": train_set.nbytes,
+        "engine": {
+            "device": str(engine.device),
+            "dtype": str(engine.dtype),
+            "compiled": engine.compiled,
+            "together": together,
+        },
+    }
+    return Report(tuple(accuracies), settings, time.perf_counter() - started)
+
+
+def _groups(runs: int, together: int) -> list[range]:
+    """Runs in turn, as evenly as can be, at most ``together`` at a time: 25 by 20 are 13 and 12."""
+    size = -(-runs // -(-runs // together))
+    return [range(begin, min(begin + size, runs)) for begin in range(0, runs, size)]
+
+
+def _aligned(train_set: CondensedSet, test_pool: TensorPool) -> tuple[Tensor, Tensor, Tensor]:
+    """Training images and labels, and test labels, the labels numbered 0 … K − 1 over the pool's classes."""
+    if tuple(train_set.pixels.shape[1:]) != test_pool.shape:
+        raise ValueError(f"the set's images are {tuple(train_set.pixels.shape[1:])}, the test images {test_pool.shape}")
+    missing = train_set.classes[~torch.isin(train_set.classes, test_pool.classes)]
+    if len(missing):
+        raise ValueError(f"class {int(missing[0])} of the set has no test images")
+    numbered = (torch.searchsorted(test_pool.classes, labels) for labels in (train_set.labels, test_pool.labels))
+    return train_set.images, *numbered

@@ -1,0 +1,1 @@
+"""Condensation by distribution matching."""

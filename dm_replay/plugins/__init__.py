@@ -1,0 +1,1 @@
+"""The side of Avalanche: plugin, storage policy, metrics."""

@@ -1,0 +1,95 @@
+"""What a condensed memory holds, as metrics for Avalanche's loggers."""
+
+from collections.abc import Sequence
+
+import torch
+from avalanche.evaluation import PluginMetric
+from avalanche.evaluation.metric_results import MetricValue, TensorImage
+from torch import Tensor
+from torchvision.utils import make_grid
+
+from ..replay.memory import CondensedMemory
+from .storage_policy import CondensedBuffer
+
+__all__ = ["CondensedMemoryMetric", "condensed_memory_metrics", "memory_grid"]
+
+
+def condensed_memory_metrics(
+    *, grid: bool = True, mean: Sequence[float] | None = None, std: Sequence[float] | None = None
+) -> list[PluginMetric]:
+    """Metrics of the strategy's condensed memory, for ``EvaluationPlugin``.
+
+    After each experience: the number of images, their bytes, the seconds of condensing and a
+    picture of all images.
+
+    Args:
+        grid: whether to make the picture.
+        mean, std: of the normalisation, to show real pixel values.
+    """
+    return [CondensedMemoryMetric(grid, mean, std)]
+
+
+class CondensedMemoryMetric(PluginMetric[dict]):
+    """Emits all its values whenever the memory has changed."""
+
+    def __init__(self, grid: bool, mean: Sequence[float] | None = None, std: Sequence[float] | None = None):
+        super().__init__()
+        self.grid, self.mean, self.std = grid, mean, std
+        self.reset()
+
+    def result(self) -> dict[str, float | TensorImage]:
+        return self._values
+
+    def reset(self) -> None:
+        self._values, self._updates = {}, 0
+
+    def after_training_exp(self, strategy) -> list[MetricValue]:
+        return self._emit(strategy)
+
+    def after_training(self, strategy) -> list[MetricValue]:
+        return self._emit(strategy)
+
+    def __str__(self) -> str:
+        return "CondensedMemory"
+
+    def _emit(self, strategy) -> list[MetricValue]:
+        buffer = _buffer_of(strategy)
+        memory = buffer.memory
+        if memory.updates == self._updates:
+            return []
+        self._updates = memory.updates
+        self._values = {"Images": len(memory), "Bytes": memory.nbytes, "Seconds": buffer.seconds}
+        if self.grid:
+            self._values["Grid"] = TensorImage(memory_grid(memory, self.mean, self.std))
+        step = strategy.clock.train_iterations
+        return [MetricValue(self, f"{self}_{name}/train_phase", value, step) for name, value in self._values.items()]
+
+
+def memory_grid(
+    memory: CondensedMemory, mean: Sequence[float] | None = None, std: Sequence[float] | None = None
+) -> Tensor:
+    """(3, height, width) in [0, 1]: a row for each group in order of arrival.
+
+    Without mean and std, the middle 98% of all values span the range from black to white.
+    """
+    groups = [part.images for part in memory.groups.values()]
+    if mean is None or std is None:
+        values = torch.cat([part.flatten() for part in groups]).sort().values
+        low, high = values[int(0.01 * (len(values) - 1))], values[int(0.99 * (len(values) - 1))]
+        scale, offset = 1 / (high - low).clamp_min(1e-6), -low / (high - low).clamp_min(1e-6)
+    else:
+        scale, offset = (torch.tensor(values)[:, None, None] for values in (std, mean))
+    longest = max(map(len, groups))
+    tiles = torch.zeros(len(groups), longest, *groups[0].shape[1:])
+    for row, part in zip(tiles, groups, strict=True):
+        row[: len(part)] = (part * scale + offset).clamp(0, 1)
+    return make_grid(tiles.flatten(0, 1), nrow=longest)
+
+
+def _buffer_of(strategy) -> CondensedBuffer:
+    """The condensed buffer of the strategy or of one of its plugins."""
+    for owner in (strategy, *strategy.plugins):
+        policy = getattr(owner, "storage_policy", None)
+        if isinstance(policy, CondensedBuffer):
+            return policy
+    raise ValueError("condensed_memory_metrics needs a plugin with a CondensedBuffer")

@@ -1,0 +1,107 @@
+"""DMReplayPlugin: Avalanche's ReplayPlugin with a memory of condensed images."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from avalanche.distributed import DistributedHelper
+from avalanche.training.plugins import ReplayPlugin
+
+from ..augment.siamese import SiameseAugment
+from ..replay.loader import ReplayLoader
+from ..runtime.seeding import derive
+from .storage_policy import CondensedBuffer
+
+__all__ = ["DMReplayPlugin"]
+
+
+class DMReplayPlugin(ReplayPlugin, supports_distributed=True):
+    """Replays condensed images: ``DMReplayPlugin(mem_size=200)`` for ``ReplayPlugin(mem_size=200)``.
+
+    After each experience its classes are condensed into the memory. From the second experience
+    on, each mini-batch of the strategy's own loader is followed by ``batch_size_mem`` condensed
+    images, augmented anew on the strategy's device.
+
+    Args:
+        mem_size: condensed images in all.
+        batch_size: of the current data; the strategy's by default.
+        batch_size_mem: condensed images in each mini-batch, whatever the memory's size; the
+            strategy's batch size by default.
+        task_balanced_dataloader: whether the tasks share ``batch_size_mem`` equally.
+        storage_policy: a :class:`CondensedBuffer` of that size, instead of ``settings``.
+        augment_replay: whether each condensed image is augmented by the families of ``augment``.
+        settings: of the :class:`CondensedBuffer`: ``iterations`` (200 by default; on a GPU take
+            2,000 to 20,000), ``ipc``, ``seed``, ``progress``, ``device``, ``augment`` or any other
+            field of :class:`CondenseConfig`, or a whole ``config``.
+
+    >>> Naive(model=model, optimizer=optimizer, plugins=[DMReplayPlugin(200, iterations=1000)])
+    """
+
+    def __init__(
+        self,
+        mem_size: int = 200,
+        batch_size: int | None = None,
+        batch_size_mem: int | None = None,
+        task_balanced_dataloader: bool = False,
+        storage_policy: CondensedBuffer | None = None,
+        *,
+        augment_replay: bool = True,
+        **settings: Any,
+    ):
+        for name, size in (("batch_size", batch_size), ("batch_size_mem", batch_size_mem)):
+            if size is not None and size < 1:
+                raise ValueError(f"{name} must be at least 1, got {size}")
+        if storage_policy is None:
+            storage_policy = CondensedBuffer(mem_size, **settings)
+        elif settings:
+            raise ValueError(f"storage_policy brings its own settings, got also {', '.join(settings)}")
+        elif not isinstance(storage_policy, CondensedBuffer):
+            kind = type(storage_policy).__name__
+            raise ValueError(f"storage_policy must be a CondensedBuffer, got a {kind}")
+        elif storage_policy.max_size != mem_size:
+            raise ValueError(f"mem_size {mem_size} is not the storage_policy's {storage_policy.max_size}")
+        super().__init__(mem_size, batch_size, batch_size_mem, task_balanced_dataloader, storage_policy)
+        self.augment_replay = augment_replay
+        self._loaders = self._experiences = 0
+
+    def before_training(self, strategy, **kwargs) -> None:
+        self._experiences = 0
+
+    def before_training_exp(self, strategy, *args, shuffle: bool = True, **kwargs) -> None:
+        """Let condensed images follow the current data; raise if the new ones will not fit."""
+        self.storage_policy.prepare(strategy.experience)
+        if len(self.storage_policy.memory):
+            data = self._current(strategy, shuffle=shuffle, **kwargs)
+            strategy.dataloader = self._replaying(data, strategy, shuffle)
+
+    def after_training_exp(self, strategy, **kwargs) -> None:
+        super().after_training_exp(strategy, **kwargs)
+        self._experiences += 1
+
+    def after_training(self, strategy, **kwargs) -> None:
+        """Condense the rest of an online stream, unless ``train`` is called for each part of it."""
+        if self._experiences > 1:
+            self.storage_policy.flush()
+
+    def _current(self, strategy, **kwargs) -> Iterable:
+        """The strategy's own loader, made anew if this plugin has its own ``batch_size``."""
+        if self.batch_size is not None:
+            usual, strategy.train_mb_size = strategy.train_mb_size, self.batch_size
+            try:
+                strategy.make_train_dataloader(**kwargs)
+            finally:
+                strategy.train_mb_size = usual
+        return strategy.dataloader
+
+    def _replaying(self, data: Iterable, strategy, shuffle: bool) -> ReplayLoader:
+        memory = self.storage_policy.memory
+        self._loaders += 1
+        return ReplayLoader(
+            data,
+            *memory.flat(),
+            self.batch_size_mem or strategy.train_mb_size,
+            augment=SiameseAugment.parse(memory.config.augment) if self.augment_replay else None,
+            device=strategy.device,
+            seed=derive(memory.seed, "replay", self._loaders, DistributedHelper.rank),
+            shuffle=shuffle,
+            task_balanced=self.task_balanced_dataloader,
+        )

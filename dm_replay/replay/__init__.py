@@ -1,0 +1,1 @@
+"""The memory of a stream and the mini-batches made from it; knows no Avalanche."""

@@ -1,0 +1,262 @@
+"""Condensing in a folder: with a record, snapshots and checkpoints, so that a stopped run can go on."""
+
+import signal
+import threading
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..matching.condense import CondenseConfig, Progress, condense
+from ..condensed.condensed_set import CondensedSet
+from ..data.registry import Dataset
+from ..runtime.distributed import World, joined
+from ..runtime.engine import resolve_device
+from ..runtime.interrupts import Interrupts
+from .loss_log import Journal
+from ..condensed.figures import grid, save_picture
+from ..runtime.provenance import provenance
+from .run_folder import RunFolder
+
+__all__ = ["Interrupted", "condense_run"]
+
+BETWEEN_MEETINGS = 0.5  # seconds that processes work alone; a meeting costs about 0.1 ms and the wait for the slowest
+
+
+class Interrupted(KeyboardInterrupt):
+    """A run was stopped by Ctrl-C, and its checkpoint written."""
+
+
+def condense_run(
+    out: str | Path,
+    dataset: Dataset,
+    config: CondenseConfig | None = None,
+    *,
+    seed: int = 0,
+    resume: bool = False,
+    overwrite: bool = False,
+    snapshots: int = 10,
+    checkpoint_seconds: float = 60.0,
+    quiet: bool = False,
+) -> CondensedSet:
+    """Condense a dataset's training images in the folder ``out``, as :class:`RunFolder` describes it.
+
+    Nothing is written before the first iteration has gone well. Started several times by ``torchrun``, each process
+    condenses its share of the classes, the first one alone writes and shows, and the files, checkpoints too, are those
+    of a single process; so a stopped run can go on with any number of them.
+
+    Args:
+        resume: go on from the checkpoint in ``out``, to the same pixels as an uninterrupted run; begin where
+            there is none, and return the result where the run is finished.
+        overwrite: begin anew where ``out`` holds a run.
+        snapshots: pictures to write on the way, beside one after the first iteration; 0 for none.
+        checkpoint_seconds: between checkpoints. Ctrl-C writes one, too, and raises :class:`Interrupted`.
+        quiet: no progress bar.
+
+    Returns:
+        The condensed set; on other processes than the first, their share of it.
+
+    Raises:
+        RankLost: if another process of the run has died. The run can go on from its last checkpoint.
+    """
+    config, folder = config or CondenseConfig(), RunFolder(Path(out))
+    folder.check_writable()
+    if resume and overwrite:
+        raise ValueError("--resume and --overwrite exclude each other")
+    settings = _settings(dataset, config, seed)
+    with joined() as world:
+        checkpoint = None if overwrite else _begun(folder, settings, resume)
+        if resume and folder.finished:
+            return CondensedSet.load(folder.condensed)
+        share = world.share(settings["classes"])
+        journal = Journal(config.iterations, checkpoint and checkpoint["journal"], quiet or not world.main)
+        with _Signals(world) as signals, journal:
+            keeper = _Keeper(
+                folder, settings, journal, signals, world, snapshots, checkpoint_seconds, checkpoint is None
+            )
+            state = checkpoint and _part(checkpoint["state"], share)
+            condensed = condense(dataset.train, config, seed=seed, on_step=keeper, state=state, share=share)
+            condensed = _united(condensed, world).with_meta(dataset=dataset.spec.name)
+            keeper.finish(condensed)
+    return condensed
+
+
+@dataclass
+class _Keeper:
+    """Writes a run's files while it is condensed. Of several processes only the first writes.
+
+    The processes work alone between two meetings, in which they agree whether to stop, to save, and when to meet next.
+    """
+
+    folder: RunFolder
+    settings: dict
+    journal: Journal
+    signals: "_Signals"
+    world: World
+    snapshots: int
+    checkpoint_seconds: float
+    fresh: bool
+    begun: bool = False
+    met: int = 0
+    meeting: int = 0
+
+    def __post_init__(self):
+        self.origin = provenance(resolve_device(self.settings["device"]))
+        self.moments = _moments(self.settings["iterations"], self.snapshots)
+        self.met_at = time.perf_counter()
+
+    def __call__(self, step: Progress) -> None:
+        self.journal.note(step.loss)
+        if not self.begun:
+            self.met = step.iteration - 1
+            self._begin()
+        if step.iteration in self.moments:
+            self._picture(step)
+        if step.iteration >= self.meeting:
+            self._meet(step)
+
+    def finish(self, condensed: CondensedSet) -> None:
+        """The result goes last: where it is, the record is complete."""
+        self._unite_losses()
+        self._record("finished", images=len(condensed), stored_bytes=condensed.nbytes)
+        if self.world.main:
+            self.folder.write_result(condensed)
+            self.folder.checkpoint.unlink(missing_ok=True)
+
+    def _begin(self) -> None:
+        self.begun = True
+        self.world.largest(0)  # all have read what the folder held
+        if not self.world.main:
+            return
+        self.folder.images.mkdir(parents=True, exist_ok=True)
+        self.folder.sweep()
+        if self.fresh:
+            self.folder.clear()
+        self._record("running")
+
+    def _picture(self, step: Progress) -> None:
+        with self.journal.paused():
+            condensed = _united(step.as_set(), self.world)
+            if self.world.main:
+                save_picture(grid(condensed), self.folder.images / f"iter_{step.iteration:06d}.png")
+
+    def _meet(self, step: Progress) -> None:
+        due = self.journal.seconds_since_saved >= self.checkpoint_seconds and step.iteration < step.iterations
+        plan = (due, self._next_meeting(step.iteration)) if self.world.main else (0, 0)
+        stop, save, self.meeting = self.world.largest(self.signals.requested, *plan)
+        self.met, self.met_at = step.iteration, time.perf_counter()
+        if stop:
+            self._stop(step)
+        if save:
+            self._save(step)
+
+    def _next_meeting(self, iteration: int) -> int:
+        """One process alone meets itself after every iteration."""
+        if self.world.size == 1:
+            return iteration + 1
+        pace = (time.perf_counter() - self.met_at) / max(1, iteration - self.met)  # seconds per iteration
+        return min(iteration + max(1, int(BETWEEN_MEETINGS / pace)), self.settings["iterations"])
+
+    def _stop(self, step: Progress) -> None:
+        self.signals.deaf = True
+        self._save(step)
+        self._record("interrupted")
+        raise Interrupted(f"stopped after iteration {step.iteration} of {step.iterations}")
+
+    def _save(self, step: Progress) -> None:
+        with self.journal.paused():
+            self._unite_losses()
+            state = {"iteration": step.iteration, **_united_state(step.state, self.world)}
+            if self.world.main:
+                self.folder.write_checkpoint(self.settings, state, self.journal.state())
+        self.journal.saved()
+
+    def _unite_losses(self) -> None:
+        """The journal's losses, which are means over this process's classes, become those over all classes."""
+        self.journal.catch_up()
+        share = self.world.share(self.settings["classes"])
+        weight = (share.stop - share.start) / self.settings["classes"]
+        own = torch.tensor(self.journal.losses, dtype=torch.float64)
+        self.journal.losses[:] = self.world.total(own * weight).tolist()
+
+    def _record(self, status: str, **result: int) -> None:
+        if not self.world.main:
+            return
+        about = {**self.origin, **({"processes": self.world.size} if self.world.size > 1 else {})}
+        self.folder.write_record(
+            {"status": status, "settings": self.settings, **about, **result, **self.journal.summary()}
+        )
+
+
+class _Signals(Interrupts):
+    """Of several processes: heard once and without a word, since the launcher repeats a Ctrl-C, and SIGTERM likewise,
+    by which it ends the others when one has died."""
+
+    def __init__(self, world: World):
+        super().__init__()
+        self.many = world.size > 1
+
+    def __enter__(self) -> "_Signals":
+        super().__enter__()
+        self._term = None
+        if self.many and threading.current_thread() is threading.main_thread():
+            self._term = signal.signal(signal.SIGTERM, self._note)
+        return self
+
+    def __exit__(self, *_) -> None:
+        super().__exit__()
+        if self._term is not None:
+            signal.signal(signal.SIGTERM, self._term)
+
+    def _note(self, *_) -> None:
+        if self.many:
+            self.requested = True
+        else:
+            super()._note()
+
+
+def _united(condensed: CondensedSet, world: World) -> CondensedSet:
+    """The shares of all processes as one set, on the first; elsewhere the share."""
+    names = ("pixels", "labels", "counts", "scale", "offset")
+    parts = {name: getattr(condensed, name) for name in names}
+    return replace(condensed, **{name: world.gather(part) for name, part in parts.items() if part is not None})
+
+
+def _united_state(state: dict[str, Tensor | int], world: World) -> dict[str, Tensor]:
+    return {name: world.gather(value) for name, value in state.items() if isinstance(value, Tensor)}
+
+
+def _part(state: dict[str, Tensor | int], share: slice) -> dict[str, Tensor | int]:
+    """A share of the classes of a :attr:`Progress.state`."""
+    return {name: value[share] if isinstance(value, Tensor) else value for name, value in state.items()}
+
+
+def _moments(iterations: int, snapshots: int) -> set[int]:
+    """The first iteration and ``snapshots`` evenly spaced ones, the last among them."""
+    return {1, *(-(-iterations * k // snapshots) for k in range(1, snapshots + 1))} if snapshots else set()
+
+
+def _settings(dataset: Dataset, config: CondenseConfig, seed: int) -> dict:
+    """What decides the pixels, as plain data."""
+    pool = dataset.train
+    data = {"real_images": len(pool), "classes": len(pool.classes), "image_shape": list(pool.shape)}
+    return {"dataset": dataset.spec.name, **data, "seed": seed, **asdict(config)}
+
+
+def _begun(folder: RunFolder, settings: dict, resume: bool) -> dict | None:
+    """The checkpoint to go on from, None where there is none; ValueError unless it is of the same run."""
+    if not folder.begun:
+        return None
+    if not resume:
+        kind = "a finished run" if folder.finished else "an unfinished run"
+        raise ValueError(f"{folder.path} holds {kind}; go on with --resume or begin anew with --overwrite")
+    checkpoint = folder.read_checkpoint()
+    begun_with = (checkpoint or folder.read_record()).get("settings", {})
+    for name, value in settings.items():
+        if begun_with.get(name) != value:
+            raise ValueError(
+                f"cannot resume {folder.path} with {name} {value}: it was begun with {begun_with.get(name)}"
+            )
+    return checkpoint

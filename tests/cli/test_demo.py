@@ -1,0 +1,30 @@
+import pytest
+
+from dm_replay.cli.demo import run_demo
+
+ALL_THREADS = True
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_condensed_replay_leads_stock_replay_at_equal_bytes(tmp_path, capsys):
+    run_demo(str(tmp_path / "demo"), seeds=1, iterations=60)
+    printed = capsys.readouterr().out
+    rows = {line[:18].strip(): line for line in printed.splitlines() if "±" in line}
+    final = {method: float(line.split("±")[0].split()[-1]) for method, line in rows.items()}
+    assert final["condensed replay"] > final["stock replay"] + 5 > final["naive"] + 5
+    stored = {
+        method: int(line.split(" bytes")[0].split()[-1].replace(",", ""))
+        for method, line in rows.items()
+        if "bytes" in line
+    }
+    assert 0 <= stored["stock replay"] - stored["condensed replay"] < 64
+    for name in ("accuracy.png", "condensed.png"):
+        assert (tmp_path / "demo" / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_bad_input(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match="is a file; expected a folder"):
+        run_demo(str(tmp_path / "file"))
+    with pytest.raises(ValueError, match="seeds must be at least 1, got 0"):
+        run_demo(str(tmp_path), seeds=0)

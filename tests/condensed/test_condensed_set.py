@@ -1,0 +1,118 @@
+import errno
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+from dm_replay.condensed.condensed_set import STORAGES, CondensedSet
+
+
+def make(labels=(4, 4, 4, 1, 1, 7), storage="float32", shift=0.0, counts=(10, 20, 30)):
+    numbers = torch.Generator().manual_seed(len(labels))
+    images = torch.randn(len(labels), 3, 4, 4, generator=numbers) + shift
+    return CondensedSet.pack(images, torch.tensor(labels), torch.tensor(counts), {"seed": 3}, storage), images
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+def test_round_trip_through_a_file(storage, tmp_path):
+    stored, _ = make(storage=storage)
+    stored.save(tmp_path / "set.pt")
+    read = CondensedSet.load(tmp_path / "set.pt")
+    assert torch.equal(read.pixels, stored.pixels) and torch.equal(read.images, stored.images)
+    assert torch.equal(read.labels, stored.labels) and torch.equal(read.counts, stored.counts)
+    assert read.meta == {"seed": 3} and read.storage == storage
+    torch.load(tmp_path / "set.pt", weights_only=True)
+
+
+def test_bytes():
+    sizes = {storage: make(storage=storage)[0].nbytes for storage in STORAGES}
+    assert sizes == {"float32": 6 * 48 * 4, "float16": 6 * 48 * 2, "uint8": 6 * 48 + 6 * 3 * 8}
+
+
+def test_storage_keeps_values_outside_the_pixel_range():
+    stored, images = make(storage="uint8", shift=7.0)
+    assert (stored.images - images).abs().max() < 0.02
+
+
+def test_prefix_keeps_order_and_counts():
+    stored, images = make()
+    cut = stored.prefix(2)
+    assert cut.labels.tolist() == [4, 4, 1, 1, 7]
+    assert torch.equal(cut.images, images[[0, 1, 3, 4, 5]])
+    assert cut.counts.tolist() == [10, 20, 30]
+    mixed = stored.prefix({4: 1, 7: 0})
+    assert mixed.labels.tolist() == [4, 1, 1] and mixed.classes.tolist() == [1, 4] and mixed.counts.tolist() == [10, 20]
+    assert torch.equal(stored.of(7).images, images[5:])
+
+
+def test_merge_adds_the_counts_of_a_class():
+    one, _ = make()
+    other, _ = make(labels=(1, 9), counts=(5, 6))
+    both = CondensedSet.merge([one, other])
+    assert both.labels.tolist() == [4, 4, 4, 1, 1, 7, 1, 9]
+    assert dict(zip(both.classes.tolist(), both.counts.tolist(), strict=True)) == {1: 15, 4: 20, 7: 30, 9: 6}
+    with pytest.raises(ValueError, match="different storage"):
+        CondensedSet.merge([one, other.to("uint8")])
+
+
+def test_it_is_picklable_and_frozen():
+    stored, _ = make(storage="uint8")
+    assert torch.equal(pickle.loads(pickle.dumps(stored)).images, stored.images)
+    with pytest.raises(AttributeError):
+        stored.labels = None
+
+
+def test_reads_the_official_codes_files(tmp_path):
+    images, labels = torch.randn(4, 3, 4, 4), torch.tensor([0, 0, 1, 1])
+    data = [[torch.zeros_like(images), labels], [images, labels]]
+    torch.save({"data": data, "accs_all_exps": {"ConvNet": [np.float64(0.25), 0.5]}}, tmp_path / "res_DM.pt")
+    read = CondensedSet.load(tmp_path / "res_DM.pt")
+    assert torch.equal(read.images, images) and torch.equal(read.labels, labels)
+    assert read.meta["experiments"] == 2
+
+
+class Dangerous:
+    def __reduce__(self):
+        return (print, ("code ran while loading",))
+
+
+@pytest.mark.parametrize("content", [b"", b"not a file of tensors", {"a": 1}, [1, 2], Dangerous()])
+def test_foreign_files_are_refused_in_one_line(content, tmp_path, capsys):
+    path = tmp_path / "foreign.pt"
+    path.write_bytes(content) if isinstance(content, bytes) else torch.save(content, path)
+    with pytest.raises(ValueError, match="is not a condensed set") as caught:
+        CondensedSet.load(path)
+    assert "\n" not in str(caught.value)
+    assert "code ran" not in capsys.readouterr().out
+    with pytest.raises(ValueError, match="no such file"):
+        CondensedSet.load(tmp_path / "absent.pt")
+
+
+def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch):
+    stored, _ = make()
+    path = tmp_path / "set.pt"
+    stored.save(path)
+    before = path.read_bytes()
+
+    errors = OSError(errno.ENOSPC, "No space left on device"), RuntimeError("PytorchStreamWriter failed writing file")
+    for error, message in zip(errors, ("No space left", "is the disk full"), strict=True):
+
+        def full(*args, error=error):
+            raise error
+
+        monkeypatch.setattr(torch, "save", full)
+        with pytest.raises(OSError, match=message):
+            stored.prefix(1).save(path)
+        assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
+
+
+def test_bad_input():
+    with pytest.raises(ValueError, match="unknown storage 'int4'; choose from float32, float16, uint8"):
+        make(storage="int4")
+    with pytest.raises(ValueError, match="NaN"):
+        CondensedSet.pack(torch.full((1, 1, 2, 2), float("inf")), torch.tensor([0]))
+    with pytest.raises(ValueError, match="expected 3 counts"):
+        make(counts=(1, 2))
+    with pytest.raises(ValueError, match="nothing to merge"):
+        CondensedSet.merge([])

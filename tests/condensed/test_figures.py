@@ -1,0 +1,70 @@
+"""Pictures show real pixel values, each class in its row."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from dm_replay.condensed.condensed_set import CondensedSet
+from dm_replay.condensed.figures import GAP, animate, grid, real_pixels, save_picture
+
+MEAN, STD = [0.4, 0.5, 0.6], [0.2, 0.3, 0.25]
+
+
+def normalised(pixels, mean=MEAN, std=STD):
+    channels = pixels.shape[1]
+    mean, std = (torch.tensor(values[:channels])[:, None, None] for values in (mean, std))
+    return (pixels / 255 - mean) / std
+
+
+@pytest.mark.parametrize("storage", ["float32", "uint8"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_pixels_are_the_real_ones(numbers, channels, storage):
+    pixels = torch.randint(0, 256, (4, channels, 8, 8), generator=numbers)
+    meta = {"mean": MEAN[:channels], "std": STD[:channels]}
+    condensed = CondensedSet.pack(normalised(pixels), torch.arange(4), meta=meta, storage=storage)
+    shown = torch.from_numpy(real_pixels(condensed)).permute(0, 3, 1, 2)
+    assert shown.dtype == torch.uint8 and (shown.int() - pixels).abs().max() <= (storage == "uint8")
+
+
+def test_without_mean_and_std_each_channel_fills_the_range(numbers):
+    shown = real_pixels(CondensedSet.pack(torch.randn(4, 3, 8, 8, generator=numbers), torch.arange(4)))
+    assert (shown.min((0, 1, 2)) == 0).all() and (shown.max((0, 1, 2)) == 255).all()
+
+
+def cell(picture, row, column, side, columns):
+    """The pixels of one image of a grid."""
+    pixels = np.asarray(picture)
+    left = pixels.shape[1] - (columns - column) * (side + GAP)
+    top = GAP + row * (side + GAP)
+    return pixels[top : top + side, left : left + side]
+
+
+def test_classes_are_rows_whatever_their_order_and_small_images_are_enlarged():
+    colours = torch.tensor([[200, 0, 0], [0, 100, 0], [0, 0, 50], [10, 20, 30]])
+    pixels = colours[:, :, None, None].expand(4, 3, 8, 8)
+    labels = torch.tensor([7, 2, 7, 2])
+    condensed = CondensedSet.pack(normalised(pixels), labels, meta={"mean": MEAN, "std": STD})
+    picture = grid(condensed)
+    for row, column, image in ((0, 0, 1), (0, 1, 3), (1, 0, 0), (1, 1, 2)):
+        assert (cell(picture, row, column, 48, 2) == colours[image].numpy()).all()
+    assert grid(condensed, classes=1).height < picture.height
+    assert grid(condensed, per_class=1).width < picture.width
+
+
+def test_class_names_stand_beside_their_rows():
+    condensed = CondensedSet.pack(torch.zeros(2, 1, 64, 64), torch.tensor([0, 1]))
+    named = condensed.with_meta(names=["a", "a name of some length"])
+    assert grid(named).width > grid(condensed).width and grid(named).height == grid(condensed).height
+
+
+def test_an_animation_has_a_frame_for_each_snapshot(tmp_path):
+    frames = [tmp_path / f"iter_{iteration:06d}.png" for iteration in (1, 20, 400)]
+    for value, frame in zip((0, 100, 200), frames, strict=True):
+        save_picture(Image.new("RGB", (40, 30), (value,) * 3), frame)
+    animate(frames, tmp_path / "run.gif")
+    with Image.open(tmp_path / "run.gif") as animation:
+        assert animation.n_frames == 3
+        for number, value in enumerate((0, 100, 200)):
+            animation.seek(number)
+            assert animation.convert("RGB").getpixel((20, animation.height - 5)) == (value,) * 3

@@ -1,0 +1,97 @@
+import json
+
+import numpy as np
+import pytest
+import reference
+import torch
+
+from dm_replay import CondensedSet, EvalConfig, TensorPool, evaluate
+from dm_replay.coresets.random import random_set
+from dm_replay.evaluation.trainer import Trainer
+from dm_replay.networks import build, reset
+from dm_replay.runtime.engine import Engine
+from dm_replay.runtime.seeding import generator
+
+PLAIN = Engine(torch.device("cpu"), torch.float32, compiled=False, chunk=64)
+QUICK = EvalConfig(epochs=30, compile="no", augment="none")
+
+
+@pytest.fixture
+def halves():
+    """Two classes that anybody can tell apart: bright left (label 3) and bright right (label 8) halves."""
+    numbers = torch.Generator().manual_seed(0)
+    images = 0.3 * torch.randn(60, 1, 8, 8, generator=numbers)
+    images[:30, ..., :4] += 1
+    images[30:, ..., 4:] += 1
+    return TensorPool(images, [3] * 30 + [8] * 30)
+
+
+def test_training_equals_the_slow_loop(pool):
+    config = EvalConfig(epochs=5, batch=8, compile="no")
+    images, labels = pool.take(torch.arange(20)), torch.arange(20) % 3
+    trainer = Trainer("convnet:width=8", pool.shape, 3, config, PLAIN)
+    fast = trainer.train(images, labels, seed=7)
+
+    numbers = generator(7, "train")
+    slow = build("convnet:width=8", pool.shape, 3)
+    reset(slow, numbers)
+    draws = lambda: (trainer.augment.sample(20, (8, 8), numbers), torch.randperm(20, generator=numbers))  # noqa: E731
+    reference.train(slow, images, labels, 5, 8, draws)
+    for one, other in zip(fast.parameters(), slow.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_accuracy_counts_every_test_image_once(pool):
+    trainer = Trainer("convnet:width=8", pool.shape, 3, QUICK, PLAIN)
+    big = TensorPool(pool.images.repeat(12, 1, 1, 1), pool.labels.repeat(12), pool.mean, pool.std)
+    labels = torch.searchsorted(big.classes, big.labels)
+    expected = (trainer.network.eval()(big.take(torch.arange(len(big)))).argmax(1) == labels).float().mean()
+    assert len(big) == 336 and trainer.accuracy(big, labels) == pytest.approx(100 * float(expected))
+
+
+def test_an_easy_problem_is_learned_and_wrong_labels_are_not(halves):
+    good = random_set(halves, 5)
+    bad = CondensedSet.pack(good.images, good.labels.flip(0))
+    assert evaluate(good, halves, QUICK, network="convnet:width=16", runs=2).mean > 95
+    assert evaluate(bad, halves, QUICK, network="convnet:width=16", runs=2).mean < 5
+
+
+def test_report(halves):
+    seen = []
+    report = evaluate(
+        random_set(halves, 2), halves, QUICK, network="convnet:width=4", runs=3, seed=5,
+        on_epoch=lambda run, epoch: seen.append((run, epoch)),
+    )  # fmt: skip
+    assert len(report.accuracies) == 3 and report.mean == pytest.approx(np.mean(report.accuracies))
+    assert report.std == pytest.approx(np.std(report.accuracies))
+    assert seen == [(run, epoch) for run in range(3) for epoch in range(31)]
+    read = json.loads(report.to_json())
+    assert read["mean"] == report.mean and read["settings"]["epochs"] == 30 and read["settings"]["stored_bytes"] == 1024
+    again = evaluate(random_set(halves, 2), halves, QUICK, network="convnet:width=4", runs=3, seed=5)
+    assert again.accuracies == report.accuracies
+
+
+def test_random_set_holds_real_images_of_each_class(pool):
+    drawn = random_set(pool, 4, seed=1)
+    real = pool.take(torch.arange(len(pool)))
+    assert drawn.labels.tolist() == [2] * 4 + [5] * 4 + [9] * 4 and drawn.storage == "uint8"
+    for image, label in zip(drawn.images, drawn.labels, strict=True):
+        assert (real[pool.labels == label] - image).abs().flatten(1).amax(1).min() < 0.02
+
+
+def test_errors(halves, pool):
+    drawn = random_set(halves, 2)
+    with pytest.raises(ValueError, match=r"images are \(1, 8, 8\), the test images \(3, 8, 8\)"):
+        evaluate(drawn, pool, QUICK)
+    with pytest.raises(ValueError, match="class 8 of the set has no test images"):
+        evaluate(drawn, halves.subset([3]), QUICK)
+    with pytest.raises(ValueError, match="runs must be at least 1"):
+        evaluate(drawn, halves, QUICK, runs=0)
+    with pytest.raises(ValueError, match="unknown network"):
+        evaluate(drawn, halves, QUICK, network="mlpp")
+    with pytest.raises(ValueError, match="class 3 has 30 images, fewer than ipc 31"):
+        random_set(halves, 31)
+    with pytest.raises(ValueError, match="expected lr > 0"):
+        EvalConfig(lr=-1)
+    with pytest.raises(ValueError, match="epochs must be at least 1"):
+        EvalConfig(epochs=0)

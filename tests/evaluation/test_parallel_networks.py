@@ -1,0 +1,175 @@
+"""Networks trained at the same time: the same as one after another, and ready to be captured in a CUDA graph."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from dm_replay import EvalConfig, evaluate, load
+from dm_replay.augment.siamese import SiameseAugment
+from dm_replay.coresets.random import random_set
+from dm_replay.evaluation import trainer as training
+from dm_replay.evaluation.epoch_sampler import Draws
+from dm_replay.evaluation.evaluate import _groups
+from dm_replay.evaluation.trainer import Trainer, networks_at_once
+from dm_replay.runtime.cuda_graphs import Lanes, captured
+from dm_replay.runtime.engine import Engine
+from dm_replay.runtime.seeding import generator
+
+SHORT = EvalConfig(epochs=5, batch=8, compile="no")
+SEEDS = (7, 8, 9)
+WAITS = ("_local_scalar_dense", "nonzero", "masked_select", "lift_fresh", "equal")
+
+
+def engine(device="cpu", compiled=False):
+    return Engine(torch.device(device), torch.float32, compiled=compiled, chunk=64)
+
+
+def state(network):
+    """A copy of everything the network holds, running statistics too."""
+    return {name: value.clone() for name, value in network.state_dict().items()}
+
+
+class NoWaiting(TorchDispatchMode):
+    """Refuses what would make the host wait for a GPU, or could not be captured."""
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        assert not any(name == function._schema.name.removeprefix("aten::") for name in WAITS), function
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("norm", ["instance", "batch", "layer", "none"])
+def test_together_equals_one_after_another(pool, device, norm):
+    images, labels = pool.take(torch.arange(20)), torch.arange(20) % 3
+    make = lambda: Trainer(f"convnet:width=8,norm={norm}", pool.shape, 3, SHORT, engine(device))  # noqa: E731
+    trainer = make()
+    alone = [state(trainer.train(images, labels, seed)) for seed in SEEDS]
+    together = [state(network) for network in make().train_together(images, labels, SEEDS)]
+    for one, other in zip(alone, together, strict=True):
+        for name, value in one.items():
+            torch.testing.assert_close(value, other[name], rtol=1e-3, atol=1e-4)
+    heads = [one["classifier.weight"] for one in together]
+    assert (heads[0] - heads[1]).abs().max() > 0.01
+
+
+def test_warming_up_for_a_graph_leaves_no_trace_and_nothing_waits(pool, monkeypatch):
+    """What a CUDA graph asks for, where there is none: calls beforehand, tensors that stay, no word to the host."""
+
+    def pretended(function, device):
+        def watched():
+            with NoWaiting():
+                function()
+
+        watched()
+        return watched
+
+    images, labels = pool.take(torch.arange(20)), torch.arange(20) % 3
+    trainer = Trainer("convnet:width=8,norm=batch", pool.shape, 3, SHORT, engine())
+    plain = [state(network) for network in trainer.train_together(images, labels, SEEDS)]
+    places = [p.data_ptr() for network in trainer.networks for p in network.parameters()]
+    monkeypatch.setattr(training, "captured", pretended)
+    watched = [state(network) for network in trainer.train_together(images, labels, SEEDS)]
+    for one, other in zip(plain, watched, strict=True):
+        assert all(torch.equal(value, other[name]) for name, value in one.items())
+    assert places == [p.data_ptr() for network in trainer.networks for p in network.parameters()]
+
+
+def test_a_wait_would_be_seen():
+    with NoWaiting(), pytest.raises(AssertionError):
+        torch.ones(1).item()
+
+
+def test_capture_and_lanes_are_plain_calls_on_a_cpu():
+    work, cpu = list, torch.device("cpu")
+    assert captured(work, cpu) is work
+    lanes = Lanes(cpu, 4)
+    with lanes.forked(), lanes.lane(3):
+        assert lanes.streams == []
+
+
+def test_captured_work_is_replayed_from_the_same_tensors(device):
+    value = torch.zeros(3, device=device)
+    lanes = Lanes(torch.device(device), 2)
+
+    def work():
+        with lanes.forked():
+            for number in range(3):
+                with lanes.lane(number):
+                    value[number].add_(number)
+
+    replay = captured(work, torch.device(device))
+    value.zero_()
+    for _ in range(5):
+        replay()
+    assert value.tolist() == [0, 5, 10]
+
+
+@pytest.mark.parametrize("families", ["color_crop_cutout_flip_scale_rotate", "crop", "none"])
+def test_draws_are_those_of_a_run_alone(families):
+    augment = SiameseAugment.parse(families)
+    draws = Draws(augment, 12, (8, 10), SEEDS)
+    alone = [generator(seed, "train") for seed in SEEDS]
+    for _ in range(3):
+        params, orders = draws.epoch()
+        for run, numbers in enumerate(alone):
+            assert torch.equal(params[run], augment.sample(12, (8, 10), numbers))
+            assert torch.equal(orders[run], torch.randperm(12, generator=numbers))
+
+
+def test_runs_can_be_shared_out(pool):
+    drawn, config = random_set(pool, 4), EvalConfig(epochs=8, compile="no", together=2)
+    measured = lambda **which: evaluate(drawn, pool, config, network="convnet:width=8", **which).accuracies  # noqa: E731
+    assert measured(runs=2, seed=3) + measured(runs=3, seed=3, first=2) == measured(runs=5, seed=3)
+    with pytest.raises(ValueError, match="first must be at least 0, got -1"):
+        measured(first=-1)
+
+
+def test_every_run_tells_of_every_epoch(pool):
+    told = []
+    config = EvalConfig(epochs=3, compile="no", together=2)
+    report = evaluate(random_set(pool, 2), pool, config, network="convnet:width=4", runs=5,
+                      on_epoch=lambda run, epoch: told.append((run, epoch)))  # fmt: skip
+    assert told[:4] == [(0, 0), (1, 0), (0, 1), (1, 1)]
+    assert sorted(told) == [(run, epoch) for run in range(5) for epoch in range(4)]
+    assert len(report.accuracies) == 5 and report.settings["engine"]["together"] == 2
+
+
+def test_groups_are_even():
+    assert [list(group) for group in _groups(5, 4)] == [[0, 1, 2], [3, 4]]
+    assert [len(group) for group in _groups(25, 20)] == [13, 12] and len(_groups(3, 1)) == 3
+
+
+def test_how_many_together():
+    long, cpu, gpu = EvalConfig(), engine(), engine("cuda", compiled=True)
+    assert networks_at_once(long, gpu, 100, 100, (32, 32)) == 20
+    assert networks_at_once(long, gpu, 5, 100, (32, 32)) == 5
+    assert networks_at_once(long, gpu, 20, 5000, (32, 32)) == 20
+    assert networks_at_once(long, gpu, 20, 50_000, (32, 32)) == 2
+    assert networks_at_once(long, gpu, 20, 500, (224, 224)) == 1
+    assert networks_at_once(long, cpu, 20, 10, (8, 8)) == 20
+    assert networks_at_once(long, engine(compiled=True), 20, 100, (32, 32)) == 1
+    assert networks_at_once(SHORT, cpu, 20, 10, (8, 8)) == 1
+    assert networks_at_once(EvalConfig(together=7), engine(compiled=True), 20, 100, (32, 32)) == 7
+    with pytest.raises(ValueError, match="together must be at least 1, or 0 for automatic, got -1"):
+        EvalConfig(together=-1)
+
+
+def test_accuracies_agree_in_distribution():
+    """20 networks each on digits, other seeds. The bound is narrow enough to see a schedule cut by a third."""
+    data = load("digits")
+    train_set = random_set(data.train, 2, seed=0)
+
+    def measured(together, seed, epochs=60):
+        config = EvalConfig(epochs=epochs, lr=0.02, augment=data.spec.augment, compile="no", together=together)
+        found = evaluate(train_set, data.test, config, network="convnet:width=16", runs=20, seed=seed).accuracies
+        return np.mean(found), np.std(found, ddof=1) / math.sqrt(20)
+
+    def distance(one, other):
+        """Of the means, in standard errors."""
+        return abs(one[0] - other[0]) / math.hypot(one[1], other[1])
+
+    together, alone, short = measured(20, seed=1), measured(1, seed=2), measured(20, seed=1, epochs=40)
+    assert distance(together, alone) < 3 and 0.5 < together[1] / alone[1] < 2, (together, alone)
+    assert distance(short, alone) > 3, (short, alone)

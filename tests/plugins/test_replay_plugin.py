@@ -1,0 +1,216 @@
+"""DMReplayPlugin: a drop-in for ReplayPlugin, and the pitfalls of its host."""
+
+import pickle
+import warnings
+from unittest.mock import MagicMock
+
+import dill
+import pytest
+import torch
+from avalanche.benchmarks import (
+    new_instances_benchmark,
+    task_incremental_benchmark,
+    with_classes_timeline,
+)
+from avalanche.benchmarks.utils import as_classification_dataset
+from avalanche.checkpointing import maybe_load_checkpoint, save_checkpoint
+from avalanche.evaluation.metric_results import TensorImage
+from avalanche.training.plugins import EvaluationPlugin, ReplayPlugin
+from avalanche.training.storage_policy import ClassBalancedBuffer
+from streams import QUICK, Blobs, Spy, labelled, plain, run, strategy
+from torch.utils.data import DataLoader
+
+from dm_replay.matching.condense import CondenseConfig
+from dm_replay.plugins.metrics import condensed_memory_metrics
+from dm_replay.plugins.replay import DMReplayPlugin
+from dm_replay.plugins.storage_policy import CondensedBuffer
+
+SCENARIOS = {
+    "class-incremental": plain,
+    "class-incremental, task label 0": labelled,
+    "task-incremental, class ids from 0": lambda: labelled(task_labels=True, class_ids_from_zero_in_each_exp=True),
+    "task-incremental, without timeline": lambda: task_incremental_benchmark(plain()),
+    "new instances": lambda: new_instances_benchmark(
+        as_classification_dataset(Blobs()), as_classification_dataset(Blobs()), num_experiences=3
+    ),
+    "with timeline": lambda: with_classes_timeline(plain()),
+}
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+@pytest.mark.parametrize("plugin", [ReplayPlugin, DMReplayPlugin])
+def test_one_name_is_swapped_for_the_other(plugin, scenario, recwarn):
+    replay = plugin(mem_size=10) if plugin is ReplayPlugin else plugin(mem_size=10, **QUICK)
+    spy = run(SCENARIOS[scenario](), replay)
+    assert len(replay.storage_policy.buffer) == 10
+    assert {len(x) for x, *_ in spy.batches[0]} == {8}
+    if plugin is DMReplayPlugin:
+        assert {len(x) for experience in spy.batches[1:] for x, *_ in experience} == {16}
+        assert not [w for w in recwarn if issubclass(w.category, DeprecationWarning)]
+
+
+def test_arguments_stand_in_the_same_order():
+    replay = DMReplayPlugin(30, 4, 6, True, CondensedBuffer(30, **QUICK))
+    assert (replay.mem_size, replay.batch_size, replay.batch_size_mem) == (30, 4, 6)
+    assert replay.task_balanced_dataloader
+
+
+def test_a_memory_of_the_first_classes_is_replayed_with_their_labels_and_pixels():
+    replay = DMReplayPlugin(8, augment_replay=False, lr_img=1e-9, **QUICK)
+    spy = run(plain(), replay)
+    for experience, seen in ((1, {0, 1}), (2, {0, 1, 2, 3})):
+        for x, y in spy.batches[experience]:
+            assert set(y[8:].tolist()) == seen
+            for image, c in zip(x[8:], y[8:].tolist(), strict=True):
+                real = Blobs().images[torch.tensor(Blobs().targets) == c]
+                assert (real - image).abs().amax((1, 2, 3)).min() < 0.01, "lr 0: a real image, quantised"
+
+
+@pytest.mark.parametrize("drop_last", [False, True])
+@pytest.mark.parametrize("size,memory_rows", [(6, 7), (10, 4), (7, None)])
+def test_replay_batches_have_constant_size(size, memory_rows, drop_last):
+    spy = run(plain(), DMReplayPlugin(size, None, memory_rows, **QUICK), drop_last=drop_last)
+    for experience in spy.batches[1:]:
+        assert [len(y) for _, y in experience] == [8 + (memory_rows or 8)] * 3
+
+
+def test_its_own_batch_size_is_for_the_current_data():
+    spy = run(plain(), DMReplayPlugin(6, 3, 5, **QUICK))
+    assert [len(y) for _, y in spy.batches[1]] == [3 + 5] * 8
+    spy = run(plain(), DMReplayPlugin(6, 9, 5, **QUICK), drop_last=True)
+    assert [len(y) for _, y in spy.batches[1]] == [9 + 5] * 2
+
+
+def test_augmentation_touches_the_memory_alone():
+    spy = run(plain(), DMReplayPlugin(6, augment="cutout", **QUICK))
+    for x, _ in spy.batches[1]:
+        zeros = (x == 0).flatten(1).sum(1)
+        assert (zeros[:8] == 0).all() and (zeros[8:] >= 4).all()
+    spy = run(plain(), DMReplayPlugin(6, augment="cutout", augment_replay=False, **QUICK))
+    assert all((x != 0).all() for x, _ in spy.batches[1])
+
+
+@pytest.mark.parametrize("benchmark", [plain, labelled])
+def test_the_loader_keeps_what_train_was_told(benchmark):
+    spy = Spy()
+    learner = strategy(DMReplayPlugin(6, **QUICK), spy)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pinning without a GPU
+        for experience in benchmark().train_stream:
+            learner.train(experience, pin_memory=True, num_workers=0, persistent_workers=True)
+    for loader in spy.loaders[1:]:
+        current = loader.data
+        assert current.pin_memory if isinstance(current, DataLoader) else current.loader_kwargs["pin_memory"]
+
+
+def test_workers():
+    replay = DMReplayPlugin(6, **QUICK)
+    spy = run(plain(), replay, num_workers=1, persistent_workers=True)
+    assert {len(y) for _, y in spy.batches[2]} == {16}
+    assert len(list(DataLoader(replay.storage_policy.buffer, 2, num_workers=1))) == 3
+
+
+def test_unshuffled():
+    spy = run(plain(), DMReplayPlugin(8, augment="none", **QUICK), shuffle=False)
+    assert spy.batches[1][0][1][8:].tolist() == [0] * 4 + [1] * 4
+
+
+def test_task_balanced_batches_and_data_without_tasks():
+    aware = SCENARIOS["task-incremental, class ids from 0"]()
+    spy = run(aware, DMReplayPlugin(9, task_balanced_dataloader=True, **QUICK))
+    for _, _, t in spy.batches[2]:
+        assert t[8:].bincount().tolist() == [4, 4]
+    spy = run(plain(), DMReplayPlugin(9, task_balanced_dataloader=True, **QUICK))
+    assert {len(y) for _, y in spy.batches[2]} == {16}
+
+
+@pytest.mark.parametrize("order", [(plain, labelled), (labelled, plain)])
+def test_data_with_and_without_task_labels_in_one_memory(order):
+    replay = DMReplayPlugin(6, **QUICK)
+    spy, learner = Spy(), strategy(replay)
+    learner.plugins.insert(1, spy)
+    for benchmark, experience in zip(order, (0, 1), strict=True):
+        learner.train(benchmark().train_stream[experience])
+    assert {len(batch) for batch in spy.batches[1]} == {3 if order[1] is labelled else 2}
+    assert len(replay.storage_policy.buffer[0]) == (3 if order[1] is labelled else 2)
+
+
+def test_too_small_a_memory_is_an_error_before_training():
+    replay = DMReplayPlugin(3, **QUICK)
+    spy, learner = Spy(), strategy(replay)
+    learner.plugins.insert(1, spy)
+    stream = labelled().train_stream
+    learner.train(stream[0])
+    with pytest.raises(ValueError, match="mem_size 3 cannot hold 4 classes"):
+        learner.train(stream[1])
+    assert len(spy.batches) == 1 and len(replay.storage_policy.buffer) == 3
+
+
+def test_a_checkpoint_goes_on_exactly(tmp_path, monkeypatch):
+    monkeypatch.setitem(dill.settings, "byref", True)  # else Avalanche cannot pickle torch.optim
+    stream = labelled().train_stream
+    straight, stopped = (strategy(DMReplayPlugin(7, **QUICK)) for _ in range(2))
+    torch.manual_seed(1)
+    for experience in stream:
+        straight.train(experience)
+    torch.manual_seed(1)
+    for experience in stream[:2]:
+        stopped.train(experience)
+    save_checkpoint(stopped, tmp_path / "checkpoint.pt")
+    torch.manual_seed(2)
+    resumed, done = maybe_load_checkpoint(strategy(DMReplayPlugin(7, **QUICK)), tmp_path / "checkpoint.pt")
+    assert done == 2
+    resumed.train(stream[2])
+    for ours, theirs in zip(straight.model.parameters(), resumed.model.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+    memories = [learner.plugins[0].storage_policy.memory.flat()[0] for learner in (straight, resumed)]
+    assert torch.equal(memories[0].images, memories[1].images)
+
+
+@pytest.mark.parametrize("module", [pickle, dill])
+def test_a_pickled_plugin_holds_no_data(module):
+    replay = DMReplayPlugin(6, **QUICK)
+    run(plain(), replay)
+    size = len(module.dumps(replay))
+    assert len(replay.storage_policy.buffer) == 6
+    assert len(module.dumps(replay)) == size < 20_000
+    copy = module.loads(module.dumps(replay))
+    assert torch.equal(copy.storage_policy.buffer[3][0], replay.storage_policy.buffer[3][0])
+
+
+def test_metrics_are_logged_after_each_experience():
+    replay, logged = DMReplayPlugin(6, **QUICK), []
+    logger = MagicMock(log_metrics=logged.extend)
+    evaluator = EvaluationPlugin(condensed_memory_metrics(mean=[0.5], std=[1.0]), loggers=[logger])
+    learner = strategy(replay, evaluator=evaluator)
+    for experience in plain().train_stream:
+        learner.train(experience)
+    values = [value for value in logged if value.name.startswith("CondensedMemory")]
+    names = [value.name.split("/")[0].removeprefix("CondensedMemory_") for value in values]
+    assert names == ["Images", "Bytes", "Seconds", "Grid"] * 3
+    images, nbytes, seconds, grid = (value.value for value in values[-4:])
+    assert (images, nbytes) == (6, 6 * (64 + 8)) and 0 < seconds < 60
+    assert isinstance(grid, TensorImage) and grid.image.shape == (3, 6 * 10 + 2, 1 * 10 + 2)
+
+
+def test_settings():
+    config = CondenseConfig(iterations=3)
+    assert DMReplayPlugin(6, config=config).storage_policy.memory.config == config
+    replay = DMReplayPlugin(6, ipc=2, seed=4, device="cpu", iterations=7, augment="none")
+    memory = replay.storage_policy.memory
+    assert (memory.ipc, memory.seed, memory.config.iterations) == (2, 4, 7)
+    policy = CondensedBuffer(6)
+    for arguments, match in (
+        (dict(config=config, iterations=3), "give config or single settings"),
+        (dict(iteration=3), "unknown setting 'iteration'; choose from augment"),
+        (dict(network="resnet99"), "unknown network"),
+        (dict(ipc=7), "between 1 and mem_size 6"),
+        (dict(batch_size=-3), "batch_size must be at least 1, got -3"),
+        (dict(batch_size_mem=0), "batch_size_mem must be at least 1, got 0"),
+        (dict(storage_policy=policy, iterations=3), "brings its own settings, got also iterations"),
+        (dict(storage_policy=ClassBalancedBuffer(6)), "must be a CondensedBuffer, got a ClassBalancedBuffer"),
+    ):
+        with pytest.raises(ValueError, match=match):
+            DMReplayPlugin(6, **arguments)
+    with pytest.raises(ValueError, match="mem_size 5 is not the storage_policy's 6"):
+        DMReplayPlugin(5, storage_policy=policy)

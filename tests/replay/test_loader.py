@@ -1,0 +1,96 @@
+"""Laws of the mini-batches."""
+
+import pytest
+import torch
+
+from dm_replay.augment.siamese import SiameseAugment
+from dm_replay.condensed.condensed_set import CondensedSet
+from dm_replay.replay.loader import ReplayLoader
+
+
+def memory(size=10, shape=(1, 8, 8)):
+    images = torch.randn(size, *shape, generator=torch.Generator().manual_seed(0))
+    return CondensedSet.pack(images, torch.arange(size), storage="uint8")
+
+
+def batches(sizes, parts=3, dtype=torch.float32):
+    return [[torch.full((n, 1, 8, 8), 7.0, dtype=dtype), *[torch.full((n,), -1)] * (parts - 1)] for n in sizes]
+
+
+def loader(data, rows, size=10, tasks=None, **options):
+    stored = memory(size)
+    return ReplayLoader(data, stored, torch.zeros(size).long() if tasks is None else tasks, rows, **options)
+
+
+@pytest.mark.parametrize("size", [1, 3, 10, 40])
+@pytest.mark.parametrize("rows", [1, 8, 10, 32])
+def test_every_batch_has_the_current_data_first_and_then_as_many_memory_rows(size, rows):
+    sizes = [16, 16, 5]
+    out = list(loader(batches(sizes), rows, size))
+    assert [len(x) for x, *_ in out] == [n + rows for n in sizes]
+    for n, (x, y, t) in zip(sizes, out, strict=True):
+        assert (x[:n] == 7).all() and (y[:n] == -1).all() and (t[:n] == -1).all()
+        torch.testing.assert_close(x[n:], memory(size).images[y[n:]], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("rows", [3, 7, 10, 25])
+def test_no_image_is_more_than_one_turn_ahead(rows):
+    dealt = torch.zeros(10)
+    for _, y, _ in loader(batches([1] * 30), rows):
+        dealt += torch.bincount(y[1:], minlength=10)
+        assert dealt.max() - dealt.min() <= 1
+
+
+def test_epochs_go_on_dealing_in_a_new_order():
+    again = loader(batches([1] * 5), 2)
+    first, second = ([y[1:].tolist() for _, y, _ in again] for _ in range(2))
+    assert sorted(sum(first, [])) == sorted(sum(second, [])) == list(range(10))
+    assert first != second
+    unshuffled = loader(batches([1] * 5), 2, shuffle=False)
+    assert [y[1:].tolist() for _, y, _ in unshuffled] == [[0, 1], [2, 3], [4, 5], [6, 7], [8, 9]]
+
+
+def test_only_the_memory_is_augmented_and_each_image_for_itself():
+    plain, changed = (
+        next(iter(loader(batches([6]), 8, 1, seed=3, augment=augment)))
+        for augment in (None, SiameseAugment(("crop", "cutout")))
+    )
+    assert torch.equal(plain[0][:6], changed[0][:6])
+    assert len(changed[0][6:].flatten(1).unique(dim=0)) > 4, "eight copies of one image, eight draws"
+    assert len(plain[0][6:].flatten(1).unique(dim=0)) == 1
+
+
+@pytest.mark.parametrize("parts", [2, 3])
+def test_batches_keep_their_number_of_parts(parts):
+    assert [len(batch) for batch in loader(batches([4], parts), 2)] == [parts]
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
+def test_the_memory_takes_the_precision_of_the_data(dtype):
+    (batch,) = loader(batches([4], dtype=dtype), 2)
+    assert batch[0].dtype == dtype and batch[1].dtype == torch.int64
+
+
+def test_nothing_carries_a_gradient():
+    (batch,) = loader(batches([4]), 2, augment=SiameseAugment())
+    assert not batch[0].requires_grad
+
+
+def test_tasks_share_the_memory_rows():
+    tasks = torch.tensor([0] * 7 + [1] * 2 + [5])
+    for _, _, t in loader(batches([2] * 4), 8, tasks=tasks, task_balanced=True):
+        assert [int((t[2:] == task).sum()) for task in (0, 1, 5)] == [3, 3, 2]
+    with pytest.raises(ValueError, match="at least 1 for each of 3 tasks, got 2"):
+        loader([], 2, tasks=tasks, task_balanced=True)
+
+
+def test_other_batches_are_refused_in_a_line():
+    with pytest.raises(ValueError, match="got 4 parts"):
+        next(iter(loader(batches([2], 4), 2)))
+
+
+def test_same_seed_same_batches():
+    one, same, other = (
+        next(iter(loader(batches([2]), 8, seed=seed, augment=SiameseAugment())))[0] for seed in (1, 1, 2)
+    )
+    assert torch.equal(one, same) and not torch.equal(one, other)

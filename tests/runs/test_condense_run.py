@@ -1,0 +1,322 @@
+"""Runs in a folder: whatever stops them, and whenever, they go on to the same pixels."""
+
+import json
+import os
+import resource
+import signal
+import threading
+from contextlib import contextmanager
+
+import pytest
+import torch
+from PIL import Image
+
+from dm_replay.matching.condense import CondenseConfig, condense
+from dm_replay.condensed.condensed_set import CondensedSet
+from dm_replay.data.registry import Dataset, DatasetSpec
+from dm_replay.runs.loss_log import Journal
+from dm_replay.data.pool import TensorPool
+from dm_replay.runs.run_folder import RunFolder
+from dm_replay.runs.condense_run import Interrupted, _Keeper, condense_run
+
+CONFIG = CondenseConfig(
+    ipc=2, iterations=6, batch_real=4, network="convnet:width=4,depth=1", device="cpu", compile="no"
+)
+
+
+@pytest.fixture
+def dataset(pool):
+    spec = DatasetSpec("noise", pool.shape, ("a", "b", "c"), pool.mean, pool.std, "convnet", "none")
+    return Dataset(pool, pool, spec)
+
+
+@pytest.fixture
+def straight(dataset):
+    """The images of an undisturbed run with seed 3."""
+    return condense(dataset.train, CONFIG, seed=3).images
+
+
+@pytest.fixture
+def run(dataset, tmp_path):
+    """``run(**options)`` condenses in tmp_path/run, by default with a checkpoint after every iteration."""
+
+    def start(config=CONFIG, **options):
+        options = {"seed": 3, "snapshots": 2, "checkpoint_seconds": 0, "quiet": True, **options}
+        return condense_run(tmp_path / "run", dataset, config, **options)
+
+    return start
+
+
+def files(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+SNAPSHOTS = [f"images/iter_00000{iteration}.png" for iteration in (1, 3, 6)]
+FINISHED = ["condensed.pt", *SNAPSHOTS, "run.json"]
+
+
+@contextmanager
+def files_of_at_most(size):
+    """A write beyond that fails, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@contextmanager
+def ctrl_c_in(monkeypatch, owner, name, call, times=1):
+    """Press Ctrl-C while ``owner.name`` is called for the ``call``-th time."""
+    calls, original = [], getattr(owner, name)
+
+    def pressed(*args, **kwargs):
+        calls.append(1)
+        if len(calls) == call:
+            for _ in range(times):
+                signal.raise_signal(signal.SIGINT)
+        return original(*args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, pressed)
+        yield
+
+
+def test_a_finished_run(run, straight, tmp_path):
+    result = run()
+    folder = tmp_path / "run"
+    assert files(folder) == FINISHED
+    stored = CondensedSet.load(folder / "condensed.pt")
+    assert torch.equal(result.images, straight) and torch.equal(stored.images, straight)
+    assert stored.meta["dataset"] == "noise" and stored.meta["mean"] == pytest.approx([0.5, 0.4, 0.3])
+
+    record = json.loads((folder / "run.json").read_text())
+    assert record["status"] == "finished" and record["iterations_done"] == len(record["losses"]) == 6
+    assert record["settings"]["seed"] == 3 and record["settings"]["ipc"] == 2
+    assert record["settings"]["dataset"] == "noise" and record["settings"]["real_images"] == 28
+    assert record["stored_bytes"] == stored.nbytes == 6 * 3 * 8 * 8 * 4
+    assert set(record["versions"]) == {"dm_replay", "python", "torch", "torchvision", "numpy"}
+    assert 0 < record["timings"]["seconds_per_iteration"] < record["timings"]["total_seconds"]
+    assert "commit" in record and "threads" in record["device"]
+
+
+def test_losses_are_those_of_condense(run, dataset, tmp_path):
+    losses = []
+    condense(dataset.train, CONFIG, seed=3, on_step=lambda step: losses.append(float(step.loss)))
+    run()
+    assert RunFolder(tmp_path / "run").read_record()["losses"] == pytest.approx(losses, rel=1e-5)
+
+
+def test_snapshots_show_the_images_of_their_iteration(run, tmp_path):
+    run(snapshots=6)
+    shots = RunFolder(tmp_path / "run").snapshots
+    assert len(shots) == 6 and len({path.read_bytes() for path in shots}) == 6
+    with Image.open(shots[-1]) as picture:
+        assert picture.height >= 3 * 48
+    run(snapshots=0, overwrite=True)
+    assert not RunFolder(tmp_path / "run").snapshots
+
+
+def test_ctrl_c_leaves_a_run_that_goes_on_to_the_same_pixels(run, straight, tmp_path, monkeypatch):
+    folder = RunFolder(tmp_path / "run")
+    handler = signal.getsignal(signal.SIGINT)
+    with ctrl_c_in(monkeypatch, Journal, "note", 4), pytest.raises(Interrupted, match="iteration 4 of 6"):
+        run(checkpoint_seconds=60)
+    assert signal.getsignal(signal.SIGINT) is handler
+    assert not folder.finished and folder.read_record()["status"] == "interrupted"
+    assert folder.read_record()["iterations_done"] == 4
+    earlier = folder.read_record()["losses"]
+
+    assert torch.equal(run(resume=True).images, straight)
+    assert files(folder.path) == FINISHED
+    assert folder.read_record()["losses"][:4] == earlier and len(folder.read_record()["losses"]) == 6
+
+
+def test_a_second_ctrl_c_while_saving_is_ignored(run, straight, tmp_path, monkeypatch):
+    with (
+        ctrl_c_in(monkeypatch, Journal, "note", 3),
+        ctrl_c_in(monkeypatch, torch, "save", 1, times=2),
+        pytest.raises(Interrupted),
+    ):
+        run(checkpoint_seconds=60)
+    assert files(tmp_path / "run") == ["checkpoint.pt", *SNAPSHOTS[:2], "run.json"]
+    assert torch.equal(run(resume=True).images, straight)
+
+
+def test_a_second_ctrl_c_before_the_iteration_ends_stops_at_once(run, straight, tmp_path, monkeypatch):
+    with ctrl_c_in(monkeypatch, Journal, "note", 4, times=2), pytest.raises(KeyboardInterrupt) as caught:
+        run()
+    assert not isinstance(caught.value, Interrupted)
+    checkpoint = RunFolder(tmp_path / "run").read_checkpoint()
+    assert checkpoint["state"]["iteration"] == 3
+    assert torch.equal(run(resume=True).images, straight)
+
+
+def test_ctrl_c_in_the_last_iteration(run, straight, monkeypatch):
+    with ctrl_c_in(monkeypatch, Journal, "note", 6), pytest.raises(Interrupted):
+        run()
+    assert torch.equal(run(resume=True).images, straight)
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("moment", range(1, 12))
+def test_killed_at_any_replacement_of_a_file(run, straight, tmp_path, monkeypatch, moment):
+    """A process dies just before its n-th file takes its place, or just after."""
+    for after in (False, True):
+        count, replace = [], os.replace
+
+        def dying(source, target, count=count, after=after, replace=replace):
+            count.append(1)
+            if len(count) == moment and not after:
+                raise Killed
+            replace(source, target)
+            if len(count) == moment:
+                raise Killed
+
+        with monkeypatch.context() as patch, pytest.raises(Killed):
+            patch.setattr(os, "replace", dying)
+            run(overwrite=True)
+        assert torch.equal(run(resume=True).images, straight)
+        assert files(tmp_path / "run") == FINISHED
+        assert len(RunFolder(tmp_path / "run").read_record()["losses"]) == 6
+
+
+def test_what_a_killed_process_left_is_swept(run, tmp_path):
+    folder = tmp_path / "run"
+    (folder / "images").mkdir(parents=True)
+    left = [".checkpoint-ab12.pt", ".condensed-x.pt", ".run-y.json", "images/.iter_000001-z.png"]
+    for name in [*left, "mine.txt"]:
+        (folder / name).write_text("")
+    run()
+    assert files(folder) == [*FINISHED[:-1], "mine.txt", "run.json"]
+
+
+def test_resume_without_a_run_begins_one_and_of_a_finished_one_returns_it(run, straight, tmp_path):
+    assert torch.equal(run(resume=True).images, straight)
+    written = (tmp_path / "run" / "condensed.pt").stat().st_mtime_ns
+    assert torch.equal(run(resume=True).images, straight)
+    assert (tmp_path / "run" / "condensed.pt").stat().st_mtime_ns == written
+
+
+@pytest.mark.parametrize("finished", [True, False])
+@pytest.mark.parametrize(
+    ("other", "named"),
+    [
+        ({"ipc": 1}, "ipc 1: it was begun with 2"),
+        ({"lr_img": 0.5}, "lr_img 0.5"),
+        ({"iterations": 7}, "it.* 7"),
+    ],
+)
+def test_resuming_with_other_settings_names_the_one_that_differs(run, monkeypatch, finished, other, named):
+    if finished:
+        run()
+    else:
+        with ctrl_c_in(monkeypatch, Journal, "note", 2), pytest.raises(Interrupted):
+            run()
+    with pytest.raises(ValueError, match=f"cannot resume .* with {named}"):
+        run(CondenseConfig(**{**vars(CONFIG), **other}), resume=True)
+    with pytest.raises(ValueError, match="cannot resume .* with seed 4: it was begun with 3"):
+        run(resume=True, seed=4)
+
+
+def test_a_run_is_never_overwritten_unasked(run, tmp_path, monkeypatch):
+    with ctrl_c_in(monkeypatch, Journal, "note", 2), pytest.raises(Interrupted):
+        run()
+    with pytest.raises(ValueError, match="holds an unfinished run; go on with --resume .* --overwrite"):
+        run()
+    run(resume=True)
+    with pytest.raises(ValueError, match="holds a finished run"):
+        run()
+    with pytest.raises(ValueError, match="exclude each other"):
+        run(resume=True, overwrite=True)
+    (tmp_path / "run" / "mine.txt").write_text("")
+    assert not torch.equal(run(overwrite=True, seed=5).images, run(overwrite=True, seed=6).images)
+    assert (tmp_path / "run" / "mine.txt").exists()
+
+
+def test_an_error_before_the_first_iteration_leaves_everything_as_it_was(run, tmp_path):
+    greedy = CondenseConfig(**{**vars(CONFIG), "ipc": 8})
+    with pytest.raises(ValueError, match="class 2 has 7 real images"):
+        run(greedy)
+    assert not (tmp_path / "run").exists()
+    run()
+    with pytest.raises(ValueError, match="class 2 has 7 real images"):
+        run(greedy, overwrite=True)
+    assert files(tmp_path / "run") == FINISHED
+
+
+@pytest.mark.parametrize("options", [{"snapshots": 2}, {"checkpoint_seconds": 0}, {"checkpoint_seconds": 60}], ids=str)
+def test_full_disk(run, straight, tmp_path, options):
+    """No room for a snapshot, a checkpoint, the result: what is there stays whole, and the run can go on."""
+    with files_of_at_most(3_000), pytest.raises(OSError) as caught:
+        run(**{"snapshots": 0, **options})
+    assert "is the disk full" in str(caught.value) or caught.value.errno
+    assert files(tmp_path / "run") == ["run.json"]
+    assert torch.equal(run(resume=True).images, straight)
+
+
+def test_a_file_in_the_way(run, dataset, tmp_path):
+    (tmp_path / "run").write_text("mine")
+    with pytest.raises(ValueError, match="run is a file; expected a folder"):
+        run()
+    with pytest.raises(ValueError, match="run is a file; expected a folder"):
+        condense_run(tmp_path / "run" / "below", dataset, CONFIG)
+    assert (tmp_path / "run").read_text() == "mine"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_is_not_writable(run, tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(ValueError, match="no permission to write"):
+        run()
+
+
+@pytest.mark.parametrize("name", ["checkpoint.pt", "run.json"])
+def test_spoilt_files_of_a_run(run, tmp_path, name):
+    run()
+    (tmp_path / "run" / name).write_text("[1, 2")
+    with pytest.raises(ValueError, match=f"{name} is not readable; begin anew with --overwrite"):
+        run(resume=True)
+
+
+def test_runs_outside_the_main_thread(run, straight):
+    results = []
+    thread = threading.Thread(target=lambda: results.append(run()))
+    thread.start()
+    thread.join()
+    assert torch.equal(results[0].images, straight)
+
+
+def test_a_network_with_batch_statistics_goes_on_exactly(run, dataset, monkeypatch):
+    config = CondenseConfig(**{**vars(CONFIG), "network": "convnet:width=4,depth=1,norm=batch"})
+    with ctrl_c_in(monkeypatch, Journal, "note", 3), pytest.raises(Interrupted):
+        run(config)
+    assert torch.equal(run(config, resume=True).images, condense(dataset.train, config, seed=3).images)
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(run):
+    with pytest.raises(ValueError, match="the loss became (nan|inf) by iteration .*: lower lr_img"):
+        run(CondenseConfig(**{**vars(CONFIG), "lr_img": 1e30}))
+
+
+def test_several_processes_meet_soon_after_a_resume(run, monkeypatch):
+    """The pace is that of this process's own iterations, however many were done before it."""
+    with ctrl_c_in(monkeypatch, Journal, "note", 4), pytest.raises(Interrupted):
+        run()
+    paces = []
+    monkeypatch.setattr(_Keeper, "_next_meeting", lambda self, at: paces.append(at - self.met) or at + 1)
+    run(resume=True)
+    assert paces[0] == 1
+
+
+def test_labels_with_gaps_and_one_image_of_a_class(tmp_path):
+    images = torch.randint(0, 256, (3, 1, 8, 8), dtype=torch.uint8)
+    pool = TensorPool(images, [4, 900, 900])
+    spec = DatasetSpec("odd", pool.shape, ("4", "900"), None, None, "convnet", "none")
+    config = CondenseConfig(**{**vars(CONFIG), "ipc": 1})
+    result = condense_run(tmp_path / "run", Dataset(pool, pool, spec), config, quiet=True)
+    assert result.labels.tolist() == [4, 900]

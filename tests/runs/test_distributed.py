@@ -1,0 +1,207 @@
+"""Several processes make what one makes; when one dies the others end, and the run can go on."""
+
+import json
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from dm_replay.cli import __main__ as cli
+from dm_replay.matching.condense import CondenseConfig, condense
+from dm_replay.condensed.condensed_set import CondensedSet
+from dm_replay.runtime.distributed import World, world
+from dm_replay.runs.run_folder import RunFolder
+
+CONFIG = CondenseConfig(
+    ipc=2, iterations=4, batch_real=6, network="convnet:width=8,depth=1", device="cpu", compile="no"
+)
+WORDS = shlex.split(
+    "condense --dataset digits --ipc 1 --iterations 12 --batch_real 4 --network convnet:width=4,depth=1 --seed 3 "
+    "--device cpu --compile no --snapshots 2 --checkpoint_seconds 0 --quiet"
+)
+LIMIT = 60  # seconds; a process that waits for a dead one would wait for ten minutes
+
+# A process that meets the others after every iteration, and meets its end in the one named by FATAL.
+RANK = """
+import os, sys, time
+from dm_replay.cli import __main__ as cli
+from dm_replay.runs import condense_run, loss_log
+condense_run.BETWEEN_MEETINGS = 0
+note = loss_log.Journal.note
+def noting(self, loss):
+    if len(self.losses) + len(self._pending) == int(os.environ.get("FATAL", -1)):
+        os._exit(9)
+    time.sleep(float(os.environ.get("SLOW", 0)))
+    note(self, loss)
+loss_log.Journal.note = noting
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """The folder of the run of a single process."""
+    out = tmp_path_factory.mktemp("alone") / "run"
+    assert cli.main([*WORDS, "--out", str(out)]) == 0
+    return RunFolder(out)
+
+
+@pytest.fixture
+def start():
+    """``start(words, {rank: environment})`` starts two processes that find each other."""
+    processes = []
+
+    def begin(words, environments=()):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        common = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        for rank in range(2):
+            own = {"RANK": str(rank), "LOCAL_RANK": str(rank), "OMP_NUM_THREADS": "1"}
+            environment = {**os.environ, **common, **own, **dict(environments).get(rank, {})}
+            command = [sys.executable, "-c", RANK, *words]
+            processes.append(subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True))
+        return processes
+
+    yield begin
+    for process in processes:
+        process.kill()
+        process.wait()
+        process.stderr.close()
+
+
+def shares(size):
+    return [World(rank, size).share for rank in range(size)]
+
+
+@pytest.mark.parametrize(("count", "size"), [(10, 3), (2, 4), (7, 1), (0, 2)])
+def test_shares_are_parts_of_the_whole(count, size):
+    parts = [list(range(count))[share(count)] for share in shares(size)]
+    assert sum(parts, []) == list(range(count))
+    assert sorted(map(len, parts), reverse=True) == list(map(len, parts)) and len(parts[0]) - len(parts[-1]) <= 1
+
+
+def test_a_process_alone_needs_no_others():
+    rows = torch.arange(3)
+    assert world() == World() and World().main
+    assert World().gather(rows) is rows and World().total(rows) is rows and World().largest(2, True) == [2, 1]
+
+
+@pytest.mark.parametrize(
+    "setting", [{}, {"init": "noise"}, {"nested": 0.5}, {"precision": "bfloat16"}, {"memory_budget": 1e-4}], ids=str
+)
+@pytest.mark.parametrize("size", [2, 3])
+def test_the_union_of_the_shares_is_what_one_process_makes(pool, setting, size):
+    config = CondenseConfig(**{**vars(CONFIG), **setting})
+    whole = condense(pool, config, seed=1)
+    parts = [condense(pool, config, seed=1, share=share(3)) for share in shares(size)]
+    union = CondensedSet.merge(parts)
+    torch.testing.assert_close(union.images, whole.images, rtol=1e-5, atol=1e-6)
+    assert torch.equal(union.labels, whole.labels) and torch.equal(union.counts, whole.counts)
+
+
+def test_returning_classes_are_shared_out_too(pool):
+    old = condense(pool, CONFIG, seed=2, classes=[5, 9])
+    whole = condense(pool, CONFIG, seed=1, previous=old)
+    parts = [condense(pool, CONFIG, seed=1, previous=old, share=share(3)) for share in shares(2)]
+    torch.testing.assert_close(CondensedSet.merge(parts).images, whole.images, rtol=1e-5, atol=1e-6)
+
+
+def test_what_cannot_be_shared_out(pool):
+    batch = CondenseConfig(**{**vars(CONFIG), "network": "convnet:width=4,depth=1,norm=batch"})
+    with pytest.raises(ValueError, match="cannot be shared out: .*norm=batch has statistics over all of them"):
+        condense(pool, batch, share=slice(0, 2))
+    assert len(condense(pool, batch, share=slice(0, 3))) == 6
+    with pytest.raises(ValueError, match="no class for this process: 3 classes are too few"):
+        condense(pool, CONFIG, share=World(3, 4).share(3))
+
+
+def test_torchrun(alone, tmp_path):
+    """Two processes condense and evaluate; the first alone writes and speaks."""
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "dm_replay.cli"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    out = RunFolder(tmp_path / "run")
+    ended = subprocess.run(
+        [*launch, *WORDS, "--out", str(out.path)], env=environment, capture_output=True, text=True, timeout=LIMIT
+    )
+    assert ended.returncode == 0 and ended.stdout.count("10 images of 10 classes") == 1
+    assert_same(out, alone)
+    assert len(out.snapshots) == len(alone.snapshots) and not out.checkpoint.exists()
+    assert out.read_record()["processes"] == 2
+
+    words = ["evaluate", str(out.path), "--runs", "3", "--epochs", "1", "--network", "convnet:width=4,depth=1"]
+    words += ["--device", "cpu", "--compile", "no", "--json", "--quiet"]
+    ended = subprocess.run([*launch, *words], env=environment, capture_output=True, text=True, timeout=LIMIT)
+    report = json.loads(ended.stdout)["condensed"]
+    assert len(report["accuracies"]) == report["settings"]["runs"] == 3
+    assert report["accuracies"] == pytest.approx(accuracies(words), abs=0.5)
+
+
+def accuracies(words):
+    ended = subprocess.run([sys.executable, "-m", "dm_replay.cli", *words], capture_output=True, text=True, check=True)
+    return json.loads(ended.stdout)["condensed"]["accuracies"]
+
+
+@pytest.mark.parametrize("dying", [0, 1])
+def test_a_dead_process_ends_the_other_and_the_run_can_go_on(alone, start, tmp_path, dying):
+    out = RunFolder(tmp_path / "run")
+    processes = start([*WORDS, "--out", str(out.path)], {dying: {"FATAL": "7"}})
+    died, left = processes[dying], processes[1 - dying]
+    assert died.wait(LIMIT) == 9
+    moment = time.perf_counter()
+    _, said = left.communicate(timeout=LIMIT)
+    assert time.perf_counter() - moment < 10
+    assert left.returncode == 2
+    lines = [line for line in said.splitlines() if line.startswith("dm-replay: error: lost contact with another")]
+    assert len(lines) == 1 and f"--resume --out {out.path}" in lines[0] and "Traceback" not in said
+    assert out.read_checkpoint()["state"]["iteration"] >= 6
+    assert cli.main([*WORDS, "--out", str(out.path), "--resume"]) == 0
+    assert_same(out, alone)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stopped_together_and_gone_on_with_one_process_or_two(alone, start, tmp_path, number):
+    """The launcher hands a Ctrl-C on to processes that have heard it already."""
+    out = RunFolder(tmp_path / "run")
+    processes = start([*WORDS, "--out", str(out.path)], {rank: {"SLOW": "0.5"} for rank in range(2)})
+    until(lambda: out.checkpoint.exists())
+    for process in processes * 2:
+        process.send_signal(number)
+    said = [process.communicate(timeout=LIMIT)[1] for process in processes]
+    assert [process.returncode for process in processes] == [130, 130]
+    assert "go on with: torchrun --nproc-per-node 2 -m dm_replay.cli condense --resume" in said[0]
+    assert "dm-replay" not in said[1] and out.read_record()["status"] == "interrupted"
+    assert cli.main([*WORDS, "--out", str(out.path), "--resume"]) == 0
+    assert_same(out, alone)
+
+
+def test_a_run_of_one_process_goes_on_with_two(alone, start, tmp_path):
+    out = RunFolder(tmp_path / "run")
+    one = subprocess.run(
+        [sys.executable, "-c", RANK, *WORDS, "--out", str(out.path)], env={**os.environ, "FATAL": "5"}, timeout=LIMIT
+    )
+    assert one.returncode == 9 and out.read_checkpoint()["state"]["iteration"] == 5
+    for process in start([*WORDS, "--out", str(out.path), "--resume"]):
+        process.communicate(timeout=LIMIT)
+        assert process.returncode == 0
+    assert_same(out, alone)
+
+
+def until(condition):
+    end = time.perf_counter() + LIMIT
+    while not condition():
+        assert time.perf_counter() < end
+        time.sleep(0.05)
+
+
+def assert_same(out, alone):
+    torch.testing.assert_close(
+        CondensedSet.load(out.condensed).images, CondensedSet.load(alone.condensed).images, rtol=1e-4, atol=1e-5
+    )
+    assert out.read_record()["losses"] == pytest.approx(alone.read_record()["losses"], rel=1e-4)
