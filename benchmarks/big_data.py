@@ -70,10 +70,10 @@ def write_noise(file: Path, gib: float, side: int) -> None:
     """Images (N, 3, side, side) of so many GiB, and to the disk with them."""
     count = int(gib * 2**30) // (3 * side * side)
     images = np.lib.format.open_memmap(file, "w+", np.uint8, (count, 3, side, side))
-    numbers = np.random.default_rng(0)
+    generator = np.random.default_rng(0)
     for start in range(0, count, 10_000):
         part = images[start : start + 10_000]
-        part[:] = numbers.integers(0, 256, part.shape, dtype=np.uint8)
+        part[:] = generator.integers(0, 256, part.shape, dtype=np.uint8)
     images.flush()
 
 

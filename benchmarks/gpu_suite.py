@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 from common import RESULTS, write_result
 
-from dm_replay import CondenseConfig, CondensedSet, EvalConfig, evaluate, load
+from dm_replay import CondenseConfig, CondensedSet, EvalConfig, evaluate, load_dataset
 from dm_replay.coresets.random import random_set
 from dm_replay.runs.condense_run import Interrupted, condense_run
 from dm_replay.runtime.provenance import provenance
@@ -54,7 +54,7 @@ def cell(dataset: str, ipc: int, runs: int = 20, **settings):
     """A cell of the paper's table: the full condensation, then the full evaluation of it and of random images."""
 
     def piece(options) -> dict | None:
-        data = load(dataset)
+        data = load_dataset(dataset)
         config = CondenseConfig(ipc=ipc, **settings)
         folder = options.runs / f"{dataset}_ipc{ipc}"
         begun = folder.exists()

@@ -11,7 +11,7 @@ import argparse
 
 from common import write_result
 
-from dm_replay import CondenseConfig, EvalConfig, condense, evaluate, load
+from dm_replay import CondenseConfig, EvalConfig, condense, evaluate, load_dataset
 from dm_replay.coresets.random import random_set
 from dm_replay.runtime.provenance import provenance
 
@@ -29,7 +29,7 @@ WEIGHTINGS = {
 
 def sets_of(name, data, options, seed):
     """{length: condensed set} of one way of making them."""
-    config = dict(iterations=options.iterations, augment=data.spec.augment, network=data.spec.network)
+    config = dict(iterations=options.iterations)
     if name == "random":
         whole = random_set(data.train, IPC, seed)
         return {k: whole.prefix(k) for k in LENGTHS}
@@ -49,8 +49,8 @@ def main():
     parser.add_argument("--seeds", type=int, default=3, help="condensations for each row")
     parser.add_argument("--rows", nargs="+", default=["random", *WEIGHTINGS, "alone"])
     options = parser.parse_args()
-    data = load(options.dataset, options.root)
-    evaluation = EvalConfig(epochs=options.epochs, augment=data.spec.augment)
+    data = load_dataset(options.dataset, options.root)
+    evaluation = EvalConfig(epochs=options.epochs)
 
     rows = {}
     print(f"{'':8s}" + "".join(f"{k:>14d}" for k in LENGTHS))
@@ -58,9 +58,7 @@ def main():
         accuracies = {k: [] for k in LENGTHS}
         for seed in range(options.seeds):
             for k, images in sets_of(name, data, options, seed).items():
-                report = evaluate(
-                    images, data.test, evaluation, network=data.spec.network, runs=options.runs, seed=seed
-                )
+                report = evaluate(images, data.test, evaluation, runs=options.runs, seed=seed)
                 accuracies[k] += report.accuracies
         rows[name] = accuracies
         mean = {k: sum(a) / len(a) for k, a in accuracies.items()}

@@ -29,8 +29,8 @@ def convnet(shape: tuple[int, int, int], classes: int, depth: int = 3, width: in
 
 def augment(x: Tensor, family: str, seed: int, siamese: bool) -> Tensor:
     """One family for the whole batch; a seed gives the same draw again, shared by all images if ``siamese``."""
-    numbers = torch.Generator().manual_seed(seed)
-    u, v, w = torch.rand(3, len(x), generator=numbers)
+    generator = torch.Generator().manual_seed(seed)
+    u, v, w = torch.rand(3, len(x), generator=generator)
     if siamese:
         u, v, w = (draw[:1].expand(len(x)) for draw in (u, v, w))
     return globals()[f"_{family}"](x, u, v, w).contiguous()
@@ -39,8 +39,8 @@ def augment(x: Tensor, family: str, seed: int, siamese: bool) -> Tensor:
 def _color(x, u, v, w):
     u, v, w = (draw.to(x.device)[:, None, None, None] for draw in (u, v, w))
     x = x + (u - 0.5)
-    grey = x.mean(1, keepdim=True)
-    x = (x - grey) * (2 * v) + grey
+    gray = x.mean(1, keepdim=True)
+    x = (x - gray) * (2 * v) + gray
     mean = x.mean((1, 2, 3), keepdim=True)
     return (x - mean) * (w + 0.5) + mean
 
@@ -92,7 +92,7 @@ def _positions(x, height, width):
 
 
 class Condenser:
-    """Distribution matching over normalised float images (N, C, H, W), all of which lie on the device."""
+    """Distribution matching over normalized float images (N, C, H, W), all of which lie on the device."""
 
     def __init__(self, images: Tensor, labels: Tensor, ipc: int, batch: int = 256, depth: int = 3):
         self.images, self.batch, self.ipc, self.depth = images, batch, ipc, depth

@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from common import write_result
 
-from dm_replay import CondenseConfig, TensorPool, condense, load
+from dm_replay import CondenseConfig, TensorPool, condense, load_dataset
 from dm_replay.runtime.provenance import provenance
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -35,7 +35,7 @@ def main():
     parser.add_argument("--memory-budget", type=float, default=CondenseConfig.memory_budget, help="GiB")
     parser.add_argument("--out", default=f"scaling_{'gpu' if DEVICE.type == 'cuda' else 'cpu'}")
     options = parser.parse_args()
-    pool = load("cifar100").train
+    pool = load_dataset("cifar100").train
     config = CondenseConfig(
         ipc=options.ipc,
         iterations=options.iterations + 1,

@@ -21,7 +21,7 @@ from common import write_result
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from dm_replay import CondenseConfig, EvalConfig, TensorPool, build, condense, evaluate, load
+from dm_replay import CondenseConfig, EvalConfig, TensorPool, build_network, condense, evaluate, load_dataset
 from dm_replay.coresets.random import random_set
 from dm_replay.runtime.provenance import provenance
 
@@ -189,7 +189,7 @@ def _parts(pairs: list) -> dict[str, float]:
 def pool_of(case: Case) -> TensorPool:
     """Real images where they are laid out, else noise; the attribute ``source`` says which."""
     if case.dataset.startswith("cifar") and os.environ.get("DM_DATA"):
-        pool, source = load(case.dataset).train, case.dataset
+        pool, source = load_dataset(case.dataset).train, case.dataset
     else:
         each = max(case.batch, 50)
         shape = (case.classes * each, 3, case.side, case.side)
@@ -202,7 +202,7 @@ def pool_of(case: Case) -> TensorPool:
 
 def work(case: Case) -> tuple[float, float]:
     """FLOP of an iteration (real forward; synthetic forward and backward) and bytes of its bfloat16 activations."""
-    network = build("convnet", (3, case.side, case.side), 1, depth=case.depth)
+    network = build_network("convnet", (3, case.side, case.side), 1, depth=case.depth)
     image, written = torch.zeros(1, 3, case.side, case.side), []
     for module in network.modules():
         if isinstance(module, nn.Conv2d):

@@ -29,15 +29,15 @@ def one_thread(request):
 
 
 @pytest.fixture
-def numbers():
+def generator():
     return torch.Generator().manual_seed(0)
 
 
 @pytest.fixture
-def pool(numbers):
+def pool(generator):
     """Three classes (labels 2, 5, 9) of 7, 12 and 9 noisy uint8 images, (3, 8, 8)."""
     labels = torch.tensor([2] * 7 + [5] * 12 + [9] * 9)
-    images = torch.randint(0, 256, (len(labels), 3, 8, 8), generator=numbers, dtype=torch.uint8)
+    images = torch.randint(0, 256, (len(labels), 3, 8, 8), generator=generator, dtype=torch.uint8)
     return TensorPool(images, labels, mean=(0.5, 0.4, 0.3), std=(0.2, 0.25, 0.3))
 
 

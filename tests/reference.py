@@ -1,6 +1,6 @@
 """The method once more, slowly: loops written from the equations, one class and one image at a time.
 
-Nothing here is shared with the package but the drawn numbers (the columns of ``SiameseAugment.sample``).
+Nothing here is shared with the package but the drawn generator (the columns of ``SiameseAugment.sample``).
 """
 
 import torch
@@ -24,7 +24,7 @@ def augment_image(image, row):
 
 
 def warp_image(image, matrix):
-    """Bilinear resampling by PyTorch's own sampler: pixels from the centre -> its normalised coordinates."""
+    """Bilinear resampling by PyTorch's own sampler: pixels from the center -> its normalized coordinates."""
     height, width = image.shape[1:]
     linear, shift = matrix[:, :2].clone(), matrix[:, 2].clone()
     linear[0, 1] *= height / width

@@ -17,8 +17,8 @@ class Blobs(Dataset):
 
     def __init__(self, transform=None, classes=range(CLASSES), each=EACH):
         self.targets = [c for c in classes for _ in range(each)]
-        numbers = torch.Generator().manual_seed(0)
-        self.images = torch.rand(len(self.targets), 1, 8, 8, generator=numbers)
+        generator = torch.Generator().manual_seed(0)
+        self.images = torch.rand(len(self.targets), 1, 8, 8, generator=generator)
         self.images += torch.tensor(self.targets)[:, None, None, None] / 10
         self.transform = transform
 

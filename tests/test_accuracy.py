@@ -2,7 +2,7 @@
 
 import pytest
 
-from dm_replay import CondenseConfig, EvalConfig, condense, evaluate, load
+from dm_replay import CondenseConfig, EvalConfig, condense, evaluate, load_dataset
 from dm_replay.coresets.random import random_set
 
 ALL_THREADS = True
@@ -11,9 +11,9 @@ ALL_THREADS = True
 @pytest.mark.parametrize("ipc, least, margin", [(1, 80, 10), (2, 86, 4), (10, 95, 1)])
 def test_digits(ipc, least, margin):
     """Means over two sets: a sketch of the method measured 92, 94, 98 against 75, 88, 97.5 of random images."""
-    data = load("digits")
-    config = CondenseConfig(ipc=ipc, iterations=200, batch_real=64, augment=data.spec.augment)
-    training = EvalConfig(epochs=150, augment=data.spec.augment)
+    data = load_dataset("digits")
+    config = CondenseConfig(ipc=ipc, iterations=200, batch_real=64)
+    training = EvalConfig(epochs=150)
     score = {"condensed": [], "random": []}
     for seed in range(2):
         for name, images in (
@@ -28,7 +28,7 @@ def test_digits(ipc, least, margin):
 @pytest.mark.timeout(1200)
 def test_cifar10(data_root):
     """300 iterations at ipc 10 reach 42% and lead random real images by 10 points under the same evaluation."""
-    data = load("cifar10", data_root)
+    data = load_dataset("cifar10", data_root)
     condensed = condense(data.train, CondenseConfig(iterations=300), seed=0)
     training = EvalConfig(epochs=300)
     ours = evaluate(condensed, data.test, training, runs=2)

@@ -5,8 +5,8 @@ import torch
 
 from dm_replay import CondenseConfig, SiameseAugment, condense
 from dm_replay.matching.matcher import Matcher
-from dm_replay.matching.real_batches import Teachers
-from dm_replay.runtime.cuda_graphs import captured
+from dm_replay.matching.real_batches import RealBatches
+from dm_replay.runtime.cuda_graphs import cuda_graphed
 from dm_replay.runtime.engine import Engine, resolve_device
 
 CPU = torch.device("cpu")
@@ -22,9 +22,9 @@ def cuda(device):
 def matcher(pool, where, dtype=torch.float32, draws=CPU, network="convnet:width=16", compiled=False):
     engine = Engine(where, dtype, compiled, chunk=16, draws=draws)
     start = pool.draw(pool.classes, 3, torch.Generator().manual_seed(1))
-    teachers = Teachers.of(pool.resident(pool.classes, where), pool.classes, 6, None)
+    real_batches = RealBatches.of(pool.resident(pool.classes, where), pool.classes, 6, None)
     return Matcher(
-        teachers, start, network=network, augment=SiameseAugment(), engine=engine, lr=1.0, momentum=0.5,
+        real_batches, start, network=network, augment=SiameseAugment(), engine=engine, lr=1.0, momentum=0.5,
         weights=torch.tensor([0.1, 0.1, 1.0]), seed=4,
     )  # fmt: skip
 
@@ -42,7 +42,7 @@ def test_the_gpu_gives_the_cpus_numbers(pool, cuda, network):
 def test_a_captured_step_equals_a_plain_one(pool, cuda, monkeypatch):
     graph = matcher(pool, cuda, draws=None)
     losses = [float(graph.step(i)) for i in range(6)]
-    monkeypatch.setattr("dm_replay.matching.matcher.captured", lambda function, device, generators: function)
+    monkeypatch.setattr("dm_replay.matching.matcher.cuda_graphed", lambda function, device, generators: function)
     plain = matcher(pool, cuda, draws=None)
     assert losses == pytest.approx([float(plain.step(i)) for i in range(6)], rel=1e-4)
     torch.testing.assert_close(graph.pixels, plain.pixels, rtol=1e-4, atol=1e-4)
@@ -59,8 +59,8 @@ def test_same_seed_same_pixels_on_the_gpu(pool, cuda):
 def test_bfloat16_on_the_gpu_is_within_noise(pool, cuda):
     exact, low = matcher(pool, CPU), matcher(pool, cuda, torch.bfloat16)
     exact.step(0), low.step(0)
-    params = exact.augment.sample(3, (8, 8), exact._numbers("augment", 0))
-    same, other = (exact.teachers.draw(exact._numbers("draw", i)) for i in (0, 1))
+    params = exact.augment.sample(3, (8, 8), exact._generator("augment", 0))
+    same, other = (exact.real_batches.draw(exact._generator("draw", i)) for i in (0, 1))
     reference = exact.targets(same, params)
     error = (low.targets(same.to(cuda), params.to(cuda)).cpu() - reference).norm()
     assert 0 < error < 0.1 * (exact.targets(other, params) - reference).norm()
@@ -68,7 +68,7 @@ def test_bfloat16_on_the_gpu_is_within_noise(pool, cuda):
 
 def test_capturing_on_the_cpu_is_the_function_itself():
     calls = []
-    function = captured(lambda: calls.append(1), CPU)
+    function = cuda_graphed(lambda: calls.append(1), CPU)
     assert calls == []
     function()
     assert calls == [1]
@@ -77,8 +77,8 @@ def test_capturing_on_the_cpu_is_the_function_itself():
 def test_a_pool_that_holds_only_some_classes_draws_like_the_whole(pool):
     part = pool.resident([5], "cpu")
     assert len(part.images) == 12 and len(part) == len(pool)
-    for share in (slice(1, 2), slice(None)):
-        draws = [p.rows_of(p.classes, share).draw(6, torch.Generator().manual_seed(3)) for p in (part, pool)]
+    for shard in (slice(1, 2), slice(None)):
+        draws = [p.rows_of(p.classes, shard).draw(6, torch.Generator().manual_seed(3)) for p in (part, pool)]
         assert torch.equal(*draws)
     indices = part.rows_of(part.classes, slice(1, 2)).draw(6, torch.Generator().manual_seed(3))
     assert torch.equal(part.take(indices), pool.take(indices))

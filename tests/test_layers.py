@@ -76,7 +76,7 @@ def test_only_the_plugins_side_knows_avalanche():
 
 @pytest.mark.parametrize(
     "statement",
-    ["import dm_replay", "from dm_replay import condense, evaluate, load", "import dm_replay.cli.commands"],
+    ["import dm_replay", "from dm_replay import condense, evaluate, load_dataset", "import dm_replay.cli.commands"],
 )
 def test_heavy_libraries_stay_out(statement):
     check = f"{statement}; import sys; print(*(m for m in ('avalanche', 'matplotlib', 'sklearn') if m in sys.modules))"
@@ -89,3 +89,11 @@ def test_public_names_resolve():
         assert getattr(dm_replay, name).__name__ == name
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         dm_replay.nothing  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("build", "build_network"), ("load", "load_dataset"), ("Report", "EvalReport")]
+)
+def test_old_names_still_work_and_say_so(old, new):
+    with pytest.warns(DeprecationWarning, match=f"dm_replay.{old} is now dm_replay.{new}"):
+        assert getattr(dm_replay, old) is getattr(dm_replay, new)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-__all__ = ["colour", "cutout", "warp"]
+__all__ = ["color", "cutout", "warp"]
 
 ADJOINT_REACH = 1.5  # pixels; three candidates a side cover every preimage within it
 
@@ -13,7 +13,7 @@ def warp(x: Tensor, matrix: Tensor) -> Tensor:
 
     Args:
         x: (G, B, C, H, W).
-        matrix: (G, 2, 3), rows ``[A | t]``, in pixels from the image centre, columns (x) before rows (y). Integer
+        matrix: (G, 2, 3), rows ``[A | t]``, in pixels from the image center, columns (x) before rows (y). Integer
             shifts and mirrorings are exact copies. For the gradient each row of A⁻¹ may sum to at most 1.5 in
             absolute value, which holds up to a scale of 1.5 and a rotation of 45°.
 
@@ -34,8 +34,8 @@ class _Warp(torch.autograd.Function):
         return _resample(gradient, *_adjoint_taps(matrix, gradient.shape[-2:])), None
 
 
-def _centred_grid(like: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """Pixel positions from the centre, (1, H, W) each: x, y."""
+def _centered_grid(like: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """Pixel positions from the center, (1, H, W) each: x, y."""
     y = torch.arange(height, dtype=like.dtype, device=like.device) - (height - 1) / 2
     x = torch.arange(width, dtype=like.dtype, device=like.device) - (width - 1) / 2
     return x.expand(1, height, width), y[:, None].expand(1, height, width)
@@ -60,7 +60,7 @@ def _flat_index(x: Tensor, y: Tensor, height: int, width: int) -> tuple[Tensor, 
 def _forward_taps(matrix: Tensor, size: torch.Size) -> tuple[Tensor, Tensor]:
     """The four neighbours of every source position: indices and weights, (4, G, H, W) each."""
     height, width = size
-    source_x, source_y = _transform(matrix, *_centred_grid(matrix, height, width))
+    source_x, source_y = _transform(matrix, *_centered_grid(matrix, height, width))
     half_x, half_y = (width - 1) / 2 % 1, (height - 1) / 2 % 1
     left, top = (source_x - half_x).floor() + half_x, (source_y - half_y).floor() + half_y
     indices, weights = [], []
@@ -76,7 +76,7 @@ def _forward_taps(matrix: Tensor, size: torch.Size) -> tuple[Tensor, Tensor]:
 def _adjoint_taps(matrix: Tensor, size: torch.Size) -> tuple[Tensor, Tensor]:
     """For every source pixel the outputs that may have read it: indices and weights, (9, G, H, W) each."""
     height, width = size
-    source_x, source_y = _centred_grid(matrix, height, width)
+    source_x, source_y = _centered_grid(matrix, height, width)
     linear, shift = matrix[:, :, :2], matrix[:, :, 2:]
     inverse = _inverse(linear)
     preimage = _transform(torch.cat([inverse, -inverse @ shift], 2), source_x, source_y)
@@ -110,19 +110,19 @@ def _resample(x: Tensor, indices: Tensor, weights: Tensor) -> Tensor:
     return out.reshape(x.shape)
 
 
-def colour(x: Tensor, brightness: Tensor, saturation: Tensor, contrast: Tensor) -> Tensor:
-    """Shift by ``brightness``, then spread the channels about the pixel's grey, then the pixels about the image's mean.
+def color(x: Tensor, brightness: Tensor, saturation: Tensor, contrast: Tensor) -> Tensor:
+    """Shift by ``brightness``, then spread the channels about the pixel's gray, then the pixels about the image's mean.
 
-    Written as one affine map of x: with grey g (mean over C) and mean m (over C, H, W),
+    Written as one affine map of x: with gray g (mean over C) and mean m (over C, H, W),
     ``c·s·x + (c − c·s)·g + (1 − c)·m + b``; neutral parameters (0, 1, 1) give x back exactly.
 
     Args:
         x: (G, B, C, H, W); brightness, saturation, contrast: (G,).
     """
     b, s, c = (p.to(x.dtype)[:, None, None, None, None] for p in (brightness, saturation, contrast))
-    grey = x.mean(2, keepdim=True)
-    mean = grey.mean((3, 4), keepdim=True)
-    return c * s * x + (c - c * s) * grey + ((1 - c) * mean + b)
+    gray = x.mean(2, keepdim=True)
+    mean = gray.mean((3, 4), keepdim=True)
+    return c * s * x + (c - c * s) * gray + ((1 - c) * mean + b)
 
 
 def cutout(x: Tensor, box: Tensor) -> Tensor:

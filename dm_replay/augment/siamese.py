@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from .kernels import colour, cutout, warp
+from .kernels import color, cutout, warp
 
 __all__ = ["SiameseAugment"]
 
@@ -38,7 +38,7 @@ class SiameseAugment:
     rotate: float = 15.0
 
     known: ClassVar[tuple[str, ...]] = ("color", "crop", "cutout", "flip", "scale", "rotate")
-    columns: ClassVar[int] = 13  # 6 of the affine matrix, 3 of colour, 4 of the cutout box
+    columns: ClassVar[int] = 13  # 6 of the affine matrix, 3 of color, 4 of the cutout box
 
     def __post_init__(self):
         for family in self.families:
@@ -52,8 +52,13 @@ class SiameseAugment:
             raise ValueError(f"scale must lie in [1, 1.5] and rotate in [0, 45], got {self.scale}, {self.rotate}")
 
     @classmethod
-    def parse(cls, text: str) -> "SiameseAugment":
-        """``"color_crop_flip"`` -> those families at their usual strength; ``"none"`` or ``""`` -> nothing."""
+    def parse(cls, text: str, flip_invariant: bool = True) -> "SiameseAugment":
+        """``"color_crop_flip"`` -> those families at their usual strength; ``"none"`` or ``""`` -> nothing.
+
+        ``"auto"`` is every family, but ``flip`` only where a mirror image means the same.
+        """
+        if text == "auto":
+            return cls(tuple(family for family in cls.known if flip_invariant or family != "flip"))
         return cls(()) if text in ("", "none") else cls(tuple(text.split("_")))
 
     @property
@@ -96,7 +101,7 @@ class SiameseAugment:
         if {"crop", "flip", "scale", "rotate"} & set(self.families):
             x = warp(x, params[:, :6].view(-1, 2, 3))
         if "color" in self.families:
-            x = colour(x, *params[:, 6:9].unbind(1))
+            x = color(x, *params[:, 6:9].unbind(1))
         if "cutout" in self.families:
             x = cutout(x, params[:, 9:])
         return x

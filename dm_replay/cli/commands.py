@@ -1,4 +1,4 @@
-"""The commands of the command line. Each takes its words and prints what a user wants to know."""
+"""The commands of the command line. Each takes its argv and prints what a user wants to know."""
 
 import json
 import shlex
@@ -15,9 +15,10 @@ from ..condensed.export import FORMATS
 from ..condensed.figures import animate, grid, save_picture
 from ..coresets.random import random_set
 from ..data.registry import Dataset
-from ..evaluation.evaluate import EvalConfig, Report
+from ..evaluation.config import EvalConfig
 from ..evaluation.evaluate import evaluate as measure
-from ..matching.condense import CondenseConfig
+from ..evaluation.report import EvalReport
+from ..matching.config import CondenseConfig
 from ..runs.condense_run import Interrupted, condense_run
 from ..runs.loss_log import progress_bar
 from ..runs.run_folder import RunFolder
@@ -29,7 +30,7 @@ from .flags import Flags, make
 __all__ = ["condense", "demo", "evaluate", "export", "show"]
 
 
-def condense(words: Sequence[str]) -> None:
+def condense(argv: Sequence[str]) -> None:
     """Condense a dataset into a few synthetic images per class, in a folder. A stopped run can go on."""
     flags = Flags(condense)
     flags.add_argument("--out", type=Path, required=True, help="folder of the run")
@@ -42,12 +43,12 @@ def condense(words: Sequence[str]) -> None:
     settings = flags.add_function(condense_run, "out", "dataset", "config", *switches)
     flags.add_dataset(default="digits")
     flags.add_config("method", CondenseConfig)
-    args = flags.parse_args(words)
+    args = flags.parse_args(argv)
     folder = RunFolder(args.out)
     if args.resume:
         begun_with = folder.read_record().get("settings", {})
         flags.set_defaults({name: value for name, value in begun_with.items() if name in args})
-        args = flags.parse_args(words)
+        args = flags.parse_args(argv)
     dataset, config = make(CondenseConfig, args)
     how = {name: args[name] for name in (*settings, *switches)}
     try:
@@ -64,7 +65,7 @@ def condense(words: Sequence[str]) -> None:
     print(f"{folder.condensed}: {_contents(condensed)}, {seconds:.3g} s per iteration")
 
 
-def evaluate(words: Sequence[str]) -> None:
+def evaluate(argv: Sequence[str]) -> None:
     """Train fresh networks on a condensed set alone and test them on the dataset's real test images."""
     flags = Flags(evaluate)
     _add_set(flags)
@@ -76,7 +77,7 @@ def evaluate(words: Sequence[str]) -> None:
     flags.add_dataset(default=None)
     flags.add_function(measure, "train_set", "test_pool", "config", "on_epoch")
     flags.add_config("training", EvalConfig)
-    args = flags.parse_args(words)
+    args = flags.parse_args(argv)
     condensed = _load(args.set)
     args.dataset = args.dataset or _dataset_of(condensed)
     dataset, config = make(EvalConfig, args)
@@ -96,13 +97,13 @@ def evaluate(words: Sequence[str]) -> None:
             print(f"{name:<9}  {report}  ({_contents(sets[name])})")
 
 
-def show(words: Sequence[str]) -> None:
+def show(argv: Sequence[str]) -> None:
     """Picture of a condensed set, classes as rows; with --out X.gif, animation of its run's snapshots."""
     flags = Flags(show)
     _add_set(flags)
     _add_out(flags, "picture (.png) or animation (.gif)")
     flags.add_function(grid, "condensed")
-    args = flags.parse_args(words)
+    args = flags.parse_args(argv)
     _check_folder_of(args.out)
     if args.out.suffix.lower() == ".gif":
         return _animate(args.set, args.out)
@@ -112,26 +113,26 @@ def show(words: Sequence[str]) -> None:
     print(f"{args.out}: {_contents(condensed)}" + (f", {left} classes left out (--classes)" if left else ""))
 
 
-def export(words: Sequence[str]) -> None:
+def export(argv: Sequence[str]) -> None:
     """Write condensed images for other programs."""
     flags = Flags(export)
     _add_set(flags)
     flags.add_argument("--format", choices=sorted(FORMATS), required=True)
     _add_out(flags, "npz file or new folder")
-    args = flags.parse_args(words)
+    args = flags.parse_args(argv)
     _check_folder_of(args.out)
     condensed = _load(args.set)
     FORMATS[args.format](condensed, args.out)
     print(f"{args.out}: {_contents(condensed)}")
 
 
-def demo(words: Sequence[str]) -> None:
+def demo(argv: Sequence[str]) -> None:
     """Class-incremental digits in Avalanche: naive, stock replay and condensed replay at equal bytes."""
     from .demo import run_demo
 
     flags = Flags(demo)
     flags.add_function(run_demo)
-    run_demo(**flags.parse_args(words).as_dict())
+    run_demo(**flags.parse_args(argv).as_dict())
 
 
 def _add_set(flags: Flags) -> None:
@@ -156,13 +157,13 @@ def _resuming(args: Namespace) -> str:
     """The command that goes on with a stopped run."""
     here = world()
     launch = ["torchrun", "--nproc-per-node", str(here.local_size), "-m", "dm_replay.cli"]
-    words = [*(["dm-replay"] if here.size == 1 else launch), "condense", "--resume", "--out", str(args.out)]
-    return shlex.join([*words, "--root", str(args.root)] if args.root else words)
+    argv = [*(["dm-replay"] if here.size == 1 else launch), "condense", "--resume", "--out", str(args.out)]
+    return shlex.join([*argv, "--root", str(args.root)] if args.root else argv)
 
 
 def _measure(
     name: str, images: CondensedSet, dataset: Dataset, config: EvalConfig, args: Namespace, here: World
-) -> Report:
+) -> EvalReport:
     """The report of all runs, which the processes share out, on the first process; elsewhere of its own."""
     started = time.perf_counter()
     report = _own_runs(name, images, dataset, config, args, here)
@@ -173,12 +174,12 @@ def _measure(
 
 def _own_runs(
     name: str, images: CondensedSet, dataset: Dataset, config: EvalConfig, args: Namespace, here: World
-) -> Report:
-    share = here.share(args.runs)
-    runs = share.stop - share.start
+) -> EvalReport:
+    shard = here.shard(args.runs)
+    runs = shard.stop - shard.start
     if runs == 0 and not here.main:
-        return Report((), {}, 0.0)
-    how = {"network": args.network, "seed": args.seed, "runs": runs, "first": args.first + share.start}
+        return EvalReport((), {}, 0.0)
+    how = {"network": args.network, "seed": args.seed, "runs": runs, "first": args.first + shard.start}
     quiet = args.quiet or not here.main
     with progress_bar(f"evaluating {name}", runs * (config.epochs + 1), quiet=quiet, unit=" epochs") as bar:
         return measure(images, dataset.test, config, **how, on_epoch=lambda run, epoch: bar.update())

@@ -9,12 +9,13 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from ..augment.siamese import SiameseAugment
 from ..condensed.condensed_set import CondensedSet
 from ..condensed.figures import grid, save_picture
-from ..data.registry import Dataset, load
-from ..networks import build
+from ..data.registry import Dataset, load_dataset
+from ..networks import build_network
 from ..runtime.atomic_files import atomic
-from ..runtime.seeding import generator, isolated
+from ..runtime.seeding import isolated, new_generator
 
 __all__ = ["run_demo"]
 
@@ -22,7 +23,7 @@ EXPERIENCES = 5
 CONDENSED = 20  # images; two a class at the end
 EPOCHS, BATCH, LR = 8, 32, 0.05
 METHODS = ("naive", "stock replay", "condensed replay")
-COLOURS = {"naive": "#9a9a9a", "stock replay": "#d98c3f", "condensed replay": "#2f6db3"}
+COLORS = {"naive": "#9a9a9a", "stock replay": "#d98c3f", "condensed replay": "#2f6db3"}
 
 
 def run_demo(out: str = "runs/demo", seeds: int = 3, iterations: int = 300, augment_replay: bool = True) -> None:
@@ -30,7 +31,7 @@ def run_demo(out: str = "runs/demo", seeds: int = 3, iterations: int = 300, augm
 
     Args:
         out: folder for accuracy.png and condensed.png.
-        seeds: class orders and initialisations, each for all three methods.
+        seeds: class orders and initializations, each for all three methods.
         iterations: of condensation.
         augment_replay: whether replayed condensed images are augmented; stock replay's never are.
     """
@@ -40,7 +41,7 @@ def run_demo(out: str = "runs/demo", seeds: int = 3, iterations: int = 300, augm
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder} is a file; expected a folder to write the pictures to")
     _quieten_avalanche()
-    digits = load("digits")
+    digits = load_dataset("digits")
     curves: dict[str, list[list[float]]] = {method: [] for method in METHODS}
     with tqdm(total=seeds * len(METHODS), desc="demo", unit="run") as bar:
         for seed in range(seeds):
@@ -49,7 +50,7 @@ def run_demo(out: str = "runs/demo", seeds: int = 3, iterations: int = 300, augm
                 plugin = _plugin(method, digits, seed, iterations, augment_replay)
                 curves[method].append(_train(digits, plugin, seed))
                 bar.update()
-    condensed = plugin.storage_policy.memory.flat()[0].with_meta(mean=digits.spec.mean, std=digits.spec.std)
+    condensed = plugin.storage_policy.memory.to_set()[0].with_meta(mean=digits.spec.mean, std=digits.spec.std)
     print(_table(curves, digits, condensed))
     folder.mkdir(parents=True, exist_ok=True)
     save_picture(grid(condensed), folder / "condensed.png")
@@ -65,7 +66,7 @@ def _plugin(method: str, digits: Dataset, seed: int, iterations: int, augment_re
     if method == "stock replay":
         return ReplayPlugin(mem_size=_stock_images(digits))
     if method == "condensed replay":
-        settings = {"augment": digits.spec.augment, "network": digits.spec.network, "iterations": iterations}
+        settings = {"augment": SiameseAugment.parse("auto", digits.spec.flip_invariant).name, "iterations": iterations}
         return DMReplayPlugin(CONDENSED, seed=seed, progress=False, augment_replay=augment_replay, **settings)
     return None
 
@@ -88,8 +89,8 @@ def _train(digits: Dataset, plugin, seed: int) -> list[float]:
     """Accuracy in percent on the test images of the classes seen so far, after each experience."""
     from avalanche.training.supervised import Naive
 
-    order = torch.randperm(10, generator=generator(seed, "order")).view(EXPERIENCES, -1)
-    network = build("convnet:width=32,depth=2", digits.spec.shape, 10, seed=seed)
+    order = torch.randperm(10, generator=new_generator(seed, "order")).view(EXPERIENCES, -1)
+    network = build_network("convnet:width=32,depth=2", digits.spec.shape, 10, seed=seed)
     strategy = Naive(
         model=network,
         optimizer=torch.optim.SGD(network.parameters(), LR, momentum=0.9),
@@ -153,8 +154,8 @@ def _draw(curves: dict[str, list[list[float]]], out: Path) -> None:
     seen = [2 * number for number in range(1, EXPERIENCES + 1)]
     for method, runs in curves.items():
         for run in runs:
-            axes.plot(seen, run, color=COLOURS[method], alpha=0.25, linewidth=1)
-        axes.plot(seen, [mean(v) for v in zip(*runs, strict=True)], color=COLOURS[method], marker="o", label=method)
+            axes.plot(seen, run, color=COLORS[method], alpha=0.25, linewidth=1)
+        axes.plot(seen, [mean(v) for v in zip(*runs, strict=True)], color=COLORS[method], marker="o", label=method)
     axes.set(xlabel="digits seen", ylabel="accuracy on them, %", xticks=seen, ylim=(0, 102))
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, loc="lower left")

@@ -7,12 +7,11 @@ from typing import NoReturn, TypeVar
 
 from jsonargparse import ArgumentParser, Namespace
 
-from ..data.registry import Dataset, load
+from ..data.registry import Dataset, load_dataset
 from ..data.registry import names as dataset_names
 
 __all__ = ["Flags", "make"]
 
-USUAL = ("network", "augment")  # "auto" takes the dataset's own
 Config = TypeVar("Config")
 
 
@@ -34,15 +33,12 @@ class Flags(ArgumentParser):
 
     def add_function(self, function: Callable, *but: str) -> list[str]:
         """The parameters of a function ``but`` some; returns their names."""
-        added = self.add_function_arguments(function, skip=set(but), as_group=False)
-        self._default_to_usual()
-        return added
+        return self.add_function_arguments(function, skip=set(but), as_group=False)
 
     def add_config(self, title: str, config: type) -> None:
         """The fields of a dataclass."""
         group = self.add_argument_group(f"{title} (auto: what is usual for the dataset or the device)")
         group.add_class_arguments(config, as_group=False)
-        self._default_to_usual()
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         if message.startswith("unrecognized arguments"):
@@ -50,14 +46,9 @@ class Flags(ArgumentParser):
             message += f"; choose from {', '.join(sorted(o for o in options if o.startswith('--')))}"
         raise ValueError(message) from ex
 
-    def _default_to_usual(self) -> None:
-        self.set_defaults({name: "auto" for name in USUAL if name in self.get_defaults()})
-
 
 def make(config: type[Config], args: Namespace) -> tuple[Dataset, Config]:
-    """The dataset that the flags name, and the dataclass of their values, "auto" taken from the dataset."""
-    dataset = load(args.dataset, args.root, args.download)
-    for name in USUAL:
-        if args.get(name) == "auto":
-            args[name] = getattr(dataset.spec, name)
-    return dataset, config(**{field.name: args[field.name] for field in fields(config)})
+    """The dataset that the flags name, and the dataclass of their values."""
+    return load_dataset(args.dataset, args.root, args.download), config(
+        **{field.name: args[field.name] for field in fields(config)}
+    )

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..runtime.atomic_files import save_tensors
-from .quantize import dequantise, quantise
+from .quantize import dequantize, quantize
 
 __all__ = ["STORAGES", "CondensedSet"]
 
@@ -20,14 +20,14 @@ FORMAT = "dm_replay.CondensedSet/1"
 
 @dataclass(frozen=True, eq=False)
 class CondensedSet:
-    """Synthetic images with hard labels. Make one with :meth:`pack`.
+    """Synthetic images with hard labels. Make one with :meth:`from_images`.
 
     Attributes:
         pixels: (N, C, H, W) as stored: float32, float16 or uint8.
         labels: (N,) int64; the images of a class keep their order, and its first k are what :meth:`prefix` keeps.
         counts: (K,) int64, how many real images each class stands for, in the order of ``classes``.
         scale, offset: (N, C) float32 for uint8 storage, else None: value = pixel · scale + offset.
-        meta: plain metadata (settings, seed, mean and std of the normalisation, class names).
+        meta: plain metadata (settings, seed, mean and std of the normalization, class names).
     """
 
     pixels: Tensor
@@ -38,7 +38,7 @@ class CondensedSet:
     meta: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def pack(
+    def from_images(
         cls,
         images: Tensor,
         labels: Tensor,
@@ -46,7 +46,7 @@ class CondensedSet:
         meta: dict[str, Any] | None = None,
         storage: str = "float32",
     ) -> "CondensedSet":
-        """Store float images (N, C, H, W) of normalised values with labels (N,).
+        """Store float images (N, C, H, W) of normalized values with labels (N,).
 
         ``uint8`` takes a quarter of the bytes of ``float32`` and is exact to 1/510 of each channel's own range.
         ``counts`` defaults to the number of images given of each class.
@@ -66,7 +66,7 @@ class CondensedSet:
         if len(counts) != len(labels.unique()):
             raise ValueError(f"expected {len(labels.unique())} counts, one for each class, got {len(counts)}")
         if storage == "uint8":
-            pixels, scale, offset = quantise(images)
+            pixels, scale, offset = quantize(images)
             return cls(pixels, labels, counts, scale, offset, meta)
         return cls(images.to(STORAGES[storage]), labels, counts, meta=meta)
 
@@ -75,7 +75,7 @@ class CondensedSet:
         """(N, C, H, W) float32, decoded."""
         if self.scale is None:
             return self.pixels.float()
-        return dequantise(self.pixels, self.scale, self.offset)
+        return dequantize(self.pixels, self.scale, self.offset)
 
     @property
     def classes(self) -> Tensor:
@@ -107,13 +107,17 @@ class CondensedSet:
         limit = torch.tensor([lengths[int(c)] for c in self.labels])
         return self.select((self._rank() < limit).nonzero()[:, 0])
 
-    def of(self, class_: int) -> "CondensedSet":
+    def of_class(self, label: int) -> "CondensedSet":
         """The images of one class."""
-        return self.select((self.labels == class_).nonzero()[:, 0])
+        return self.select((self.labels == label).nonzero()[:, 0])
 
     def to(self, storage: str) -> "CondensedSet":
         """The same images stored otherwise."""
-        return self if storage == self.storage else self.pack(self.images, self.labels, self.counts, self.meta, storage)
+        return (
+            self
+            if storage == self.storage
+            else self.from_images(self.images, self.labels, self.counts, self.meta, storage)
+        )
 
     def with_meta(self, **meta: Any) -> "CondensedSet":
         return replace(self, meta={**self.meta, **meta})
@@ -149,7 +153,9 @@ class CondensedSet:
             return cls(*(content[name] for name in ("pixels", "labels", "counts", "scale", "offset", "meta")))
         if isinstance(content.get("data"), list) and content["data"]:
             images, labels = content["data"][-1]
-            return cls.pack(images, labels, meta={"source": "DatasetCondensation", "experiments": len(content["data"])})
+            return cls.from_images(
+                images, labels, meta={"source": "DatasetCondensation", "experiments": len(content["data"])}
+            )
         raise ValueError(f"{path} is not a condensed set: no entry 'format' or 'data'")
 
     def _rank(self) -> Tensor:

@@ -22,7 +22,7 @@ PAPER, INK = 255, (40, 40, 40)
 def real_pixels(condensed: CondensedSet) -> np.ndarray:
     """The images as they would look among the real ones: (N, H, W, C) uint8.
 
-    The set's mean and std undo the normalisation; without them each channel's own range becomes 0 to 255.
+    The set's mean and std undo the normalization; without them each channel's own range becomes 0 to 255.
     """
     images = condensed.images
     if images.shape[1] not in (1, 3):

@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor
 
-__all__ = ["dequantise", "quantise"]
+__all__ = ["dequantize", "quantize"]
 
 
-def quantise(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def quantize(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """(N, C, H, W) float -> (uint8 pixels, scale, offset), the latter (N, C): each channel's own range in 255 steps.
 
     Values outside the range of real pixels survive; the error is at most half a step, ``scale / 2``.
@@ -18,6 +18,6 @@ def quantise(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return pixels, scale, low
 
 
-def dequantise(pixels: Tensor, scale: Tensor, offset: Tensor) -> Tensor:
-    """The inverse of ``quantise``: float32 (N, C, H, W)."""
+def dequantize(pixels: Tensor, scale: Tensor, offset: Tensor) -> Tensor:
+    """The inverse of ``quantize``: float32 (N, C, H, W)."""
     return pixels.float() * scale[:, :, None, None] + offset[:, :, None, None]

@@ -4,7 +4,7 @@ import torch
 
 from ..condensed.condensed_set import CondensedSet
 from ..data.pool import TensorPool
-from ..runtime.seeding import generator
+from ..runtime.seeding import new_generator
 
 __all__ = ["random_set"]
 
@@ -14,6 +14,8 @@ def random_set(pool: TensorPool, ipc: int, seed: int = 0) -> CondensedSet:
     if int(pool.counts.min()) < ipc:
         short = int(pool.counts.argmin())
         raise ValueError(f"class {int(pool.classes[short])} has {int(pool.counts[short])} images, fewer than ipc {ipc}")
-    images = pool.draw(pool.classes, ipc, generator(seed, "random"))
+    images = pool.draw(pool.classes, ipc, new_generator(seed, "random"))
     storage = "uint8" if pool.images.dtype == torch.uint8 else "float32"
-    return CondensedSet.pack(images.flatten(0, 1), pool.classes.repeat_interleave(ipc), pool.counts, storage=storage)
+    return CondensedSet.from_images(
+        images.flatten(0, 1), pool.classes.repeat_interleave(ipc), pool.counts, storage=storage
+    )

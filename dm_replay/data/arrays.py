@@ -62,7 +62,7 @@ def torchvision_files(kind: str, root: Path, download: bool) -> tuple[Split, Spl
 def npz(path: Path) -> tuple[Split, Split, None]:
     """An .npz file, or a folder with one of them, holding images, labels, test_images and test_labels.
 
-    Images are uint8 pixels or normalised floats, (N, C, H, W), (N, H, W, C) or (N, H, W).
+    Images are uint8 pixels or normalized floats, (N, C, H, W), (N, H, W, C) or (N, H, W).
     """
     file = _the_npz(path)
     try:
@@ -123,7 +123,7 @@ def _the_npz(path: Path) -> Path:
 
 def _planar(images: np.ndarray, file: Path) -> Tensor:
     if images.dtype != np.uint8 and images.dtype.kind != "f":
-        raise ValueError(f"{file}: expected images of uint8 pixels or normalised floats, got {images.dtype}")
+        raise ValueError(f"{file}: expected images of uint8 pixels or normalized floats, got {images.dtype}")
     if images.ndim == 3:
         images = images[:, None]
     if images.ndim != 4:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,9 +21,9 @@ class ClassRows:
     """Where the images of some classes lie in a pool: all that a draw needs, on the device where it is made.
 
     Attributes:
-        rows: (N,) indices into the pool, class by class. first, counts: (G,), the range of each class of the share.
+        rows: (N,) indices into the pool, class by class. first, counts: (G,), the range of each class of the shard.
         total, longest: how many classes draw together, and images of the largest of them.
-        share: which of these classes are wanted. What they draw does not depend on it.
+        shard: which of these classes are wanted. What they draw does not depend on it.
     """
 
     rows: Tensor
@@ -30,7 +31,7 @@ class ClassRows:
     counts: Tensor
     total: int
     longest: int
-    share: slice
+    shard: slice
 
     def draw(self, per_class: int, generator: torch.Generator) -> Tensor:
         """Random indices of each class without replacement: (G, B) int64.
@@ -39,7 +40,7 @@ class ClassRows:
         of them, repeated as evenly as B allows.
         """
         device = self.rows.device
-        keys = torch.rand(self.total, self.longest, generator=generator, device=device)[self.share]
+        keys = torch.rand(self.total, self.longest, generator=generator, device=device)[self.shard]
         keys = keys.masked_fill(torch.arange(self.longest, device=device) >= self.counts[:, None], 2.0)
         winners = keys.topk(min(per_class, self.longest), largest=False, sorted=True).indices
         turns = torch.arange(per_class, device=device) % self.counts[:, None].clamp_max(per_class)
@@ -47,14 +48,15 @@ class ClassRows:
 
 
 class TensorPool:
-    """Real images (N, C, H, W) with labels (N,), normalised when they are drawn.
+    """Real images (N, C, H, W) with labels (N,), normalized when they are drawn.
 
     Args:
-        images: uint8 pixels, which keep a quarter of the bytes, or already normalised floats.
+        images: uint8 pixels, which keep a quarter of the bytes, or already normalized floats.
         labels: (N,) integers; gaps are allowed and kept.
         mean, std: per channel in units of [0, 1]; uint8 pixels are drawn as (pixel / 255 − mean) / std. For float
             images they are only remembered, so that pictures can show real pixel values.
         names: class names by label, if known.
+        flip_invariant: whether a mirror image means the same; of digits and letters it does not.
         rows: (N,) where each labelled image lies in ``images``; the same place by default. With them a part of a
             mapped pool needs no copy of its pixels.
         mapped: ``images`` is a map of a file (see :meth:`map`). No method reads more of it than it is asked for.
@@ -71,6 +73,7 @@ class TensorPool:
         std: Sequence[float] | None = None,
         names: Sequence[str] | None = None,
         *,
+        flip_invariant: bool = True,
         rows: Tensor | None = None,
         mapped: bool = False,
     ):
@@ -82,7 +85,7 @@ class TensorPool:
         if len(labels) == 0:
             raise ValueError("expected at least one image, got none")
         if images.dtype != torch.uint8 and not images.is_floating_point():
-            raise ValueError(f"expected images as uint8 pixels or normalised floats, got {images.dtype}")
+            raise ValueError(f"expected images as uint8 pixels or normalized floats, got {images.dtype}")
         if images.dtype != torch.uint8:
             if mapped:
                 raise ValueError(f"expected a map of uint8 pixels, got {images.dtype}")
@@ -98,6 +101,7 @@ class TensorPool:
         self.mean = None if mean is None else tuple(map(float, mean))
         self.std = None if std is None else tuple(map(float, std))
         self.names = None if names is None else tuple(names)
+        self.flip_invariant = flip_invariant
         self._affines: dict[torch.device, tuple[Tensor, Tensor]] = {}
         self.classes, self.counts = labels.unique(return_counts=True)
         self._by_class = labels.argsort(stable=True)
@@ -150,21 +154,22 @@ class TensorPool:
         if torch.device(device) == self.device:
             return self
         images = self.images if self._rows is None else self.images[self._rows]
-        return TensorPool(images.to(device), self.labels, self.mean, self.std, self.names)
+        return TensorPool(images.to(device), self.labels, **self._about)
 
     def subset(self, classes: Iterable[int]) -> "TensorPool":
         """The images of some classes."""
         rows = torch.isin(self.labels, self._known(classes)).nonzero()[:, 0]
-        about = (self.labels[rows], self.mean, self.std, self.names)
+        labels = self.labels[rows]
         if self.mapped:
-            return TensorPool(self.images, *about, rows=rows if self._rows is None else self._rows[rows], mapped=True)
-        return TensorPool(self.raw(rows), *about)
+            places = rows if self._rows is None else self._rows[rows]
+            return TensorPool(self.images, labels, rows=places, mapped=True, **self._about)
+        return TensorPool(self.raw(rows), labels, **self._about)
 
     def counts_of(self, classes: Iterable[int]) -> Tensor:
         """(G,) how many images each of some classes has."""
         return self.counts[torch.searchsorted(self.classes, self._known(classes))]
 
-    def normalise(self, images: Tensor) -> Tensor:
+    def normalize(self, images: Tensor) -> Tensor:
         """Stored pixels (…, C, H, W) -> float32 values as networks see them."""
         if images.dtype != torch.uint8:
             return images
@@ -172,8 +177,8 @@ class TensorPool:
         return images.float() * scale + shift
 
     def take(self, indices: Tensor) -> Tensor:
-        """Normalised images of any shape of indices: (…,) -> (…, C, H, W) float32."""
-        return self.normalise(self.raw(indices))
+        """Normalized images of any shape of indices: (…,) -> (…, C, H, W) float32."""
+        return self.normalize(self.raw(indices))
 
     def raw(self, indices: Tensor) -> Tensor:
         """Stored pixels of any shape of indices: (…,) -> (…, C, H, W)."""
@@ -183,20 +188,20 @@ class TensorPool:
         return self.images.index_select(0, places.to(self.device)).reshape(*indices.shape, *self.shape)
 
     def draw(self, classes: Iterable[int], per_class: int, generator: torch.Generator) -> Tensor:
-        """Random real images of each class without replacement: (G, B, C, H, W) float32, normalised."""
+        """Random real images of each class without replacement: (G, B, C, H, W) float32, normalized."""
         return self.take(self.draw_indices(classes, per_class, generator))
 
     def draw_indices(self, classes: Iterable[int], per_class: int, generator: torch.Generator) -> Tensor:
         """The indices behind :meth:`draw`, (G, B) int64 on the generator's device."""
         return self.rows_of(classes, device=generator.device).draw(per_class, generator)
 
-    def rows_of(self, classes: Iterable[int], share: slice = EVERY, device: torch.device | str = "cpu") -> ClassRows:
+    def rows_of(self, classes: Iterable[int], shard: slice = EVERY, device: torch.device | str = "cpu") -> ClassRows:
         """Where the images of some classes lie, for draws on ``device``."""
         position = torch.searchsorted(self.classes, self._known(classes))
-        mine = position[share]
+        mine = position[shard]
         tensors = (self._by_class, self._first[mine], self.counts[mine])
         longest = int(self.counts[position].max())
-        return ClassRows(*(t.to(device) for t in tensors), len(position), longest, share)
+        return ClassRows(*(t.to(device) for t in tensors), len(position), longest, shard)
 
     def resident(self, classes: Iterable[int], device: torch.device | str) -> "TensorPool":
         """The same pool, draws and all, with the pixels of some classes on ``device`` and those of no others."""
@@ -204,10 +209,15 @@ class TensorPool:
         places = torch.zeros_like(self.labels)
         places[kept] = torch.arange(len(kept))
         images = self.raw(kept).to(device)
-        return TensorPool(images, self.labels, self.mean, self.std, self.names, rows=places.to(device))
+        return TensorPool(images, self.labels, rows=places.to(device), **self._about)
+
+    @property
+    def _about(self) -> dict[str, Any]:
+        """What a pool made from this one's images takes over."""
+        return {"mean": self.mean, "std": self.std, "names": self.names, "flip_invariant": self.flip_invariant}
 
     def _affine(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        """What normalises pixels on a device, (C, 1, 1) each; made once, since making it waits for the device."""
+        """What normalizes pixels on a device, (C, 1, 1) each; made once, since making it waits for the device."""
         if device not in self._affines:
             mean, std = (
                 torch.tensor(values or default)[:, None, None]

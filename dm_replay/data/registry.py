@@ -10,17 +10,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..augment.siamese import SiameseAugment
 from .arrays import digits, npy_folder, npz, torchvision_files
 from .image_folders import image_folder, tiny_imagenet
 from .pool import TensorPool
 
-__all__ = ["Dataset", "DatasetSpec", "data_root", "load", "names"]
+__all__ = ["Dataset", "DatasetSpec", "data_root", "load_dataset", "names"]
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 ENOUGH = 100_000  # images for the statistics; at 64 pixels a gigabyte to read
-EVERY_FAMILY = SiameseAugment().name
-WITHOUT_FLIP = "_".join(family for family in SiameseAugment.known if family != "flip")
 
 
 @dataclass(frozen=True)
@@ -28,10 +25,10 @@ class DatasetSpec:
     """What goes with a dataset.
 
     Attributes:
-        name: as :func:`load` takes it. shape: (C, H, W).
+        name: as :func:`load_dataset` takes it. shape: (C, H, W).
         classes: a name for each class, in the order of the labels.
-        mean, std: of the normalisation, per channel in units of [0, 1]; None for images that came normalised.
-        network, augment: usual for it, as :class:`CondenseConfig` takes them.
+        mean, std: of the normalization, per channel in units of [0, 1]; None for images that came normalized.
+        flip_invariant: whether a mirror image means the same.
     """
 
     name: str
@@ -39,8 +36,7 @@ class DatasetSpec:
     classes: tuple[str, ...]
     mean: tuple[float, ...] | None
     std: tuple[float, ...] | None
-    network: str
-    augment: str
+    flip_invariant: bool
 
 
 class Dataset(NamedTuple):
@@ -51,37 +47,37 @@ class Dataset(NamedTuple):
 
 @dataclass(frozen=True)
 class _Source:
-    """How a dataset is read and normalised. Without mean and std they are those of the training images."""
+    """How a dataset is read and normalized. Without mean and std they are those of the training images."""
 
     read: Callable
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
-    augment: str = EVERY_FAMILY
+    flip_invariant: bool = True
     needs_root: bool = True
     mapped: bool = False
     downloads: bool = False
 
 
-def _torchvision(kind: str, mean: tuple, std: tuple, augment: str = EVERY_FAMILY) -> _Source:
-    return _Source(partial(torchvision_files, kind), mean, std, augment, downloads=True)
+def _torchvision(kind: str, mean: tuple, std: tuple, flip_invariant: bool = True) -> _Source:
+    return _Source(partial(torchvision_files, kind), mean, std, flip_invariant, downloads=True)
 
 
 _SOURCES = {
     "cifar10": _torchvision("CIFAR10", (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
     "cifar100": _torchvision("CIFAR100", (0.5071, 0.4866, 0.4409), (0.2673, 0.2564, 0.2762)),
-    "digits": _Source(digits, (0.3053,), (0.3758,), WITHOUT_FLIP, needs_root=False),
+    "digits": _Source(digits, (0.3053,), (0.3758,), flip_invariant=False, needs_root=False),
     "fashionmnist": _torchvision("FashionMNIST", (0.2861,), (0.3530,)),
     "imagefolder": _Source(image_folder, *IMAGENET),
     "mapped": _Source(npy_folder, mapped=True),
-    "mnist": _torchvision("MNIST", (0.1307,), (0.3081,), WITHOUT_FLIP),
+    "mnist": _torchvision("MNIST", (0.1307,), (0.3081,), flip_invariant=False),
     "npz": _Source(npz),
-    "svhn": _torchvision("SVHN", (0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970), WITHOUT_FLIP),
+    "svhn": _torchvision("SVHN", (0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970), flip_invariant=False),
     "tinyimagenet": _Source(tiny_imagenet, *IMAGENET),
 }
 
 
 def names() -> list[str]:
-    """The datasets that :func:`load` knows."""
+    """The datasets that :func:`load_dataset` knows."""
     return sorted(_SOURCES)
 
 
@@ -93,7 +89,7 @@ def data_root(root: str | Path | None = None) -> Path:
     return Path(chosen).expanduser()
 
 
-def load(name: str = "digits", root: str | Path | None = None, download: bool = False) -> Dataset:
+def load_dataset(name: str = "digits", root: str | Path | None = None, download: bool = False) -> Dataset:
     """Read a dataset whole; "mapped" stays in its files.
 
     Args:
@@ -110,11 +106,12 @@ def load(name: str = "digits", root: str | Path | None = None, download: bool = 
     source = _SOURCES[name]
     train, test, class_names = source.read(*_arguments(source, root, download))
     mean, std = (source.mean, source.std) if source.mean else _statistics(train[0])
-    train, test = (TensorPool(*split, mean, std, class_names, mapped=source.mapped) for split in (train, test))
+    about = {"flip_invariant": source.flip_invariant, "mapped": source.mapped}
+    train, test = (TensorPool(*split, mean, std, class_names, **about) for split in (train, test))
     if train.shape != test.shape:
         raise ValueError(f"images of unequal size: {train.shape} for training, {test.shape} for testing")
     classes = tuple(class_names or map(str, train.classes.tolist()))
-    return Dataset(train, test, DatasetSpec(name, train.shape, classes, mean, std, "convnet", source.augment))
+    return Dataset(train, test, DatasetSpec(name, train.shape, classes, mean, std, source.flip_invariant))
 
 
 def _arguments(source: _Source, root: str | Path | None, download: bool) -> tuple:
@@ -127,7 +124,7 @@ def _arguments(source: _Source, root: str | Path | None, download: bool) -> tupl
 
 
 def _statistics(images: Tensor) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:
-    """Mean and standard deviation of each channel of uint8 pixels; None for floats, which came normalised.
+    """Mean and standard deviation of each channel of uint8 pixels; None for floats, which came normalized.
 
     Of very many images those of :data:`ENOUGH`, evenly spaced.
     """

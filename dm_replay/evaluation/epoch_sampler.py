@@ -6,12 +6,12 @@ import torch
 from torch import Tensor
 
 from ..augment.siamese import SiameseAugment
-from ..runtime.seeding import generator
+from ..runtime.seeding import new_generator
 
-__all__ = ["Draws"]
+__all__ = ["EpochSampler"]
 
 
-class Draws:
+class EpochSampler:
     """Augmentations and orders of N images for R runs, each from its own generator.
 
     A run's draws depend on its seed alone, not on the runs beside it: the same values as from ``augment.sample`` and
@@ -22,22 +22,22 @@ class Draws:
         seeds: R of them, one for each run.
 
     Attributes:
-        numbers: the generators, from which a run may draw its initial parameters before the first epoch.
+        generators: one for each run, from which a run may draw its initial parameters before the first epoch.
     """
 
     def __init__(self, augment: SiameseAugment, images: int, image_size: tuple[int, int], seeds: Sequence[int]):
         self.augment, self.images, self.image_size = augment, images, image_size
-        self.numbers = [generator(seed, "train") for seed in seeds]
+        self.generators = [new_generator(seed, "train") for seed in seeds]
 
     def epoch(self) -> tuple[Tensor, Tensor]:
         """The next epoch: parameters (R, N, 13) float32, row i for image i, and orders (R, N) int64, on the CPU."""
-        choices, uniforms, orders = map(torch.stack, zip(*map(self._draw, self.numbers), strict=True))
+        choices, uniforms, orders = map(torch.stack, zip(*map(self._draw, self.generators), strict=True))
         rows = self.augment.resolve(choices.flatten(), uniforms.flatten(0, 1), self.image_size)
         return rows.unflatten(0, orders.shape), orders
 
     def buffers(self, device: torch.device) -> tuple[Tensor, Tensor]:
         """Tensors on a device for :meth:`fill`: zeros, (R, N, 13) and (R, N)."""
-        shape = (len(self.numbers), self.images)
+        shape = (len(self.generators), self.images)
         return (
             torch.zeros(*shape, self.augment.columns, device=device),
             torch.zeros(shape, dtype=torch.long, device=device),
@@ -48,6 +48,6 @@ class Draws:
         for target, drawn in zip((params, orders), self.epoch(), strict=True):
             target.copy_(drawn.pin_memory() if target.is_cuda else drawn, non_blocking=True)
 
-    def _draw(self, numbers: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    def _draw(self, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """One run's random values, (N,) and (N, 3), and its order (N,)."""
-        return *self.augment.draw(self.images, numbers), torch.randperm(self.images, generator=numbers)
+        return *self.augment.draw(self.images, generator), torch.randperm(self.images, generator=generator)

@@ -1,11 +1,9 @@
 """What a condensed set is worth: test accuracy of fresh networks trained on it alone."""
 
-import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,35 +11,11 @@ from ..condensed.condensed_set import CondensedSet
 from ..data.pool import TensorPool
 from ..runtime.engine import choose
 from ..runtime.seeding import derive
-from .trainer import EvalConfig, Trainer, networks_at_once
+from .config import EvalConfig
+from .report import EvalReport
+from .trainer import Trainer, networks_at_once
 
-__all__ = ["EvalConfig", "Report", "evaluate"]
-
-
-@dataclass(frozen=True)
-class Report:
-    """Test accuracies in percent, one for each network, each of its last epoch.
-
-    ``mean`` ± ``std`` is over the networks (population standard deviation, as the papers give it).
-    """
-
-    accuracies: tuple[float, ...]
-    settings: dict
-    seconds: float
-
-    @property
-    def mean(self) -> float:
-        return float(np.mean(self.accuracies))
-
-    @property
-    def std(self) -> float:
-        return float(np.std(self.accuracies))
-
-    def __str__(self) -> str:
-        return f"{self.mean:.2f} ± {self.std:.2f} % over {len(self.accuracies)} networks"
-
-    def to_json(self) -> str:
-        return json.dumps({"mean": self.mean, "std": self.std, **asdict(self)}, indent=2)
+__all__ = ["evaluate"]
 
 
 def evaluate(
@@ -54,16 +28,16 @@ def evaluate(
     seed: int = 0,
     first: int = 0,
     on_epoch: Callable[[int, int], None] | None = None,
-) -> Report:
-    """Train ``runs`` freshly initialised networks on the set and test each after its last epoch.
+) -> EvalReport:
+    """Train ``runs`` freshly initialized networks on the set and test each after its last epoch.
 
     Args:
-        train_set: images in the normalised space of ``test_pool``. Every class of it must be one of the pool's.
+        train_set: images in the normalized space of ``test_pool``. Every class of it must be one of the pool's.
         first: number of the first run. Run k depends on ``seed`` and ``first + k`` alone, so that processes can share
             runs out and put their accuracies together.
         on_epoch: called with (run, epoch) after every epoch, both from 0. Networks trained together take turns.
     """
-    config = config or EvalConfig()
+    config = (config or EvalConfig()).resolve(test_pool.flip_invariant)
     if runs < 1:
         raise ValueError(f"runs must be at least 1, got {runs}")
     if first < 0:
@@ -92,10 +66,10 @@ def evaluate(
             "device": str(engine.device),
             "dtype": str(engine.dtype),
             "compiled": engine.compiled,
-            "together": together,
+            "parallel_networks": together,
         },
     }
-    return Report(tuple(accuracies), settings, time.perf_counter() - started)
+    return EvalReport(tuple(accuracies), settings, time.perf_counter() - started)
 
 
 def _groups(runs: int, together: int) -> list[range]:

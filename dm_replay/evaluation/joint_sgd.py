@@ -5,23 +5,23 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from ..runtime.cuda_graphs import Lanes
+from ..runtime.cuda_graphs import StreamPool
 
 __all__ = ["JointSGD"]
 
 # Streams. A layer of one ConvNet on 100 images is 50 to 200 tiles of 128 x 128 for the 132 multiprocessors of an H200,
 # so four networks side by side fill them. Reasoned, not measured.
-LANES = 4
+STREAMS = 4
 
 
 class JointSGD:
     """SGD with momentum and weight decay on R networks, each on its own loss, in place: a step can be captured.
 
     The networks stay separate modules, so that every kind works, BatchNorm too. On CUDA their steps run side by side
-    in ``Lanes``. Stacking their parameters (``torch.func.vmap``, where convolutions become grouped) was tried on a CPU:
-    at width 128 it took as long on 10 images of 8x8 and twice as long on 100; only at width 16 was it faster, 2.6 times
-    on 10 images and 1.1 on 100. Each network is updated right after its gradient, while both are in the cache: one
-    update of all at the end took so much longer on a CPU that nothing was gained by training together.
+    in a ``StreamPool``. Stacking their parameters (``torch.func.vmap``, where convolutions become grouped) was tried
+    on a CPU: at width 128 it took as long on 10 images of 8x8 and twice as long on 100; only at width 16 was it
+    faster, 2.6 times on 10 images and 1.1 on 100. Each network is updated right after its gradient, while both are in
+    the cache: one update of all at the end took so much longer on a CPU that nothing was gained by training together.
 
     Args:
         networks: R of them.
@@ -40,7 +40,7 @@ class JointSGD:
         self.velocity = [[torch.zeros_like(parameter) for parameter in own] for own in self.parameters]
         device = self.parameters[0][0].device
         self.lr = torch.zeros((), device=device)
-        self.lanes = Lanes(device, LANES)
+        self.lanes = StreamPool(device, STREAMS)
 
     def restart(self, lr: float) -> None:
         """Go on with this learning rate and no momentum."""

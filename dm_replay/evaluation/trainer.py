@@ -1,7 +1,6 @@
 """Training networks on a small set of images held in memory, and testing them."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -9,13 +8,14 @@ from torch.nn import functional as F
 
 from ..augment.siamese import SiameseAugment
 from ..data.pool import TensorPool
-from ..networks import build, parse, reset
-from ..runtime.cuda_graphs import captured
-from ..runtime.engine import COMPILE, PRECISIONS, Engine, check_choices, compiled
-from .epoch_sampler import Draws
+from ..networks import build_network, parse, reset
+from ..runtime.cuda_graphs import cuda_graphed
+from ..runtime.engine import Engine, compiled
+from .config import EvalConfig
+from .epoch_sampler import EpochSampler
 from .joint_sgd import JointSGD
 
-__all__ = ["EvalConfig", "Trainer", "networks_at_once"]
+__all__ = ["Trainer", "networks_at_once"]
 
 TEST_CHUNK = 256  # images; the last, smaller one is padded so that one shape is compiled
 
@@ -25,58 +25,17 @@ MOST_PASSES = 400  # networks x steps of an epoch; as many forward and backward 
 MOST_PIXELS = 20 * 256 * 64 * 64  # of one step of all networks: a copy of the images takes 250 MB
 
 
-@dataclass(frozen=True)
-class EvalConfig:
-    """How a network is trained on a condensed set; the defaults are the paper's.
-
-    Args:
-        epochs: the schedule runs epochs + 1 of them and divides the learning rate by 10 after epoch epochs // 2 + 1,
-            where the momentum starts afresh, as in the official code.
-        batch: images per step.
-        lr, momentum, weight_decay: of the networks' SGD.
-        augment: families drawn for each image of each step, joined by "_", or "none".
-        precision: of the matrix work: "bfloat16" (autocast; parameters stay float32), "float32" or "auto".
-        compile: "yes", "no", or "auto" for where it earns back its half minute.
-        device: "auto", "cpu", "cuda", ...
-        together: networks trained at once; 0 for as many as suit the device, see :func:`networks_at_once`.
-    """
-
-    epochs: int = 1000
-    batch: int = 256
-    lr: float = 0.01
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    augment: str = "color_crop_cutout_flip_scale_rotate"
-    precision: str = "auto"
-    compile: str = "auto"
-    device: str = "auto"
-    together: int = 0
-
-    def __post_init__(self):
-        for name in ("epochs", "batch"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if not self.lr > 0 or not 0 <= self.momentum < 1 or not self.weight_decay >= 0:
-            raise ValueError(
-                "expected lr > 0, momentum in [0, 1) and weight_decay >= 0, "
-                f"got {self.lr}, {self.momentum} and {self.weight_decay}"
-            )
-        if self.together < 0:
-            raise ValueError(f"together must be at least 1, or 0 for automatic, got {self.together}")
-        check_choices(self, precision=PRECISIONS, compile=COMPILE)
-        SiameseAugment.parse(self.augment)
-
-
 def networks_at_once(config: EvalConfig, engine: Engine, runs: int, images: int, image_size: tuple[int, int]) -> int:
     """How many of ``runs`` networks are trained together on ``images`` images of ``image_size`` (H, W).
 
-    ``config.together`` if it is not 0. Else, for jobs of at least 1,000 epochs in all, as many as 20 on a GPU and in
-    uncompiled work on a CPU, fewer where steps are large or many; one after another in compiled work on a CPU and in
-    small jobs. Measured on one CPU core on 8x8 images, time one after another by time 20 together: 1.3 for ConvNet-128
-    on 10 images, 1.0 on 100; 1.8 for ConvNet-16 on 20. Compiled on 100 images of 32x32: 1.0. Reasoned for GPUs.
+    ``config.parallel_networks`` if it is not 0. Else, for jobs of at least 1,000 epochs in all, as many as 20 on a GPU
+    and in uncompiled work on a CPU, fewer where steps are large or many; one after another in compiled work on a CPU
+    and in small jobs. Measured on one CPU core on 8x8 images, time one after another by time 20 together: 1.3 for
+    ConvNet-128 on 10 images, 1.0 on 100; 1.8 for ConvNet-16 on 20.
+    Compiled on 100 images of 32x32: 1.0. Reasoned for GPUs.
     """
-    if config.together:
-        return min(config.together, runs)
+    if config.parallel_networks:
+        return min(config.parallel_networks, runs)
     compiled_on_cpu = engine.compiled and engine.device.type == "cpu"
     if compiled_on_cpu or runs * (config.epochs + 1) < WORTH_JOINING:
         return 1
@@ -111,7 +70,7 @@ class Trainer:
     def train(
         self, images: Tensor, labels: Tensor, seed: int, on_epoch: Callable[[int], None] | None = None
     ) -> nn.Module:
-        """A freshly initialised network after the whole schedule on normalised images (N, C, H, W), labels (N,)."""
+        """A freshly initialized network after the whole schedule on normalized images (N, C, H, W), labels (N,)."""
         return self.train_together(images, labels, [seed], on_epoch and (lambda run, epoch: on_epoch(epoch)))[0]
 
     def train_together(
@@ -121,18 +80,18 @@ class Trainer:
         seeds: Sequence[int],
         on_epoch: Callable[[int, int], None] | None = None,
     ) -> list[nn.Module]:
-        """R freshly initialised networks after the whole schedule, one for each seed, trained at the same time.
+        """R freshly initialized networks after the whole schedule, one for each seed, trained at the same time.
 
         A seed gives the same network beside any others, but for rounding. The networks serve the next call again.
 
         Args:
-            images: (N, C, H, W), normalised. labels: (N,).
+            images: (N, C, H, W), normalized. labels: (N,).
             on_epoch: called with (run, epoch), both from 0, for every run after each epoch. On a GPU the epoch may
                 still be under way.
         """
         config, device = self.config, self.engine.device
         images, labels, networks = images.to(device), labels.to(device), self._enlist(len(seeds))
-        draws = Draws(self.augment, len(images), self.shape[1:], seeds)
+        draws = EpochSampler(self.augment, len(images), self.shape[1:], seeds)
         params, orders = draws.buffers(device)
         sgd = JointSGD(networks, self._loss, config.momentum, config.weight_decay)
 
@@ -140,9 +99,9 @@ class Trainer:
             for rows in orders.split(config.batch, 1):
                 sgd.step(self._augmented(images, params, rows), labels[rows])
 
-        run_epoch = captured(pass_over_images, device)
-        for network, numbers in zip(networks, draws.numbers, strict=True):
-            reset(network, numbers)
+        run_epoch = cuda_graphed(pass_over_images, device)
+        for network, generator in zip(networks, draws.generators, strict=True):
+            reset(network, generator)
         sgd.restart(config.lr)
         for epoch in range(config.epochs + 1):
             draws.fill(params, orders)
@@ -168,7 +127,7 @@ class Trainer:
         chunks = torch.arange(len(pool)).split(TEST_CHUNK), labels.to(device).split(TEST_CHUNK)
         for rows, expected in zip(*chunks, strict=True):
             padded = F.pad(rows, (0, TEST_CHUNK - len(rows)))
-            images = pool.normalise(pool.raw(padded).to(device))
+            images = pool.normalize(pool.raw(padded).to(device))
             for number, network in enumerate(networks):
                 right[number] += (self._predict(network, images)[: len(rows)] == expected).sum()
         return [100 * hits / len(pool) for hits in right.tolist()]
@@ -176,7 +135,7 @@ class Trainer:
     def _enlist(self, count: int) -> list[nn.Module]:
         """The first ``count`` networks, ready for training; those that are missing are made."""
         for _ in range(count - len(self.networks)):
-            network = build(self.name, self.shape, self.classes)
+            network = build_network(self.name, self.shape, self.classes)
             self.networks.append(network.to(self.engine.device, memory_format=torch.channels_last))
         return [network.train() for network in self.networks[:count]]
 

@@ -13,13 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from ..augment.siamese import SiameseAugment
-from ..networks import build, reset
-from ..runtime.cuda_graphs import captured
+from ..networks import build_network, reset
+from ..runtime.cuda_graphs import cuda_graphed
 from ..runtime.engine import Engine, compiled
 from ..runtime.prefetch import ReadAhead
 from ..runtime.seeding import derive
 from .losses import matching_loss
-from .real_batches import Teachers
+from .real_batches import RealBatches
 
 __all__ = ["Matcher"]
 
@@ -40,7 +40,7 @@ class Matcher:
 
     def __init__(
         self,
-        teachers: Teachers,
+        real_batches: RealBatches,
         pixels: Tensor,
         *,
         network: str,
@@ -51,23 +51,23 @@ class Matcher:
         weights: Tensor | None,
         seed: int,
     ):
-        self.teachers = replace(teachers, previous=teachers.previous.to(engine.device))
+        self.real_batches = replace(real_batches, previous=real_batches.previous.to(engine.device))
         self.augment, self.engine = augment, engine
         self.lr, self.momentum, self.seed = lr, momentum, seed
-        self.branches = _branches(network, teachers.pool.shape, augment, engine)
+        self.branches = _branches(network, real_batches.pool.shape, augment, engine)
         self.pixels = pixels.to(engine.device, self.branches.master, copy=True)
         self.velocity = torch.zeros_like(self.pixels)
-        self.row_weights = teachers.weights.to(engine.device, self.branches.master)
+        self.row_weights = real_batches.weights.to(engine.device, self.branches.master)
         self.prefix_weights = None if weights is None else weights.to(engine.device, self.branches.master)
         whole = self.branches.student.batch_statistics
         self.blocks = list(_blocks(*self.row_weights.shape, sys.maxsize if whole else engine.chunk))
         self.parts = _parts(*pixels.shape[:2], sys.maxsize if whole else engine.gradient_chunk)
-        self.resident = not teachers.pool.mapped and teachers.pool.device == engine.device
+        self.resident = not real_batches.pool.mapped and real_batches.pool.device == engine.device
         self.loss = torch.zeros((), device=engine.device, dtype=self.branches.master)
         here = engine.draws or engine.device
         self._streams = {role: torch.Generator(here) for role in ("network", "augment")}
         self._streams["draw"] = torch.Generator(here if self.resident else "cpu")
-        self._rows = teachers.rows(self._streams["draw"].device)
+        self._rows = real_batches.rows(self._streams["draw"].device)
         self._whole_step: Callable[[], None] | None = None
         self._ahead: ReadAhead | None = None
         self._next: int | None = None
@@ -77,10 +77,10 @@ class Matcher:
         with self.branches.lock:
             if self.resident and self._whole_step is None:
                 self._whole_step = self._captured()
-            self._numbers("network", iteration)
-            self._numbers("augment", iteration)
+            self._generator("network", iteration)
+            self._generator("augment", iteration)
             if self.resident:
-                self._numbers("draw", iteration)
+                self._generator("draw", iteration)
                 self._whole_step()
             else:
                 self._advance(self._read_ahead(iteration))
@@ -95,7 +95,7 @@ class Matcher:
         if any(stream.device != self.engine.device for stream in self._streams.values()):
             return step
         pixels, velocity = self.pixels.clone(), self.velocity.clone()
-        step = captured(step, self.engine.device, self._streams.values())
+        step = cuda_graphed(step, self.engine.device, self._streams.values())
         self.pixels.copy_(pixels)
         self.velocity.copy_(velocity)
         return step
@@ -104,24 +104,24 @@ class Matcher:
         """One update, with numbers from the streams as they are and the stored images of each block."""
         reset(self.branches.student, self._streams["network"])
         self.branches.follow()
-        teachers = self.teachers
-        params = self.augment.sample(len(teachers.classes), teachers.pool.shape[1:], self._streams["augment"])
-        params = params[teachers.share].to(self.engine.device)
+        real_batches = self.real_batches
+        params = self.augment.sample(len(real_batches.classes), real_batches.pool.shape[1:], self._streams["augment"])
+        params = params[real_batches.shard].to(self.engine.device)
         loss, gradient = self.gradient(self._sums(stored, params), params)
         self.loss.copy_(loss)
         self.velocity.mul_(self.momentum).add_(gradient)
         self.pixels.sub_(self.velocity, alpha=self.lr)
 
     def targets(self, indices: Tensor, params: Tensor) -> Tensor:
-        """Mean features of the teachers: (G, D)."""
+        """Mean features of the real_batches: (G, D)."""
         return self._sums(self._stored(indices), params)
 
     @torch.no_grad()
     def _sums(self, stored: Iterable[Tensor], params: Tensor) -> Tensor:
-        """Weighted sums of the teachers' features, from the stored images of each block."""
+        """Weighted sums of the real_batches' features, from the stored images of each block."""
         out: list[Tensor] = []
         for (groups, part), pixels in zip(self.blocks, stored, strict=False):
-            images = self.teachers.complete(pixels, groups, part, self.engine.device)
+            images = self.real_batches.complete(pixels, groups, part, self.engine.device)
             sums = self.branches.teach(images, params[groups], self.row_weights[groups, part])
             if part.start == 0:
                 out.append(sums)
@@ -167,20 +167,20 @@ class Matcher:
         """Blocks to read ahead: those of an iteration, within :data:`READ_AHEAD`."""
         groups, rows = self.blocks[0]
         images = (groups.stop - groups.start) * (rows.stop - rows.start)
-        size = images * math.prod(self.teachers.pool.shape) * self.teachers.pool.images.itemsize
+        size = images * math.prod(self.real_batches.pool.shape) * self.real_batches.pool.images.itemsize
         return min(len(self.blocks), max(1, READ_AHEAD // size))
 
     def _stored_of(self, iteration: int) -> Iterator[Tensor]:
-        self._numbers("draw", iteration)
+        self._generator("draw", iteration)
         return self._stored(self._draw())
 
     def _draw(self) -> Tensor:
-        return self._rows.draw(self.teachers.batch, self._streams["draw"])
+        return self._rows.draw(self.real_batches.batch, self._streams["draw"])
 
     def _stored(self, indices: Tensor) -> Iterator[Tensor]:
-        return (self.teachers.stored(indices, *block) for block in self.blocks)
+        return (self.real_batches.stored(indices, *block) for block in self.blocks)
 
-    def _numbers(self, role: str, iteration: int) -> torch.Generator:
+    def _generator(self, role: str, iteration: int) -> torch.Generator:
         """The role's stream, at the beginning of an iteration's draws."""
         return self._streams[role].manual_seed(derive(self.seed, role, iteration))
 
@@ -208,7 +208,7 @@ class Branches:
     def __init__(self, network: str, shape: tuple[int, int, int], augment: SiameseAugment, engine: Engine):
         self.augment, self.dtype = augment, engine.dtype
         self.master = torch.promote_types(engine.dtype, torch.float32)
-        frozen = build(network, shape, 1).train().requires_grad_(False)
+        frozen = build_network(network, shape, 1).train().requires_grad_(False)
         self.student = frozen.to(engine.device, self.master, memory_format=torch.channels_last)
         same = self.dtype == self.master
         self.teacher = self.student if same else copy.deepcopy(self.student).to(self.dtype)

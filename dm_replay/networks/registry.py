@@ -5,7 +5,7 @@ from torch import nn
 from ..runtime.seeding import isolated
 from .convnet import ConvNet
 
-__all__ = ["build", "names", "parse"]
+__all__ = ["build_network", "names", "parse"]
 
 FAMILIES = {"convnet": ConvNet}
 
@@ -34,7 +34,7 @@ def parse(text: str) -> tuple[str, dict[str, int | str]]:
     return name, options
 
 
-def build(name: str, image_shape: tuple[int, int, int], classes: int, *, seed: int = 0, **options) -> nn.Module:
+def build_network(name: str, image_shape: tuple[int, int, int], classes: int, *, seed: int = 0, **options) -> nn.Module:
     """A network for images of ``image_shape`` (C, H, W).
 
     Args:

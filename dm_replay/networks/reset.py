@@ -10,7 +10,7 @@ __all__ = ["reset"]
 def reset(network: nn.Module, generator: torch.Generator) -> None:
     """Give every layer the distribution that its constructor draws from, out of one call of the generator.
 
-    Convolutions and linear layers: weights and biases uniform in ±1/√fan_in (PyTorch's default). Normalisation
+    Convolutions and linear layers: weights and biases uniform in ±1/√fan_in (PyTorch's default). Normalization
     layers: weight 1, bias 0, running statistics reset. In place, so that a captured or compiled step stays valid; the
     values are drawn on the generator's device and copied to the network's.
     """
@@ -22,7 +22,7 @@ def reset(network: nn.Module, generator: torch.Generator) -> None:
             bounds += [module.weight[0].numel() ** -0.5] * len(parameters)
         elif hasattr(module, "reset_parameters"):
             if not isinstance(module, nn.GroupNorm | nn.LayerNorm | nn.BatchNorm2d):
-                raise ValueError(f"cannot re-initialise a {type(module).__name__}: its distribution is not known here")
+                raise ValueError(f"cannot re-initialize a {type(module).__name__}: its distribution is not known here")
             module.reset_parameters()
     sizes = [p.numel() for p in drawn]
     noise = torch.rand(sum(sizes), generator=generator, device=generator.device).mul_(2).sub_(1)

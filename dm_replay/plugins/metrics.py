@@ -24,7 +24,7 @@ def condensed_memory_metrics(
 
     Args:
         grid: whether to make the picture.
-        mean, std: of the normalisation, to show real pixel values.
+        mean, std: of the normalization, to show real pixel values.
     """
     return [CondensedMemoryMetric(grid, mean, std)]
 

@@ -97,7 +97,7 @@ class DMReplayPlugin(ReplayPlugin, supports_distributed=True):
         self._loaders += 1
         return ReplayLoader(
             data,
-            *memory.flat(),
+            *memory.to_set(),
             self.batch_size_mem or strategy.train_mb_size,
             augment=SiameseAugment.parse(memory.config.augment) if self.augment_replay else None,
             device=strategy.device,

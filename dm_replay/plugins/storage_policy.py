@@ -21,8 +21,9 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from ..condensed.condensed_set import CondensedSet
-from ..condensed.quantize import dequantise
-from ..matching.condense import CondenseConfig, Progress
+from ..condensed.quantize import dequantize
+from ..matching.condense import Progress
+from ..matching.config import CondenseConfig
 from ..replay.memory import DEFAULT, CondensedMemory
 from .experience import RealImages, groups_of, read, warn_if_random
 
@@ -32,8 +33,8 @@ __all__ = ["CondensedBuffer", "GroupKey"]
 class GroupKey(int):
     """A class of a task: its class as an int, equal only to the same class of the same task."""
 
-    def __new__(cls, task: int, class_: int):
-        key = super().__new__(cls, class_)
+    def __new__(cls, task: int, label: int):
+        key = super().__new__(cls, label)
         key.task = task
         return key
 
@@ -50,7 +51,7 @@ class GroupKey(int):
         return hash(self.__getnewargs__())
 
     def __repr__(self) -> str:
-        return f"GroupKey(task={self.task}, class_={int(self)})"
+        return f"GroupKey(task={self.task}, label={int(self)})"
 
 
 class CondensedBuffer(BalancedExemplarsBuffer):
@@ -95,7 +96,7 @@ class CondensedBuffer(BalancedExemplarsBuffer):
         """All images as one dataset; its items carry task labels if the data's did."""
         if self._buffer is None:
             full = len(self.memory) > 0
-            self._buffer = _as_dataset(*self.memory.flat(), self._task_aware) if full else AvalancheDataset([])
+            self._buffer = _as_dataset(*self.memory.to_set(), self._task_aware) if full else AvalancheDataset([])
         return self._buffer
 
     def update(self, strategy, num_workers: int = 0, **kwargs) -> None:
@@ -123,7 +124,7 @@ class CondensedBuffer(BalancedExemplarsBuffer):
         real = RealImages.join(self._aside)
         started = perf_counter()
         with tqdm(desc="condensing", leave=False, disable=None if self.progress else True) as bar:
-            self.memory.update(real.pools(), None if bar.disable else _Mover(bar))
+            self.memory.update(real.pools(), None if bar.disable else _BarUpdater(bar))
         self.seconds, self._aside = perf_counter() - started, []
         self._task_aware = real.task_aware
         self._refresh()
@@ -180,7 +181,7 @@ class _Items(Dataset):
         return len(self.labels)
 
     def __getitem__(self, row: int) -> tuple[Tensor, int]:
-        return dequantise(*(part[row : row + 1] for part in self.stored))[0], self.labels[row]
+        return dequantize(*(part[row : row + 1] for part in self.stored))[0], self.labels[row]
 
 
 def _as_dataset(images: CondensedSet, tasks: Tensor, task_aware: bool) -> AvalancheDataset:
@@ -215,7 +216,7 @@ def _at_boundary(exp, which: str) -> bool:
     return True
 
 
-class _Mover:
+class _BarUpdater:
     """Moves a progress bar; reads the loss, which waits for the device, only now and then."""
 
     def __init__(self, bar: tqdm):

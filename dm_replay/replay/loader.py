@@ -7,8 +7,8 @@ from torch import Tensor
 
 from ..augment.siamese import SiameseAugment
 from ..condensed.condensed_set import CondensedSet
-from ..condensed.quantize import dequantise
-from ..runtime.seeding import generator
+from ..condensed.quantize import dequantize
+from ..runtime.seeding import new_generator
 
 __all__ = ["ReplayLoader"]
 
@@ -46,9 +46,9 @@ class ReplayLoader:
         self.data, self.rows, self.augment, self.device = data, rows, augment, torch.device(device)
         self.stored = [part.to(device) for part in (memory.pixels, memory.scale, memory.offset)]
         self.labels, self.tasks = memory.labels.to(device), tasks.to(device)
-        self._numbers = generator(seed, "augment")
+        self._generator = new_generator(seed, "augment")
         shared = tasks if task_balanced else torch.zeros_like(tasks)
-        self._turns = _balanced_deal(shared, rows, generator(seed, "deal") if shuffle else None)
+        self._turns = _balanced_deal(shared, rows, new_generator(seed, "deal") if shuffle else None)
 
     def __len__(self) -> int:
         return len(self.data)
@@ -65,29 +65,29 @@ class ReplayLoader:
 
     def replayed(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The memory's (x, y, task label) of some rows (M,), x augmented."""
-        images = dequantise(*(part[rows] for part in self.stored))
+        images = dequantize(*(part[rows] for part in self.stored))
         if self.augment is not None:
-            params = self.augment.sample(len(rows), images.shape[2:], self._numbers).to(self.device)
+            params = self.augment.sample(len(rows), images.shape[2:], self._generator).to(self.device)
             images = self.augment.apply(images[:, None], params)[:, 0]
         return images, self.labels[rows], self.tasks[rows]
 
 
-def _balanced_deal(tasks: Tensor, size: int, numbers: torch.Generator | None) -> Iterator[Tensor]:
+def _balanced_deal(tasks: Tensor, size: int, generator: torch.Generator | None) -> Iterator[Tensor]:
     """Endless rows (size,), equal parts of every task; the first tasks take what is left over."""
     present = tasks.unique().tolist()
     if size < len(present):
         raise ValueError(f"batch_size_mem must be at least 1 for each of {len(present)} tasks, got {size}")
     parts = [-((first - size) // len(present)) for first in range(len(present))]
-    deals = [_deal((tasks == task).nonzero()[:, 0], part, numbers) for task, part in zip(present, parts, strict=True)]
+    deals = [_deal((tasks == task).nonzero()[:, 0], part, generator) for task, part in zip(present, parts, strict=True)]
     return (torch.cat(hands) for hands in zip(*deals, strict=True))
 
 
-def _deal(rows: Tensor, size: int, numbers: torch.Generator | None) -> Iterator[Tensor]:
-    """Endless parts (size,) of one pass over ``rows`` after another, shuffled by ``numbers``."""
+def _deal(rows: Tensor, size: int, generator: torch.Generator | None) -> Iterator[Tensor]:
+    """Endless parts (size,) of one pass over ``rows`` after another, shuffled by ``generator``."""
     left = rows[:0]
     while True:
         while len(left) < size:
-            order = slice(None) if numbers is None else torch.randperm(len(rows), generator=numbers)
+            order = slice(None) if generator is None else torch.randperm(len(rows), generator=generator)
             left = torch.cat([left, rows[order]])
         yield left[:size]
         left = left[size:]

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from ..condensed.condensed_set import CondensedSet
 from ..data.pool import TensorPool
-from ..matching.condense import CondenseConfig, Progress, condense
+from ..matching.condense import Progress, condense
+from ..matching.config import CondenseConfig
 from ..runtime.seeding import derive
 
 __all__ = ["DEFAULT", "CondensedMemory", "Group"]
@@ -69,7 +70,7 @@ class CondensedMemory:
         """How many real images each group stands for."""
         return {group: int(part.counts) for group, part in self.groups.items()}
 
-    def flat(self) -> tuple[CondensedSet, Tensor]:
+    def to_set(self) -> tuple[CondensedSet, Tensor]:
         """All images in one set, group by group, and the task (N,) of each."""
         tasks = [task for (task, _), part in self.groups.items() for _ in range(len(part))]
         return CondensedSet.merge(list(self.groups.values())), torch.tensor(tasks)
@@ -108,7 +109,7 @@ class CondensedMemory:
             step = _counted(on_step, number * each, len(jobs) * each)
             seed = derive(self.seed, "memory", self.updates, job.task, job.ipc)
             result = job.run(self.config, seed, step)
-            groups |= {(job.task, c): result.of(c) for c in job.classes}
+            groups |= {(job.task, c): result.of_class(c) for c in job.classes}
         self.groups = {group: groups[group].prefix(share) for group, share in shares.items()}
         self.updates += 1
 

@@ -9,20 +9,21 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..matching.condense import CondenseConfig, Progress, condense
+from ..matching.config import CondenseConfig
+from ..matching.condense import Progress, condense
 from ..condensed.condensed_set import CondensedSet
 from ..data.registry import Dataset
 from ..runtime.distributed import World, joined
 from ..runtime.engine import resolve_device
 from ..runtime.interrupts import Interrupts
-from .loss_log import Journal
+from .loss_log import LossLog
 from ..condensed.figures import grid, save_picture
 from ..runtime.provenance import provenance
 from .run_folder import RunFolder
 
 __all__ = ["Interrupted", "condense_run"]
 
-BETWEEN_MEETINGS = 0.5  # seconds that processes work alone; a meeting costs about 0.1 ms and the wait for the slowest
+SECONDS_BETWEEN_SYNCS = 0.5  # seconds that processes work alone; one costs about 0.1 ms and the wait for the slowest
 
 
 class Interrupted(KeyboardInterrupt):
@@ -44,7 +45,7 @@ def condense_run(
     """Condense a dataset's training images in the folder ``out``, as :class:`RunFolder` describes it.
 
     Nothing is written before the first iteration has gone well. Started several times by ``torchrun``, each process
-    condenses its share of the classes, the first one alone writes and shows, and the files, checkpoints too, are those
+    condenses its shard of the classes, the first one alone writes and shows, and the files, checkpoints too, are those
     of a single process; so a stopped run can go on with any number of them.
 
     Args:
@@ -56,12 +57,13 @@ def condense_run(
         quiet: no progress bar.
 
     Returns:
-        The condensed set; on other processes than the first, their share of it.
+        The condensed set; on other processes than the first, their shard of it.
 
     Raises:
         RankLost: if another process of the run has died. The run can go on from its last checkpoint.
     """
-    config, folder = config or CondenseConfig(), RunFolder(Path(out))
+    config = (config or CondenseConfig()).resolve(dataset.train.flip_invariant)
+    folder = RunFolder(Path(out))
     folder.check_writable()
     if resume and overwrite:
         raise ValueError("--resume and --overwrite exclude each other")
@@ -70,52 +72,52 @@ def condense_run(
         checkpoint = None if overwrite else _begun(folder, settings, resume)
         if resume and folder.finished:
             return CondensedSet.load(folder.condensed)
-        share = world.share(settings["classes"])
-        journal = Journal(config.iterations, checkpoint and checkpoint["journal"], quiet or not world.main)
-        with _Signals(world) as signals, journal:
-            keeper = _Keeper(
-                folder, settings, journal, signals, world, snapshots, checkpoint_seconds, checkpoint is None
+        shard = world.shard(settings["classes"])
+        loss_log = LossLog(config.iterations, checkpoint and checkpoint["loss_log"], quiet or not world.main)
+        with _Signals(world) as signals, loss_log:
+            recorder = RunRecorder(
+                folder, settings, loss_log, signals, world, snapshots, checkpoint_seconds, checkpoint is None
             )
-            state = checkpoint and _part(checkpoint["state"], share)
-            condensed = condense(dataset.train, config, seed=seed, on_step=keeper, state=state, share=share)
+            state = checkpoint and _part(checkpoint["state"], shard)
+            condensed = condense(dataset.train, config, seed=seed, on_step=recorder, state=state, shard=shard)
             condensed = _united(condensed, world).with_meta(dataset=dataset.spec.name)
-            keeper.finish(condensed)
+            recorder.finish(condensed)
     return condensed
 
 
 @dataclass
-class _Keeper:
+class RunRecorder:
     """Writes a run's files while it is condensed. Of several processes only the first writes.
 
-    The processes work alone between two meetings, in which they agree whether to stop, to save, and when to meet next.
+    The processes work alone between two synchronizations, in which they agree whether to stop, to save, and when to do so next.
     """
 
     folder: RunFolder
     settings: dict
-    journal: Journal
+    loss_log: LossLog
     signals: "_Signals"
     world: World
     snapshots: int
     checkpoint_seconds: float
     fresh: bool
     begun: bool = False
-    met: int = 0
-    meeting: int = 0
+    last_sync: int = 0
+    next_sync: int = 0
 
     def __post_init__(self):
         self.origin = provenance(resolve_device(self.settings["device"]))
-        self.moments = _moments(self.settings["iterations"], self.snapshots)
-        self.met_at = time.perf_counter()
+        self.snapshot_iterations = _snapshot_iterations(self.settings["iterations"], self.snapshots)
+        self.last_sync_at = time.perf_counter()
 
     def __call__(self, step: Progress) -> None:
-        self.journal.note(step.loss)
+        self.loss_log.note(step.loss)
         if not self.begun:
-            self.met = step.iteration - 1
+            self.last_sync = step.iteration - 1
             self._begin()
-        if step.iteration in self.moments:
+        if step.iteration in self.snapshot_iterations:
             self._picture(step)
-        if step.iteration >= self.meeting:
-            self._meet(step)
+        if step.iteration >= self.next_sync:
+            self._synchronize(step)
 
     def finish(self, condensed: CondensedSet) -> None:
         """The result goes last: where it is, the record is complete."""
@@ -137,27 +139,27 @@ class _Keeper:
         self._record("running")
 
     def _picture(self, step: Progress) -> None:
-        with self.journal.paused():
+        with self.loss_log.paused():
             condensed = _united(step.as_set(), self.world)
             if self.world.main:
                 save_picture(grid(condensed), self.folder.images / f"iter_{step.iteration:06d}.png")
 
-    def _meet(self, step: Progress) -> None:
-        due = self.journal.seconds_since_saved >= self.checkpoint_seconds and step.iteration < step.iterations
-        plan = (due, self._next_meeting(step.iteration)) if self.world.main else (0, 0)
-        stop, save, self.meeting = self.world.largest(self.signals.requested, *plan)
-        self.met, self.met_at = step.iteration, time.perf_counter()
+    def _synchronize(self, step: Progress) -> None:
+        due = self.loss_log.seconds_since_saved >= self.checkpoint_seconds and step.iteration < step.iterations
+        plan = (due, self._next_sync_after(step.iteration)) if self.world.main else (0, 0)
+        stop, save, self.next_sync = self.world.largest(self.signals.requested, *plan)
+        self.last_sync, self.last_sync_at = step.iteration, time.perf_counter()
         if stop:
             self._stop(step)
         if save:
             self._save(step)
 
-    def _next_meeting(self, iteration: int) -> int:
-        """One process alone meets itself after every iteration."""
+    def _next_sync_after(self, iteration: int) -> int:
+        """One process alone does so after every iteration."""
         if self.world.size == 1:
             return iteration + 1
-        pace = (time.perf_counter() - self.met_at) / max(1, iteration - self.met)  # seconds per iteration
-        return min(iteration + max(1, int(BETWEEN_MEETINGS / pace)), self.settings["iterations"])
+        pace = (time.perf_counter() - self.last_sync_at) / max(1, iteration - self.last_sync)  # seconds per iteration
+        return min(iteration + max(1, int(SECONDS_BETWEEN_SYNCS / pace)), self.settings["iterations"])
 
     def _stop(self, step: Progress) -> None:
         self.signals.deaf = True
@@ -166,27 +168,27 @@ class _Keeper:
         raise Interrupted(f"stopped after iteration {step.iteration} of {step.iterations}")
 
     def _save(self, step: Progress) -> None:
-        with self.journal.paused():
+        with self.loss_log.paused():
             self._unite_losses()
             state = {"iteration": step.iteration, **_united_state(step.state, self.world)}
             if self.world.main:
-                self.folder.write_checkpoint(self.settings, state, self.journal.state())
-        self.journal.saved()
+                self.folder.write_checkpoint(self.settings, state, self.loss_log.state())
+        self.loss_log.saved()
 
     def _unite_losses(self) -> None:
-        """The journal's losses, which are means over this process's classes, become those over all classes."""
-        self.journal.catch_up()
-        share = self.world.share(self.settings["classes"])
-        weight = (share.stop - share.start) / self.settings["classes"]
-        own = torch.tensor(self.journal.losses, dtype=torch.float64)
-        self.journal.losses[:] = self.world.total(own * weight).tolist()
+        """The loss_log's losses, which are means over this process's classes, become those over all classes."""
+        self.loss_log.catch_up()
+        shard = self.world.shard(self.settings["classes"])
+        weight = (shard.stop - shard.start) / self.settings["classes"]
+        own = torch.tensor(self.loss_log.losses, dtype=torch.float64)
+        self.loss_log.losses[:] = self.world.total(own * weight).tolist()
 
     def _record(self, status: str, **result: int) -> None:
         if not self.world.main:
             return
         about = {**self.origin, **({"processes": self.world.size} if self.world.size > 1 else {})}
         self.folder.write_record(
-            {"status": status, "settings": self.settings, **about, **result, **self.journal.summary()}
+            {"status": status, "settings": self.settings, **about, **result, **self.loss_log.summary()}
         )
 
 
@@ -218,7 +220,7 @@ class _Signals(Interrupts):
 
 
 def _united(condensed: CondensedSet, world: World) -> CondensedSet:
-    """The shares of all processes as one set, on the first; elsewhere the share."""
+    """The shards of all processes as one set, on the first; elsewhere this one's."""
     names = ("pixels", "labels", "counts", "scale", "offset")
     parts = {name: getattr(condensed, name) for name in names}
     return replace(condensed, **{name: world.gather(part) for name, part in parts.items() if part is not None})
@@ -228,12 +230,12 @@ def _united_state(state: dict[str, Tensor | int], world: World) -> dict[str, Ten
     return {name: world.gather(value) for name, value in state.items() if isinstance(value, Tensor)}
 
 
-def _part(state: dict[str, Tensor | int], share: slice) -> dict[str, Tensor | int]:
-    """A share of the classes of a :attr:`Progress.state`."""
-    return {name: value[share] if isinstance(value, Tensor) else value for name, value in state.items()}
+def _part(state: dict[str, Tensor | int], shard: slice) -> dict[str, Tensor | int]:
+    """A shard of the classes of a :attr:`Progress.state`."""
+    return {name: value[shard] if isinstance(value, Tensor) else value for name, value in state.items()}
 
 
-def _moments(iterations: int, snapshots: int) -> set[int]:
+def _snapshot_iterations(iterations: int, snapshots: int) -> set[int]:
     """The first iteration and ``snapshots`` evenly spaced ones, the last among them."""
     return {1, *(-(-iterations * k // snapshots) for k in range(1, snapshots + 1))} if snapshots else set()
 

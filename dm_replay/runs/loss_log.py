@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-__all__ = ["Journal", "progress_bar"]
+__all__ = ["LossLog", "progress_bar"]
 
 STRETCH = 0.25  # seconds between two readings of the device
 
@@ -22,7 +22,7 @@ def progress_bar(title: str, total: int, done: int = 0, quiet: bool = False, uni
     return tqdm(desc=title, total=total, initial=done, unit=unit, disable=quiet, mininterval=pause, delay=1)
 
 
-class Journal:
+class LossLog:
     """Notes the loss of each iteration without waiting for it; reads them together, a few times a second.
 
     The time between two readings, divided by the iterations, is a sample of the seconds per iteration. The
@@ -39,7 +39,7 @@ class Journal:
         self._bar = progress_bar("condensing", iterations, len(self.losses), quiet)
         self._entered = self._read = self._saved = time.perf_counter()
 
-    def __enter__(self) -> "Journal":
+    def __enter__(self) -> "LossLog":
         return self
 
     def __exit__(self, *_) -> None:
@@ -89,7 +89,7 @@ class Journal:
         self._saved = time.perf_counter()
 
     def state(self) -> dict:
-        """What a later process needs to continue the journal."""
+        """What a later process needs to continue the loss_log."""
         losses, samples = (torch.tensor(values, dtype=torch.float64) for values in (self.losses, self._samples))
         return {"losses": losses, "samples": samples, "seconds": self.seconds}
 

@@ -20,7 +20,7 @@ from ..runtime.atomic_files import atomic, save_tensors
 
 __all__ = ["RunFolder"]
 
-CHECKPOINT = ("settings", "state", "journal")
+CHECKPOINT = ("settings", "state", "loss_log")
 
 
 @dataclass(frozen=True)
@@ -82,8 +82,8 @@ class RunFolder:
         except Exception as error:
             raise ValueError(f"{self.checkpoint} is not readable; begin anew with --overwrite") from error
 
-    def write_checkpoint(self, settings: dict, state: dict, journal: dict) -> None:
-        save_tensors(dict(zip(CHECKPOINT, (settings, state, journal), strict=True)), self.checkpoint)
+    def write_checkpoint(self, settings: dict, state: dict, loss_log: dict) -> None:
+        save_tensors(dict(zip(CHECKPOINT, (settings, state, loss_log), strict=True)), self.checkpoint)
 
     def write_result(self, condensed: CondensedSet) -> None:
         condensed.save(self.condensed)

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterable, Iterator
 
 import torch
 
-__all__ = ["Lanes", "captured"]
+__all__ = ["StreamPool", "cuda_graphed"]
 
 WARM_UP = 2  # calls before the capture: compilation, library handles and algorithms are settled in them
 
 
-def captured(
+def cuda_graphed(
     function: Callable[[], None], device: torch.device, generators: Iterable[torch.Generator] = ()
 ) -> Callable[[], None]:
     """``function`` as one CUDA graph on ``device``; the plain function on other devices or where capturing fails.
@@ -47,7 +47,7 @@ def _warm_up(function: Callable[[], None]) -> None:
     torch.cuda.current_stream().wait_stream(aside)
 
 
-class Lanes:
+class StreamPool:
     """CUDA streams that leave the current one together and come back to it together; nothing on other devices.
 
     What goes in must be kept until the lanes have joined, so that its memory is not given away before.

@@ -38,7 +38,7 @@ class World:
         """Whether this is the process that shows and writes."""
         return self.rank == 0
 
-    def share(self, count: int) -> slice:
+    def shard(self, count: int) -> slice:
         """This process's part of ``count`` things: the parts are contiguous, in order of the ranks, the first largest.
 
         Empty for the last ones where there are fewer things than processes.

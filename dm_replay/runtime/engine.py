@@ -113,7 +113,7 @@ def compiled(function: Callable, engine: Engine) -> Callable:
 
 
 def _allow_many_shapes() -> None:
-    """Each network and image shape is one specialisation, far more than the default of 8 allows for."""
+    """Each network and image shape is one specialization, far more than the default of 8 allows for."""
     config = torch._dynamo.config
     limit = "recompile_limit" if hasattr(config, "recompile_limit") else "cache_size_limit"
     setattr(config, limit, max(64, getattr(config, limit)))

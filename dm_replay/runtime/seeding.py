@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import torch
 
-__all__ = ["derive", "generator", "isolated"]
+__all__ = ["derive", "new_generator", "isolated"]
 
 
 def derive(seed: int, *roles: str | int) -> int:
@@ -19,7 +19,7 @@ def derive(seed: int, *roles: str | int) -> int:
     return int.from_bytes(digest[:8], "little") >> 1
 
 
-def generator(seed: int, *roles: str | int, device: torch.device | str = "cpu") -> torch.Generator:
+def new_generator(seed: int, *roles: str | int, device: torch.device | str = "cpu") -> torch.Generator:
     """A fresh ``torch.Generator`` seeded with ``derive(seed, *roles)``."""
     return torch.Generator(device).manual_seed(derive(seed, *roles))
 

@@ -9,9 +9,9 @@ from dm_replay.condensed.condensed_set import STORAGES, CondensedSet
 
 
 def make(labels=(4, 4, 4, 1, 1, 7), storage="float32", shift=0.0, counts=(10, 20, 30)):
-    numbers = torch.Generator().manual_seed(len(labels))
-    images = torch.randn(len(labels), 3, 4, 4, generator=numbers) + shift
-    return CondensedSet.pack(images, torch.tensor(labels), torch.tensor(counts), {"seed": 3}, storage), images
+    generator = torch.Generator().manual_seed(len(labels))
+    images = torch.randn(len(labels), 3, 4, 4, generator=generator) + shift
+    return CondensedSet.from_images(images, torch.tensor(labels), torch.tensor(counts), {"seed": 3}, storage), images
 
 
 @pytest.mark.parametrize("storage", STORAGES)
@@ -43,7 +43,7 @@ def test_prefix_keeps_order_and_counts():
     assert cut.counts.tolist() == [10, 20, 30]
     mixed = stored.prefix({4: 1, 7: 0})
     assert mixed.labels.tolist() == [4, 1, 1] and mixed.classes.tolist() == [1, 4] and mixed.counts.tolist() == [10, 20]
-    assert torch.equal(stored.of(7).images, images[5:])
+    assert torch.equal(stored.of_class(7).images, images[5:])
 
 
 def test_merge_adds_the_counts_of_a_class():
@@ -111,7 +111,7 @@ def test_bad_input():
     with pytest.raises(ValueError, match="unknown storage 'int4'; choose from float32, float16, uint8"):
         make(storage="int4")
     with pytest.raises(ValueError, match="NaN"):
-        CondensedSet.pack(torch.full((1, 1, 2, 2), float("inf")), torch.tensor([0]))
+        CondensedSet.from_images(torch.full((1, 1, 2, 2), float("inf")), torch.tensor([0]))
     with pytest.raises(ValueError, match="expected 3 counts"):
         make(counts=(1, 2))
     with pytest.raises(ValueError, match="nothing to merge"):

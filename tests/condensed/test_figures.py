@@ -11,7 +11,7 @@ from dm_replay.condensed.figures import GAP, animate, grid, real_pixels, save_pi
 MEAN, STD = [0.4, 0.5, 0.6], [0.2, 0.3, 0.25]
 
 
-def normalised(pixels, mean=MEAN, std=STD):
+def normalized(pixels, mean=MEAN, std=STD):
     channels = pixels.shape[1]
     mean, std = (torch.tensor(values[:channels])[:, None, None] for values in (mean, std))
     return (pixels / 255 - mean) / std
@@ -19,16 +19,16 @@ def normalised(pixels, mean=MEAN, std=STD):
 
 @pytest.mark.parametrize("storage", ["float32", "uint8"])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_pixels_are_the_real_ones(numbers, channels, storage):
-    pixels = torch.randint(0, 256, (4, channels, 8, 8), generator=numbers)
+def test_pixels_are_the_real_ones(generator, channels, storage):
+    pixels = torch.randint(0, 256, (4, channels, 8, 8), generator=generator)
     meta = {"mean": MEAN[:channels], "std": STD[:channels]}
-    condensed = CondensedSet.pack(normalised(pixels), torch.arange(4), meta=meta, storage=storage)
+    condensed = CondensedSet.from_images(normalized(pixels), torch.arange(4), meta=meta, storage=storage)
     shown = torch.from_numpy(real_pixels(condensed)).permute(0, 3, 1, 2)
     assert shown.dtype == torch.uint8 and (shown.int() - pixels).abs().max() <= (storage == "uint8")
 
 
-def test_without_mean_and_std_each_channel_fills_the_range(numbers):
-    shown = real_pixels(CondensedSet.pack(torch.randn(4, 3, 8, 8, generator=numbers), torch.arange(4)))
+def test_without_mean_and_std_each_channel_fills_the_range(generator):
+    shown = real_pixels(CondensedSet.from_images(torch.randn(4, 3, 8, 8, generator=generator), torch.arange(4)))
     assert (shown.min((0, 1, 2)) == 0).all() and (shown.max((0, 1, 2)) == 255).all()
 
 
@@ -41,19 +41,19 @@ def cell(picture, row, column, side, columns):
 
 
 def test_classes_are_rows_whatever_their_order_and_small_images_are_enlarged():
-    colours = torch.tensor([[200, 0, 0], [0, 100, 0], [0, 0, 50], [10, 20, 30]])
-    pixels = colours[:, :, None, None].expand(4, 3, 8, 8)
+    colors = torch.tensor([[200, 0, 0], [0, 100, 0], [0, 0, 50], [10, 20, 30]])
+    pixels = colors[:, :, None, None].expand(4, 3, 8, 8)
     labels = torch.tensor([7, 2, 7, 2])
-    condensed = CondensedSet.pack(normalised(pixels), labels, meta={"mean": MEAN, "std": STD})
+    condensed = CondensedSet.from_images(normalized(pixels), labels, meta={"mean": MEAN, "std": STD})
     picture = grid(condensed)
     for row, column, image in ((0, 0, 1), (0, 1, 3), (1, 0, 0), (1, 1, 2)):
-        assert (cell(picture, row, column, 48, 2) == colours[image].numpy()).all()
+        assert (cell(picture, row, column, 48, 2) == colors[image].numpy()).all()
     assert grid(condensed, classes=1).height < picture.height
     assert grid(condensed, per_class=1).width < picture.width
 
 
 def test_class_names_stand_beside_their_rows():
-    condensed = CondensedSet.pack(torch.zeros(2, 1, 64, 64), torch.tensor([0, 1]))
+    condensed = CondensedSet.from_images(torch.zeros(2, 1, 64, 64), torch.tensor([0, 1]))
     named = condensed.with_meta(names=["a", "a name of some length"])
     assert grid(named).width > grid(condensed).width and grid(named).height == grid(condensed).height
 

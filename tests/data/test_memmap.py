@@ -13,7 +13,7 @@ from threads_alive import threads
 from dm_replay import CondenseConfig, TensorPool, condense
 from dm_replay.coresets.random import random_set
 from dm_replay.data.memmap import mapped_images
-from dm_replay.data.registry import load
+from dm_replay.data.registry import load_dataset
 
 CONFIG = CondenseConfig(
     ipc=2, iterations=4, batch_real=6, network="convnet:width=8,depth=1", device="cpu", compile="no"
@@ -50,9 +50,9 @@ def memory_of_at_most(extra):
 
 
 def test_draws_are_those_of_the_pool_in_memory(pool, mapped):
-    numbers = [torch.Generator().manual_seed(1) for _ in range(2)]
+    generator = [torch.Generator().manual_seed(1) for _ in range(2)]
     assert mapped.mapped and not pool.mapped
-    assert torch.equal(mapped.draw([2, 9], 5, numbers[0]), pool.draw([2, 9], 5, numbers[1]))
+    assert torch.equal(mapped.draw([2, 9], 5, generator[0]), pool.draw([2, 9], 5, generator[1]))
 
 
 def test_parts_of_parts(pool, mapped):
@@ -108,15 +108,15 @@ def test_a_pool_larger_than_memory(huge):
 
 @pytest.mark.parametrize("shape", [(6, 4, 5, 3), (6, 3, 4, 5), (6, 4, 5)])
 def test_a_folder_of_arrays(tmp_path, shape):
-    numbers = np.random.default_rng(0)
+    generator = np.random.default_rng(0)
     for part in ("train", "test"):
-        np.save(tmp_path / f"{part}_images.npy", numbers.integers(0, 256, shape, dtype=np.uint8))
+        np.save(tmp_path / f"{part}_images.npy", generator.integers(0, 256, shape, dtype=np.uint8))
         np.save(tmp_path / f"{part}_labels.npy", np.array([0, 0, 1, 1, 2, 2]))
-    mapped = load("mapped", tmp_path)
+    mapped = load_dataset("mapped", tmp_path)
     parts = {"images": "train_images", "labels": "train_labels", "test_images": "test_images"}
     arrays = {name: np.load(tmp_path / f"{file}.npy") for name, file in {**parts, "test_labels": "test_labels"}.items()}
     np.savez(tmp_path / "all.npz", **arrays)
-    whole = load("npz", tmp_path / "all.npz")
+    whole = load_dataset("npz", tmp_path / "all.npz")
     assert mapped.train.mapped and mapped.test.mapped and mapped.spec.mean == pytest.approx(whole.spec.mean)
     indices = torch.tensor([[5, 0], [3, 3]])
     assert torch.equal(mapped.train.take(indices), whole.train.take(indices))
@@ -135,4 +135,4 @@ def test_files_that_are_not_images(tmp_path):
     with pytest.raises(ValueError, match="expected a map of uint8 pixels, got torch.float32"):
         TensorPool(torch.zeros(2, 3, 4, 4), [0, 1], mapped=True)
     with pytest.raises(ValueError, match="no such file of images: .*train_images.npy"):
-        load("mapped", tmp_path)
+        load_dataset("mapped", tmp_path)

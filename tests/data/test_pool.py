@@ -5,8 +5,8 @@ from PIL import Image
 from dm_replay.data.pool import TensorPool
 
 
-def test_draws_are_normalised_images_of_the_class(pool, numbers):
-    drawn = pool.draw([5, 2], 4, numbers)
+def test_draws_are_normalized_images_of_the_class(pool, generator):
+    drawn = pool.draw([5, 2], 4, generator)
     assert drawn.shape == (2, 4, 3, 8, 8)
     mean, std = torch.tensor(pool.mean)[:, None, None], torch.tensor(pool.std)[:, None, None]
     for group, label in enumerate((5, 2)):
@@ -15,10 +15,10 @@ def test_draws_are_normalised_images_of_the_class(pool, numbers):
             assert (real - image).abs().flatten(1).amax(1).min() < 1e-5
 
 
-def test_draws_are_without_replacement_and_uniform(pool, numbers):
+def test_draws_are_without_replacement_and_uniform(pool, generator):
     seen = torch.zeros(len(pool), dtype=torch.long)
     for _ in range(600):
-        indices = pool.draw_indices([5, 9], 6, numbers)
+        indices = pool.draw_indices([5, 9], 6, generator)
         assert all(row.unique().numel() == 6 for row in indices)
         seen += indices.flatten().bincount(minlength=len(pool))
     assert seen[:7].sum() == 0
@@ -26,14 +26,14 @@ def test_draws_are_without_replacement_and_uniform(pool, numbers):
     assert (seen[19:] / 600 - 6 / 9).abs().max() < 0.08
 
 
-def test_a_small_class_gives_all_it_has_repeated_evenly(pool, numbers):
-    indices = pool.draw_indices([2, 5], 17, numbers)
+def test_a_small_class_gives_all_it_has_repeated_evenly(pool, generator):
+    indices = pool.draw_indices([2, 5], 17, generator)
     assert set(indices[0].bincount(minlength=7)[:7].tolist()) == {2, 3}
     assert sorted(indices[1].bincount(minlength=19)[7:].tolist()) == [1] * 7 + [2] * 5
 
 
-def test_float_images_pass_unchanged(numbers):
-    images = torch.randn(4, 1, 5, 5, generator=numbers)
+def test_float_images_pass_unchanged(generator):
+    images = torch.randn(4, 1, 5, 5, generator=generator)
     pool = TensorPool(images, [3, 3, 8, 8], mean=(0.5,), std=(0.2,))
     assert torch.equal(pool.take(torch.tensor([2, 0])), images[[2, 0]])
     assert pool.classes.tolist() == [3, 8] and pool.counts.tolist() == [2, 2]
@@ -71,7 +71,7 @@ def test_from_a_dataset_of_pictures():
         ),
         ((torch.zeros(2, 3, 4, 4), [0, 1], (0.5,)), "expected 3 values of mean"),
         ((torch.zeros(2, 1, 4, 4), [0, 1], (0.5,), (0.0,)), "std must be above 0"),
-        ((torch.zeros(2, 1, 4, 4, dtype=torch.int32), [0, 1]), "expected images as uint8 pixels or normalised floats"),
+        ((torch.zeros(2, 1, 4, 4, dtype=torch.int32), [0, 1]), "expected images as uint8 pixels or normalized floats"),
     ],
 )
 def test_bad_input(arguments, message):
@@ -79,10 +79,10 @@ def test_bad_input(arguments, message):
         TensorPool(*arguments)
 
 
-def test_unequal_sizes_and_absent_classes(pool, numbers):
+def test_unequal_sizes_and_absent_classes(pool, generator):
     with pytest.raises(ValueError, match=r"unequal size: item 1 is \(1, 4, 5\)"):
         TensorPool.from_dataset([(torch.zeros(1, 4, 4), 0), (torch.zeros(1, 4, 5), 0)])
     with pytest.raises(ValueError, match="empty dataset"):
         TensorPool.from_dataset([])
     with pytest.raises(ValueError, match="class 3 has no images; the pool holds 2, 5, 9"):
-        pool.draw([3], 1, numbers)
+        pool.draw([3], 1, generator)

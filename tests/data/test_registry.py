@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from dm_replay.data.registry import data_root, load, names
+from dm_replay.data.registry import data_root, load_dataset, names
 
 OFFICIAL = {
     "cifar10": ((3, 32, 32), 50_000, 10_000, 10),
@@ -46,20 +46,20 @@ def write_npz(path, **content):
 
 
 def test_digits_need_no_files_and_are_split_by_class():
-    train, test, spec = load("digits")
+    train, test, spec = load_dataset("digits")
     assert (len(train), len(test), train.shape) == (1347, 450, (1, 8, 8))
     assert train.images.dtype == torch.uint8 and train.images.max() == 255
     assert (test.counts - 45).abs().max() <= 2
-    assert "flip" not in spec.augment and spec.classes == tuple("0123456789")
+    assert not spec.flip_invariant and not train.flip_invariant and spec.classes == tuple("0123456789")
     drawn = train.take(torch.arange(len(train)))
     assert drawn.mean().abs() < 1e-3 and (drawn.std() - 1).abs() < 1e-3
-    assert torch.equal(train.images, load("digits").train.images)
+    assert torch.equal(train.images, load_dataset("digits").train.images)
 
 
 @pytest.mark.parametrize("name", OFFICIAL)
 def test_official_files(name):
     try:
-        train, test, spec = load(name)
+        train, test, spec = load_dataset(name)
     except ValueError as error:
         pytest.skip(str(error))
     shape, training, testing, classes = OFFICIAL[name]
@@ -68,7 +68,7 @@ def test_official_files(name):
     assert train.mean == spec.mean and spec.shape == shape
     some = train.take(torch.arange(2000))
     assert some.mean().abs() < 0.1 and 0.8 < some.std() < 1.3
-    assert ("flip" in spec.augment) == (name != "mnist")
+    assert spec.flip_invariant == train.flip_invariant == test.subset([0]).flip_invariant == (name != "mnist")
 
 
 def test_svhn_as_torchvision_reads_it(tmp_path, monkeypatch):
@@ -79,15 +79,15 @@ def test_svhn_as_torchvision_reads_it(tmp_path, monkeypatch):
         labels = np.arange(10, 10 - count, -1, dtype=np.uint8)[:, None]
         scipy_io.savemat(tmp_path / f"{part}_32x32.mat", {"X": pixels, "y": labels})
     monkeypatch.setattr(torchvision.datasets.SVHN, "_check_integrity", lambda self: True)
-    train, test, spec = load("svhn", tmp_path)
+    train, test, spec = load_dataset("svhn", tmp_path)
     assert train.images.shape == (5, 3, 32, 32) and test.images.shape == (3, 3, 32, 32)
-    assert train.labels.tolist() == [0, 9, 8, 7, 6] and "flip" not in spec.augment
+    assert train.labels.tolist() == [0, 9, 8, 7, 6] and not spec.flip_invariant
 
 
 @pytest.mark.parametrize("testing", ["test", "val"])
 def test_image_folder(folder, testing):
     (folder / "test").rename(folder / testing)
-    train, test, spec = load("imagefolder", folder)
+    train, test, spec = load_dataset("imagefolder", folder)
     assert train.images.shape == (4, 3, 10, 12) and test.images.shape == (2, 3, 10, 12)
     assert train.images[:, 0, 0, 0].tolist() == [0, 1, 100, 101] and (train.images[:, 2] == 255).all()
     assert train.labels.tolist() == [0, 0, 1, 1] and spec.classes == ("ant", "bee")
@@ -95,8 +95,8 @@ def test_image_folder(folder, testing):
 
 
 def test_image_folder_reads_grey_images_as_colour(folder):
-    picture(folder / "train" / "bee" / "grey.png", value=7, mode="L")
-    assert (load("imagefolder", folder).train.images[-1] == 7).all()
+    picture(folder / "train" / "bee" / "gray.png", value=7, mode="L")
+    assert (load_dataset("imagefolder", folder).train.images[-1] == 7).all()
 
 
 def test_tiny_imagenet(tmp_path):
@@ -106,7 +106,7 @@ def test_tiny_imagenet(tmp_path):
         picture(home / "val" / "images" / f"val_{value}.JPEG", (64, 64), value)
     (home / "words.txt").write_text("n01\tgoldfish, Carassius auratus\nn99\tother\n")
     (home / "val" / "val_annotations.txt").write_text("val_10.JPEG\tn02\t0\t0\nval_20.JPEG\tn01\t0\t0\n")
-    train, test, spec = load("tinyimagenet", tmp_path)
+    train, test, spec = load_dataset("tinyimagenet", tmp_path)
     assert spec.classes == ("goldfish", "n02") and spec.shape == (3, 64, 64)
     assert [round(int(v), -1) for v in train.images[:, 0].float().mean((1, 2))] == [20, 10]
     assert torch.equal(train.images, test.images) and train.labels.tolist() == test.labels.tolist() == [0, 1]
@@ -115,7 +115,7 @@ def test_tiny_imagenet(tmp_path):
 @pytest.mark.parametrize("shape", [(6, 8, 8, 3), (6, 3, 8, 8), (6, 8, 8), (6, 8, 8, 1)])
 def test_npz_layouts(tmp_path, shape):
     file = write_npz(tmp_path / "x.npz", **arrays(shape))
-    train, test, spec = load("npz", file)
+    train, test, spec = load_dataset("npz", file)
     expected = (6, 3, 8, 8) if 3 in shape else (6, 1, 8, 8)
     assert train.images.shape == test.images.shape == expected
     drawn = train.take(torch.arange(6))
@@ -124,10 +124,10 @@ def test_npz_layouts(tmp_path, shape):
     assert train.classes.tolist() == [0, 2, 7] and spec.classes == ("0", "2", "7")
 
 
-def test_npz_of_floats_is_taken_as_normalised_and_may_be_named_by_its_folder(tmp_path):
+def test_npz_of_floats_is_taken_as_normalized_and_may_be_named_by_its_folder(tmp_path):
     content = arrays(dtype=np.float64)
     write_npz(tmp_path / "x.npz", **content)
-    train, _, spec = load("npz", tmp_path)
+    train, _, spec = load_dataset("npz", tmp_path)
     assert spec.mean is None and train.images.dtype == torch.float32
     assert np.array_equal(train.take(torch.tensor([3]))[0].permute(1, 2, 0).numpy(), content["images"][3])
 
@@ -135,7 +135,7 @@ def test_npz_of_floats_is_taken_as_normalised_and_may_be_named_by_its_folder(tmp
 def test_npz_of_one_colour_is_not_divided_by_zero(tmp_path):
     content = arrays()
     content["images"] = content["test_images"] = np.full((6, 8, 8, 3), 9, np.uint8)
-    assert load("npz", write_npz(tmp_path / "x.npz", **content)).spec.std == (1.0, 1.0, 1.0)
+    assert load_dataset("npz", write_npz(tmp_path / "x.npz", **content)).spec.std == (1.0, 1.0, 1.0)
 
 
 def test_root_comes_from_the_argument_or_the_environment(tmp_path, monkeypatch):
@@ -143,18 +143,18 @@ def test_root_comes_from_the_argument_or_the_environment(tmp_path, monkeypatch):
     assert data_root(tmp_path) == tmp_path and str(data_root()) == "/elsewhere"
     monkeypatch.delenv("DM_DATA")
     with pytest.raises(ValueError, match="--root .* DM_DATA"):
-        load("cifar10")
+        load_dataset("cifar10")
 
 
 def test_unknown_name_lists_the_choices():
     with pytest.raises(ValueError, match=f"unknown dataset 'cifar'; choose from {', '.join(names())}"):
-        load("cifar")
+        load_dataset("cifar")
 
 
 @pytest.mark.parametrize("name", ["cifar10", "mnist", "svhn"])
 def test_missing_official_files_say_what_was_expected(tmp_path, name):
     with pytest.raises(ValueError, match=r"missing or incomplete in .*expected .*--download") as caught:
-        load(name, tmp_path)
+        load_dataset(name, tmp_path)
     assert "\n" not in str(caught.value)
 
 
@@ -165,7 +165,7 @@ def test_incomplete_official_files(tmp_path):
         for kind in ("images-idx3", "labels-idx1"):
             (raw / f"{part}-{kind}-ubyte").write_bytes(b"\0\0\x08\x03")
     with pytest.raises(ValueError, match="MNIST is missing or incomplete"):
-        load("mnist", tmp_path)
+        load_dataset("mnist", tmp_path)
 
 
 def spoil_size(root):
@@ -226,7 +226,7 @@ WAYS_TO_SPOIL = [
 def test_bad_image_folders(folder, spoil):
     message = spoil(folder)
     with pytest.raises(ValueError, match=message) as caught:
-        load("imagefolder", folder)
+        load_dataset("imagefolder", folder)
     assert "\n" not in str(caught.value)
 
 
@@ -247,25 +247,25 @@ def test_bad_image_folders(folder, spoil):
 def test_bad_npz(tmp_path, change, message):
     content = {name: array for name, array in {**arrays(), **change}.items() if array is not None}
     with pytest.raises(ValueError, match=message):
-        load("npz", write_npz(tmp_path / "x.npz", **content))
+        load_dataset("npz", write_npz(tmp_path / "x.npz", **content))
 
 
 def test_npz_that_is_none(tmp_path):
     with pytest.raises(ValueError, match="exactly one; .* has 0"):
-        load("npz", tmp_path)
+        load_dataset("npz", tmp_path)
     with pytest.raises(ValueError, match="no such file or folder"):
-        load("npz", tmp_path / "absent.npz")
+        load_dataset("npz", tmp_path / "absent.npz")
     for content in (b"text", b"PK\x03\x04 cut short", b""):
         (tmp_path / "x.npz").write_bytes(content)
         with pytest.raises(ValueError, match="not a readable npz file"):
-            load("npz", tmp_path / "x.npz")
+            load_dataset("npz", tmp_path / "x.npz")
     with open(tmp_path / "x.npz", "wb") as single:
         np.save(single, np.zeros(3))
     with pytest.raises(ValueError, match="not a readable npz file"):
-        load("npz", tmp_path / "x.npz")
+        load_dataset("npz", tmp_path / "x.npz")
 
 
 def test_digits_do_not_wait_for_torchvision():
-    code = "import sys, dm_replay.data.registry as d; d.load('digits'); sys.exit('torchvision' in sys.modules)"
+    code = "import sys, dm_replay.data.registry as d; d.load_dataset('digits'); sys.exit('torchvision' in sys.modules)"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     assert subprocess.run([sys.executable, "-c", code], env=environment).returncode == 0

@@ -8,9 +8,9 @@ import torch
 from dm_replay import CondensedSet, EvalConfig, TensorPool, evaluate
 from dm_replay.coresets.random import random_set
 from dm_replay.evaluation.trainer import Trainer
-from dm_replay.networks import build, reset
+from dm_replay.networks import build_network, reset
 from dm_replay.runtime.engine import Engine
-from dm_replay.runtime.seeding import generator
+from dm_replay.runtime.seeding import new_generator
 
 PLAIN = Engine(torch.device("cpu"), torch.float32, compiled=False, chunk=64)
 QUICK = EvalConfig(epochs=30, compile="no", augment="none")
@@ -19,8 +19,8 @@ QUICK = EvalConfig(epochs=30, compile="no", augment="none")
 @pytest.fixture
 def halves():
     """Two classes that anybody can tell apart: bright left (label 3) and bright right (label 8) halves."""
-    numbers = torch.Generator().manual_seed(0)
-    images = 0.3 * torch.randn(60, 1, 8, 8, generator=numbers)
+    generator = torch.Generator().manual_seed(0)
+    images = 0.3 * torch.randn(60, 1, 8, 8, generator=generator)
     images[:30, ..., :4] += 1
     images[30:, ..., 4:] += 1
     return TensorPool(images, [3] * 30 + [8] * 30)
@@ -32,10 +32,10 @@ def test_training_equals_the_slow_loop(pool):
     trainer = Trainer("convnet:width=8", pool.shape, 3, config, PLAIN)
     fast = trainer.train(images, labels, seed=7)
 
-    numbers = generator(7, "train")
-    slow = build("convnet:width=8", pool.shape, 3)
-    reset(slow, numbers)
-    draws = lambda: (trainer.augment.sample(20, (8, 8), numbers), torch.randperm(20, generator=numbers))  # noqa: E731
+    generator = new_generator(7, "train")
+    slow = build_network("convnet:width=8", pool.shape, 3)
+    reset(slow, generator)
+    draws = lambda: (trainer.augment.sample(20, (8, 8), generator), torch.randperm(20, generator=generator))  # noqa: E731
     reference.train(slow, images, labels, 5, 8, draws)
     for one, other in zip(fast.parameters(), slow.parameters(), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
@@ -51,7 +51,7 @@ def test_accuracy_counts_every_test_image_once(pool):
 
 def test_an_easy_problem_is_learned_and_wrong_labels_are_not(halves):
     good = random_set(halves, 5)
-    bad = CondensedSet.pack(good.images, good.labels.flip(0))
+    bad = CondensedSet.from_images(good.images, good.labels.flip(0))
     assert evaluate(good, halves, QUICK, network="convnet:width=16", runs=2).mean > 95
     assert evaluate(bad, halves, QUICK, network="convnet:width=16", runs=2).mean < 5
 

@@ -7,16 +7,16 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from dm_replay import EvalConfig, evaluate, load
+from dm_replay import EvalConfig, evaluate, load_dataset
 from dm_replay.augment.siamese import SiameseAugment
 from dm_replay.coresets.random import random_set
 from dm_replay.evaluation import trainer as training
-from dm_replay.evaluation.epoch_sampler import Draws
+from dm_replay.evaluation.epoch_sampler import EpochSampler
 from dm_replay.evaluation.evaluate import _groups
 from dm_replay.evaluation.trainer import Trainer, networks_at_once
-from dm_replay.runtime.cuda_graphs import Lanes, captured
+from dm_replay.runtime.cuda_graphs import StreamPool, cuda_graphed
 from dm_replay.runtime.engine import Engine
-from dm_replay.runtime.seeding import generator
+from dm_replay.runtime.seeding import new_generator
 
 SHORT = EvalConfig(epochs=5, batch=8, compile="no")
 SEEDS = (7, 8, 9)
@@ -69,7 +69,7 @@ def test_warming_up_for_a_graph_leaves_no_trace_and_nothing_waits(pool, monkeypa
     trainer = Trainer("convnet:width=8,norm=batch", pool.shape, 3, SHORT, engine())
     plain = [state(network) for network in trainer.train_together(images, labels, SEEDS)]
     places = [p.data_ptr() for network in trainer.networks for p in network.parameters()]
-    monkeypatch.setattr(training, "captured", pretended)
+    monkeypatch.setattr(training, "cuda_graphed", pretended)
     watched = [state(network) for network in trainer.train_together(images, labels, SEEDS)]
     for one, other in zip(plain, watched, strict=True):
         assert all(torch.equal(value, other[name]) for name, value in one.items())
@@ -83,15 +83,15 @@ def test_a_wait_would_be_seen():
 
 def test_capture_and_lanes_are_plain_calls_on_a_cpu():
     work, cpu = list, torch.device("cpu")
-    assert captured(work, cpu) is work
-    lanes = Lanes(cpu, 4)
+    assert cuda_graphed(work, cpu) is work
+    lanes = StreamPool(cpu, 4)
     with lanes.forked(), lanes.lane(3):
         assert lanes.streams == []
 
 
 def test_captured_work_is_replayed_from_the_same_tensors(device):
     value = torch.zeros(3, device=device)
-    lanes = Lanes(torch.device(device), 2)
+    lanes = StreamPool(torch.device(device), 2)
 
     def work():
         with lanes.forked():
@@ -99,7 +99,7 @@ def test_captured_work_is_replayed_from_the_same_tensors(device):
                 with lanes.lane(number):
                     value[number].add_(number)
 
-    replay = captured(work, torch.device(device))
+    replay = cuda_graphed(work, torch.device(device))
     value.zero_()
     for _ in range(5):
         replay()
@@ -109,17 +109,17 @@ def test_captured_work_is_replayed_from_the_same_tensors(device):
 @pytest.mark.parametrize("families", ["color_crop_cutout_flip_scale_rotate", "crop", "none"])
 def test_draws_are_those_of_a_run_alone(families):
     augment = SiameseAugment.parse(families)
-    draws = Draws(augment, 12, (8, 10), SEEDS)
-    alone = [generator(seed, "train") for seed in SEEDS]
+    draws = EpochSampler(augment, 12, (8, 10), SEEDS)
+    alone = [new_generator(seed, "train") for seed in SEEDS]
     for _ in range(3):
         params, orders = draws.epoch()
-        for run, numbers in enumerate(alone):
-            assert torch.equal(params[run], augment.sample(12, (8, 10), numbers))
-            assert torch.equal(orders[run], torch.randperm(12, generator=numbers))
+        for run, generator in enumerate(alone):
+            assert torch.equal(params[run], augment.sample(12, (8, 10), generator))
+            assert torch.equal(orders[run], torch.randperm(12, generator=generator))
 
 
 def test_runs_can_be_shared_out(pool):
-    drawn, config = random_set(pool, 4), EvalConfig(epochs=8, compile="no", together=2)
+    drawn, config = random_set(pool, 4), EvalConfig(epochs=8, compile="no", parallel_networks=2)
     measured = lambda **which: evaluate(drawn, pool, config, network="convnet:width=8", **which).accuracies  # noqa: E731
     assert measured(runs=2, seed=3) + measured(runs=3, seed=3, first=2) == measured(runs=5, seed=3)
     with pytest.raises(ValueError, match="first must be at least 0, got -1"):
@@ -128,12 +128,12 @@ def test_runs_can_be_shared_out(pool):
 
 def test_every_run_tells_of_every_epoch(pool):
     told = []
-    config = EvalConfig(epochs=3, compile="no", together=2)
+    config = EvalConfig(epochs=3, compile="no", parallel_networks=2)
     report = evaluate(random_set(pool, 2), pool, config, network="convnet:width=4", runs=5,
                       on_epoch=lambda run, epoch: told.append((run, epoch)))  # fmt: skip
     assert told[:4] == [(0, 0), (1, 0), (0, 1), (1, 1)]
     assert sorted(told) == [(run, epoch) for run in range(5) for epoch in range(4)]
-    assert len(report.accuracies) == 5 and report.settings["engine"]["together"] == 2
+    assert len(report.accuracies) == 5 and report.settings["engine"]["parallel_networks"] == 2
 
 
 def test_groups_are_even():
@@ -151,18 +151,18 @@ def test_how_many_together():
     assert networks_at_once(long, cpu, 20, 10, (8, 8)) == 20
     assert networks_at_once(long, engine(compiled=True), 20, 100, (32, 32)) == 1
     assert networks_at_once(SHORT, cpu, 20, 10, (8, 8)) == 1
-    assert networks_at_once(EvalConfig(together=7), engine(compiled=True), 20, 100, (32, 32)) == 7
-    with pytest.raises(ValueError, match="together must be at least 1, or 0 for automatic, got -1"):
-        EvalConfig(together=-1)
+    assert networks_at_once(EvalConfig(parallel_networks=7), engine(compiled=True), 20, 100, (32, 32)) == 7
+    with pytest.raises(ValueError, match="parallel_networks must be at least 1, or 0 for automatic, got -1"):
+        EvalConfig(parallel_networks=-1)
 
 
 def test_accuracies_agree_in_distribution():
     """20 networks each on digits, other seeds. The bound is narrow enough to see a schedule cut by a third."""
-    data = load("digits")
+    data = load_dataset("digits")
     train_set = random_set(data.train, 2, seed=0)
 
     def measured(together, seed, epochs=60):
-        config = EvalConfig(epochs=epochs, lr=0.02, augment=data.spec.augment, compile="no", together=together)
+        config = EvalConfig(epochs=epochs, lr=0.02, compile="no", parallel_networks=together)
         found = evaluate(train_set, data.test, config, network="convnet:width=16", runs=20, seed=seed).accuracies
         return np.mean(found), np.std(found, ddof=1) / math.sqrt(20)
 

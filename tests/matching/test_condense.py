@@ -9,7 +9,7 @@ from reference import matching_loss
 from dm_replay import CondenseConfig, SiameseAugment, TensorPool, condense
 from dm_replay.condensed.condensed_set import CondensedSet
 from dm_replay.matching.matcher import Matcher, _blocks
-from dm_replay.matching.real_batches import Teachers
+from dm_replay.matching.real_batches import RealBatches
 from dm_replay.runtime.engine import Engine
 
 FAMILIES = SiameseAugment.known
@@ -18,19 +18,20 @@ QUICK = dict(ipc=2, iterations=6, batch_real=8, network="convnet:width=16", comp
 
 
 def matcher(pool, families=FAMILIES, network="convnet:width=8", weights=None, engine=EXACT, previous=None, ipc=3):
-    teachers = Teachers.of(pool, pool.classes, 6, previous)
+    real_batches = RealBatches.of(pool, pool.classes, 6, previous)
     start = pool.draw(pool.classes, ipc, torch.Generator().manual_seed(1))
     return Matcher(
-        teachers, start, network=network, augment=SiameseAugment(tuple(families)), engine=engine, lr=1.0, momentum=0.5,
+        real_batches, start, network=network,
+        augment=SiameseAugment(tuple(families)), engine=engine, lr=1.0, momentum=0.5,
         weights=weights, seed=4,
     )  # fmt: skip
 
 
 def slow_step(fast, iteration, previous_images=None):
     """(loss per class, gradient) of one iteration by the reference, with the same draws and the same network."""
-    pool, groups = fast.teachers.pool, len(fast.pixels)
-    params = fast.augment.sample(groups, pool.shape[1:], fast._numbers("augment", iteration))
-    real = pool.take(fast.teachers.draw(fast._numbers("draw", iteration))).double()
+    pool, groups = fast.real_batches.pool, len(fast.pixels)
+    params = fast.augment.sample(groups, pool.shape[1:], fast._generator("augment", iteration))
+    real = pool.take(fast.real_batches.draw(fast._generator("draw", iteration))).double()
     pixels = fast.pixels.clone().requires_grad_()
     network = fast.branches.student
     loss = matching_loss(network, list(real), list(pixels), params, network.batch_statistics, fast.prefix_weights)
@@ -82,15 +83,17 @@ def test_blocks_cover_every_image_once(groups, rows, chunk):
 
 @pytest.mark.parametrize("norm", ["instance", "batch"])
 def test_a_returning_class_is_matched_to_the_count_weighted_mean(pool, norm):
-    numbers = torch.Generator().manual_seed(2)
-    old = CondensedSet.pack(torch.randn(3, 3, 8, 8, generator=numbers), torch.tensor([5, 5, 9]), torch.tensor([36, 3]))
+    generator = torch.Generator().manual_seed(2)
+    old = CondensedSet.from_images(
+        torch.randn(3, 3, 8, 8, generator=generator), torch.tensor([5, 5, 9]), torch.tensor([36, 3])
+    )
     fast = matcher(pool, network=f"convnet:width=8,norm={norm}", families=(), previous=old)
     fast.step(0)
-    indices = fast.teachers.draw(fast._numbers("draw", 0))
-    params = fast.augment.sample(3, (8, 8), fast._numbers("augment", 0))
+    indices = fast.real_batches.draw(fast._generator("draw", 0))
+    params = fast.augment.sample(3, (8, 8), fast._generator("augment", 0))
     targets = fast.targets(indices, params)
     real = pool.take(indices).double()
-    beside = fast.teachers.previous.double()
+    beside = fast.real_batches.previous.double()
     assert torch.equal(beside[1].float(), old.images[:2]) and torch.equal(beside[2, 0].float(), old.images[2])
     for filler, label in ((beside[0, 0], 2), (beside[0, 1], 2), (beside[2, 1], 9)):
         own = pool.take((pool.labels == label).nonzero()[:, 0])
@@ -100,7 +103,7 @@ def test_a_returning_class_is_matched_to_the_count_weighted_mean(pool, norm):
     torch.testing.assert_close(targets[0], fresh[0])
     torch.testing.assert_close(targets[1], (12 * fresh[1] + 36 * features[1, 6:].mean(0)) / 48)
     torch.testing.assert_close(targets[2], (9 * fresh[2] + 3 * features[2, 6]) / 12)
-    assert fast.teachers.counts.tolist() == [7, 48, 12]
+    assert fast.real_batches.counts.tolist() == [7, 48, 12]
 
 
 @pytest.mark.parametrize("network", ["convnet", "convnet:norm=batch"])
@@ -109,8 +112,8 @@ def test_bfloat16_is_within_noise_of_float32(pool, network):
     exact = matcher(pool, network=network, engine=Engine(torch.device("cpu"), torch.float32, False, 1000))
     low = matcher(pool, network=network, engine=Engine(torch.device("cpu"), torch.bfloat16, False, 1000))
     exact.step(0), low.step(0)
-    params = exact.augment.sample(3, (8, 8), exact._numbers("augment", 0))
-    same, other = (exact.teachers.draw(exact._numbers("draw", i)) for i in (0, 1))
+    params = exact.augment.sample(3, (8, 8), exact._generator("augment", 0))
+    same, other = (exact.real_batches.draw(exact._generator("draw", i)) for i in (0, 1))
     reference = exact.targets(same, params)
     error = (low.targets(same, params) - reference).norm()
     noise = (exact.targets(other, params) - reference).norm()
@@ -203,13 +206,13 @@ def test_a_state_or_previous_set_of_something_else(pool):
     condense(pool, CondenseConfig(**QUICK), on_step=lambda p: states.append(p.state))
     with pytest.raises(ValueError, match=r"the state holds pixels \(3, 2, 3, 8, 8\), this condensation has \(3, 4"):
         condense(pool, CondenseConfig(**{**QUICK, "ipc": 4}), state=states[0])
-    grey = CondensedSet.pack(torch.zeros(1, 1, 8, 8), torch.tensor([2]))
+    gray = CondensedSet.from_images(torch.zeros(1, 1, 8, 8), torch.tensor([2]))
     with pytest.raises(ValueError, match=r"previous images are \(1, 8, 8\), the real ones \(3, 8, 8\)"):
-        condense(pool, CondenseConfig(**QUICK), previous=grey)
+        condense(pool, CondenseConfig(**QUICK), previous=gray)
 
 
 def test_threads_take_turns(pool):
-    """Condensations that share a cached network, in several threads, give what each gives alone."""
+    """Condensations that shard a cached network, in several threads, give what each gives alone."""
     config = CondenseConfig(**QUICK)
     with ThreadPoolExecutor(3) as threads:
         together = list(threads.map(lambda seed: condense(pool, config, seed=seed).images, range(3)))

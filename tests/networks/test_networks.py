@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from dm_replay.networks import build, parse, reset
+from dm_replay.networks import build_network, parse, reset
 
 NAMES = [
     f"convnet:{options}"
@@ -23,9 +23,9 @@ NAMES = [
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("shape", [(3, 32, 32), (1, 28, 28), (1, 8, 8)])
-def test_every_network(name, shape, numbers):
-    network = build(name, shape, 7)
-    x = torch.randn(4, *shape, generator=numbers)
+def test_every_network(name, shape, generator):
+    network = build_network(name, shape, 7)
+    x = torch.randn(4, *shape, generator=generator)
     features = network.embed(x)
     assert features.shape == (4, network.classifier.in_features)
     torch.testing.assert_close(network(x), network.classifier(features))
@@ -36,16 +36,16 @@ def test_every_network(name, shape, numbers):
     "shape, features", [((3, 32, 32), 2048), ((1, 28, 28), 2048), ((3, 64, 64), 2048), ((1, 8, 8), 512)]
 )
 def test_the_papers_embedding_size(shape, features):
-    assert build("convnet", shape, 10).classifier.in_features == features
+    assert build_network("convnet", shape, 10).classifier.in_features == features
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_reset_has_the_constructors_distribution(name, numbers):
+def test_reset_has_the_constructors_distribution(name, generator):
     """Each tensor's range and spread, over many values, equals that of fresh networks."""
-    network = build(name, (3, 16, 16), 10, seed=1)
-    fresh = build(name, (3, 16, 16), 10, seed=2)
+    network = build_network(name, (3, 16, 16), 10, seed=1)
+    fresh = build_network(name, (3, 16, 16), 10, seed=2)
     before = [p.clone() for p in network.parameters()]
-    reset(network, numbers)
+    reset(network, generator)
     for old, new, other in zip(before, network.parameters(), fresh.parameters(), strict=True):
         constant = old.unique().numel() == 1
         assert torch.equal(old, new) if constant else not torch.equal(old, new)
@@ -55,7 +55,7 @@ def test_reset_has_the_constructors_distribution(name, numbers):
 
 
 def test_reset_is_in_place_and_by_the_generator():
-    network = build("convnet:norm=batch", (3, 8, 8), 2)
+    network = build_network("convnet:norm=batch", (3, 8, 8), 2)
     places = [p.data_ptr() for p in network.parameters()]
     network(torch.randn(4, 3, 8, 8))
     reset(network, torch.Generator().manual_seed(5))
@@ -68,7 +68,7 @@ def test_reset_is_in_place_and_by_the_generator():
 
 def test_building_leaves_the_global_generator_alone():
     before = torch.get_rng_state()
-    build("convnet", (3, 8, 8), 2)
+    build_network("convnet", (3, 8, 8), 2)
     assert torch.equal(before, torch.get_rng_state())
 
 
@@ -84,7 +84,7 @@ def test_building_leaves_the_global_generator_alone():
 )
 def test_errors_name_the_choices(name, message):
     with pytest.raises(ValueError, match=message):
-        build(name, (1, 8, 8), 2)
+        build_network(name, (1, 8, 8), 2)
 
 
 def test_parse():

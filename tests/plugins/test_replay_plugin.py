@@ -20,7 +20,7 @@ from avalanche.training.storage_policy import ClassBalancedBuffer
 from streams import QUICK, Blobs, Spy, labelled, plain, run, strategy
 from torch.utils.data import DataLoader
 
-from dm_replay.matching.condense import CondenseConfig
+from dm_replay.matching.config import CondenseConfig
 from dm_replay.plugins.metrics import condensed_memory_metrics
 from dm_replay.plugins.replay import DMReplayPlugin
 from dm_replay.plugins.storage_policy import CondensedBuffer
@@ -63,7 +63,7 @@ def test_a_memory_of_the_first_classes_is_replayed_with_their_labels_and_pixels(
             assert set(y[8:].tolist()) == seen
             for image, c in zip(x[8:], y[8:].tolist(), strict=True):
                 real = Blobs().images[torch.tensor(Blobs().targets) == c]
-                assert (real - image).abs().amax((1, 2, 3)).min() < 0.01, "lr 0: a real image, quantised"
+                assert (real - image).abs().amax((1, 2, 3)).min() < 0.01, "lr 0: a real image, quantized"
 
 
 @pytest.mark.parametrize("drop_last", [False, True])
@@ -163,7 +163,7 @@ def test_a_checkpoint_goes_on_exactly(tmp_path, monkeypatch):
     resumed.train(stream[2])
     for ours, theirs in zip(straight.model.parameters(), resumed.model.parameters(), strict=True):
         assert torch.equal(ours, theirs)
-    memories = [learner.plugins[0].storage_policy.memory.flat()[0] for learner in (straight, resumed)]
+    memories = [learner.plugins[0].storage_policy.memory.to_set()[0] for learner in (straight, resumed)]
     assert torch.equal(memories[0].images, memories[1].images)
 
 

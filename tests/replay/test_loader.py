@@ -10,7 +10,7 @@ from dm_replay.replay.loader import ReplayLoader
 
 def memory(size=10, shape=(1, 8, 8)):
     images = torch.randn(size, *shape, generator=torch.Generator().manual_seed(0))
-    return CondensedSet.pack(images, torch.arange(size), storage="uint8")
+    return CondensedSet.from_images(images, torch.arange(size), storage="uint8")
 
 
 def batches(sizes, parts=3, dtype=torch.float32):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from dm_replay.data.pool import TensorPool
-from dm_replay.matching.condense import CondenseConfig
+from dm_replay.matching.config import CondenseConfig
 from dm_replay.replay import memory as module
 from dm_replay.replay.memory import CondensedMemory
 
@@ -32,10 +32,10 @@ def images_equal(one, other):
 
 @pytest.mark.parametrize("seed", range(6))
 def test_never_above_its_size_over_random_streams(seed):
-    numbers = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
 
     def draw(low, high):
-        return int(torch.randint(low, high, (), generator=numbers))
+        return int(torch.randint(low, high, (), generator=generator))
 
     ipc = draw(1, 4) if seed % 3 == 0 else None
     memory = CondensedMemory(draw(8, 30) * (ipc or 1), ipc, QUICK, seed)
@@ -147,7 +147,7 @@ def test_tasks_with_the_same_class_ids_stay_apart():
     memory.update({7: second})
     assert list(memory.groups) == [(0, 0), (0, 1), (7, 0), (7, 1)]
     assert torch.equal(memory.groups[0, 0].images, kept[:2])
-    images, tasks = memory.flat()
+    images, tasks = memory.to_set()
     assert tasks.tolist() == [0] * 4 + [7] * 4
     assert images.labels.tolist() == [0, 0, 1, 1] * 2
     assert images.counts.tolist() == [8, 8]

@@ -11,13 +11,14 @@ import pytest
 import torch
 from PIL import Image
 
-from dm_replay.matching.condense import CondenseConfig, condense
+from dm_replay.matching.config import CondenseConfig
+from dm_replay.matching.condense import condense
 from dm_replay.condensed.condensed_set import CondensedSet
 from dm_replay.data.registry import Dataset, DatasetSpec
-from dm_replay.runs.loss_log import Journal
+from dm_replay.runs.loss_log import LossLog
 from dm_replay.data.pool import TensorPool
 from dm_replay.runs.run_folder import RunFolder
-from dm_replay.runs.condense_run import Interrupted, _Keeper, condense_run
+from dm_replay.runs.condense_run import Interrupted, RunRecorder, condense_run
 
 CONFIG = CondenseConfig(
     ipc=2, iterations=6, batch_real=4, network="convnet:width=4,depth=1", device="cpu", compile="no"
@@ -26,7 +27,7 @@ CONFIG = CondenseConfig(
 
 @pytest.fixture
 def dataset(pool):
-    spec = DatasetSpec("noise", pool.shape, ("a", "b", "c"), pool.mean, pool.std, "convnet", "none")
+    spec = DatasetSpec("noise", pool.shape, ("a", "b", "c"), pool.mean, pool.std, False)
     return Dataset(pool, pool, spec)
 
 
@@ -121,7 +122,7 @@ def test_snapshots_show_the_images_of_their_iteration(run, tmp_path):
 def test_ctrl_c_leaves_a_run_that_goes_on_to_the_same_pixels(run, straight, tmp_path, monkeypatch):
     folder = RunFolder(tmp_path / "run")
     handler = signal.getsignal(signal.SIGINT)
-    with ctrl_c_in(monkeypatch, Journal, "note", 4), pytest.raises(Interrupted, match="iteration 4 of 6"):
+    with ctrl_c_in(monkeypatch, LossLog, "note", 4), pytest.raises(Interrupted, match="iteration 4 of 6"):
         run(checkpoint_seconds=60)
     assert signal.getsignal(signal.SIGINT) is handler
     assert not folder.finished and folder.read_record()["status"] == "interrupted"
@@ -135,7 +136,7 @@ def test_ctrl_c_leaves_a_run_that_goes_on_to_the_same_pixels(run, straight, tmp_
 
 def test_a_second_ctrl_c_while_saving_is_ignored(run, straight, tmp_path, monkeypatch):
     with (
-        ctrl_c_in(monkeypatch, Journal, "note", 3),
+        ctrl_c_in(monkeypatch, LossLog, "note", 3),
         ctrl_c_in(monkeypatch, torch, "save", 1, times=2),
         pytest.raises(Interrupted),
     ):
@@ -145,7 +146,7 @@ def test_a_second_ctrl_c_while_saving_is_ignored(run, straight, tmp_path, monkey
 
 
 def test_a_second_ctrl_c_before_the_iteration_ends_stops_at_once(run, straight, tmp_path, monkeypatch):
-    with ctrl_c_in(monkeypatch, Journal, "note", 4, times=2), pytest.raises(KeyboardInterrupt) as caught:
+    with ctrl_c_in(monkeypatch, LossLog, "note", 4, times=2), pytest.raises(KeyboardInterrupt) as caught:
         run()
     assert not isinstance(caught.value, Interrupted)
     checkpoint = RunFolder(tmp_path / "run").read_checkpoint()
@@ -154,7 +155,7 @@ def test_a_second_ctrl_c_before_the_iteration_ends_stops_at_once(run, straight, 
 
 
 def test_ctrl_c_in_the_last_iteration(run, straight, monkeypatch):
-    with ctrl_c_in(monkeypatch, Journal, "note", 6), pytest.raises(Interrupted):
+    with ctrl_c_in(monkeypatch, LossLog, "note", 6), pytest.raises(Interrupted):
         run()
     assert torch.equal(run(resume=True).images, straight)
 
@@ -215,7 +216,7 @@ def test_resuming_with_other_settings_names_the_one_that_differs(run, monkeypatc
     if finished:
         run()
     else:
-        with ctrl_c_in(monkeypatch, Journal, "note", 2), pytest.raises(Interrupted):
+        with ctrl_c_in(monkeypatch, LossLog, "note", 2), pytest.raises(Interrupted):
             run()
     with pytest.raises(ValueError, match=f"cannot resume .* with {named}"):
         run(CondenseConfig(**{**vars(CONFIG), **other}), resume=True)
@@ -224,7 +225,7 @@ def test_resuming_with_other_settings_names_the_one_that_differs(run, monkeypatc
 
 
 def test_a_run_is_never_overwritten_unasked(run, tmp_path, monkeypatch):
-    with ctrl_c_in(monkeypatch, Journal, "note", 2), pytest.raises(Interrupted):
+    with ctrl_c_in(monkeypatch, LossLog, "note", 2), pytest.raises(Interrupted):
         run()
     with pytest.raises(ValueError, match="holds an unfinished run; go on with --resume .* --overwrite"):
         run()
@@ -293,7 +294,7 @@ def test_runs_outside_the_main_thread(run, straight):
 
 def test_a_network_with_batch_statistics_goes_on_exactly(run, dataset, monkeypatch):
     config = CondenseConfig(**{**vars(CONFIG), "network": "convnet:width=4,depth=1,norm=batch"})
-    with ctrl_c_in(monkeypatch, Journal, "note", 3), pytest.raises(Interrupted):
+    with ctrl_c_in(monkeypatch, LossLog, "note", 3), pytest.raises(Interrupted):
         run(config)
     assert torch.equal(run(config, resume=True).images, condense(dataset.train, config, seed=3).images)
 
@@ -305,10 +306,10 @@ def test_a_loss_that_is_not_finite_ends_the_run(run):
 
 def test_several_processes_meet_soon_after_a_resume(run, monkeypatch):
     """The pace is that of this process's own iterations, however many were done before it."""
-    with ctrl_c_in(monkeypatch, Journal, "note", 4), pytest.raises(Interrupted):
+    with ctrl_c_in(monkeypatch, LossLog, "note", 4), pytest.raises(Interrupted):
         run()
     paces = []
-    monkeypatch.setattr(_Keeper, "_next_meeting", lambda self, at: paces.append(at - self.met) or at + 1)
+    monkeypatch.setattr(RunRecorder, "_next_sync_after", lambda self, at: paces.append(at - self.last_sync) or at + 1)
     run(resume=True)
     assert paces[0] == 1
 
@@ -316,7 +317,7 @@ def test_several_processes_meet_soon_after_a_resume(run, monkeypatch):
 def test_labels_with_gaps_and_one_image_of_a_class(tmp_path):
     images = torch.randint(0, 256, (3, 1, 8, 8), dtype=torch.uint8)
     pool = TensorPool(images, [4, 900, 900])
-    spec = DatasetSpec("odd", pool.shape, ("4", "900"), None, None, "convnet", "none")
+    spec = DatasetSpec("odd", pool.shape, ("4", "900"), None, None, False)
     config = CondenseConfig(**{**vars(CONFIG), "ipc": 1})
     result = condense_run(tmp_path / "run", Dataset(pool, pool, spec), config, quiet=True)
     assert result.labels.tolist() == [4, 900]

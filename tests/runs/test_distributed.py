@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from dm_replay.cli import __main__ as cli
-from dm_replay.matching.condense import CondenseConfig, condense
+from dm_replay.matching.config import CondenseConfig
+from dm_replay.matching.condense import condense
 from dm_replay.condensed.condensed_set import CondensedSet
 from dm_replay.runtime.distributed import World, world
 from dm_replay.runs.run_folder import RunFolder
@@ -32,14 +33,14 @@ RANK = """
 import os, sys, time
 from dm_replay.cli import __main__ as cli
 from dm_replay.runs import condense_run, loss_log
-condense_run.BETWEEN_MEETINGS = 0
-note = loss_log.Journal.note
+condense_run.SECONDS_BETWEEN_SYNCS = 0
+note = loss_log.LossLog.note
 def noting(self, loss):
     if len(self.losses) + len(self._pending) == int(os.environ.get("FATAL", -1)):
         os._exit(9)
     time.sleep(float(os.environ.get("SLOW", 0)))
     note(self, loss)
-loss_log.Journal.note = noting
+loss_log.LossLog.note = noting
 sys.exit(cli.main(sys.argv[1:]))
 """
 
@@ -77,12 +78,12 @@ def start():
 
 
 def shares(size):
-    return [World(rank, size).share for rank in range(size)]
+    return [World(rank, size).shard for rank in range(size)]
 
 
 @pytest.mark.parametrize(("count", "size"), [(10, 3), (2, 4), (7, 1), (0, 2)])
 def test_shares_are_parts_of_the_whole(count, size):
-    parts = [list(range(count))[share(count)] for share in shares(size)]
+    parts = [list(range(count))[shard(count)] for shard in shares(size)]
     assert sum(parts, []) == list(range(count))
     assert sorted(map(len, parts), reverse=True) == list(map(len, parts)) and len(parts[0]) - len(parts[-1]) <= 1
 
@@ -100,7 +101,7 @@ def test_a_process_alone_needs_no_others():
 def test_the_union_of_the_shares_is_what_one_process_makes(pool, setting, size):
     config = CondenseConfig(**{**vars(CONFIG), **setting})
     whole = condense(pool, config, seed=1)
-    parts = [condense(pool, config, seed=1, share=share(3)) for share in shares(size)]
+    parts = [condense(pool, config, seed=1, shard=shard(3)) for shard in shares(size)]
     union = CondensedSet.merge(parts)
     torch.testing.assert_close(union.images, whole.images, rtol=1e-5, atol=1e-6)
     assert torch.equal(union.labels, whole.labels) and torch.equal(union.counts, whole.counts)
@@ -109,17 +110,17 @@ def test_the_union_of_the_shares_is_what_one_process_makes(pool, setting, size):
 def test_returning_classes_are_shared_out_too(pool):
     old = condense(pool, CONFIG, seed=2, classes=[5, 9])
     whole = condense(pool, CONFIG, seed=1, previous=old)
-    parts = [condense(pool, CONFIG, seed=1, previous=old, share=share(3)) for share in shares(2)]
+    parts = [condense(pool, CONFIG, seed=1, previous=old, shard=shard(3)) for shard in shares(2)]
     torch.testing.assert_close(CondensedSet.merge(parts).images, whole.images, rtol=1e-5, atol=1e-6)
 
 
 def test_what_cannot_be_shared_out(pool):
     batch = CondenseConfig(**{**vars(CONFIG), "network": "convnet:width=4,depth=1,norm=batch"})
-    with pytest.raises(ValueError, match="cannot be shared out: .*norm=batch has statistics over all of them"):
-        condense(pool, batch, share=slice(0, 2))
-    assert len(condense(pool, batch, share=slice(0, 3))) == 6
+    with pytest.raises(ValueError, match="cannot be sharded: .*norm=batch has statistics over all of them"):
+        condense(pool, batch, shard=slice(0, 2))
+    assert len(condense(pool, batch, shard=slice(0, 3))) == 6
     with pytest.raises(ValueError, match="no class for this process: 3 classes are too few"):
-        condense(pool, CONFIG, share=World(3, 4).share(3))
+        condense(pool, CONFIG, shard=World(3, 4).shard(3))
 
 
 def test_torchrun(alone, tmp_path):

@@ -5,7 +5,7 @@ import torch
 
 from dm_replay import CondenseConfig, SiameseAugment, condense
 from dm_replay.matching.matcher import Matcher, _parts
-from dm_replay.matching.real_batches import Teachers
+from dm_replay.matching.real_batches import RealBatches
 from dm_replay.runtime.engine import Engine, choose
 
 GIB = 2**30
@@ -46,7 +46,7 @@ def test_gradients_by_parts_are_the_gradients(pool, norm, weights, chunk):
         exact = Engine(torch.device("cpu"), torch.float64, False, 16, **bound)
         start = pool.draw(pool.classes, 3, torch.Generator().manual_seed(1))
         matcher = Matcher(
-            Teachers.of(pool, pool.classes, 6, None), start, network=f"convnet:width=8,norm={norm}",
+            RealBatches.of(pool, pool.classes, 6, None), start, network=f"convnet:width=8,norm={norm}",
             augment=SiameseAugment(), engine=exact, lr=1.0, momentum=0.5, weights=weights, seed=4,
         )  # fmt: skip
         return [matcher.step(0), matcher.step(1), matcher.pixels], matcher.parts

@@ -1,14 +1,14 @@
 import torch
 
 from dm_replay.runtime.atomic_files import atomic
-from dm_replay.runtime.seeding import derive, generator, isolated
+from dm_replay.runtime.seeding import derive, isolated, new_generator
 
 
 def test_streams_are_fixed_and_differ_by_role():
     assert derive(0, "init") == derive(0, "init") == 6109011495221250200
     seeds = {derive(s, role, i) for s in range(3) for role in ("init", "draw") for i in range(100)}
     assert len(seeds) == 600
-    assert torch.equal(torch.rand(3, generator=generator(1, "a")), torch.rand(3, generator=generator(1, "a")))
+    assert torch.equal(torch.rand(3, generator=new_generator(1, "a")), torch.rand(3, generator=new_generator(1, "a")))
 
 
 def test_isolation_leaves_the_global_generator_alone():

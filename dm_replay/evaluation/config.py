@@ -1,0 +1,55 @@
+"""Settings of an evaluation."""
+
+from dataclasses import dataclass, replace
+
+from ..augment.siamese import SiameseAugment
+from ..runtime.engine import COMPILE, PRECISIONS, check_choices
+
+__all__ = ["EvalConfig"]
+
+
+@dataclass(frozen=True)
+class EvalConfig:
+    """How a network is trained on a condensed set; the defaults are the paper's.
+
+    Args:
+        epochs: the schedule runs epochs + 1 of them and divides the learning rate by 10 after epoch epochs // 2 + 1,
+            where the momentum starts afresh, as in the official code.
+        batch: images per step.
+        lr, momentum, weight_decay: of the networks' SGD.
+        augment: families drawn for each image of each step, joined by "_", or "none"; "auto" is all of them, but "flip"
+            only where the test pool says that a mirror image means the same.
+        precision: of the matrix work: "bfloat16" (autocast; parameters stay float32), "float32" or "auto".
+        compile: "yes", "no", or "auto" for where it earns back its half minute.
+        device: "auto", "cpu", "cuda", ...
+        parallel_networks: networks trained at once; 0 for as many as suit the device, see :func:`networks_at_once`.
+    """
+
+    epochs: int = 1000
+    batch: int = 256
+    lr: float = 0.01
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    augment: str = "auto"
+    precision: str = "auto"
+    compile: str = "auto"
+    device: str = "auto"
+    parallel_networks: int = 0
+
+    def __post_init__(self):
+        for name in ("epochs", "batch"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not self.lr > 0 or not 0 <= self.momentum < 1 or not self.weight_decay >= 0:
+            raise ValueError(
+                "expected lr > 0, momentum in [0, 1) and weight_decay >= 0, "
+                f"got {self.lr}, {self.momentum} and {self.weight_decay}"
+            )
+        if self.parallel_networks < 0:
+            raise ValueError(f"parallel_networks must be at least 1, or 0 for automatic, got {self.parallel_networks}")
+        check_choices(self, precision=PRECISIONS, compile=COMPILE)
+        SiameseAugment.parse(self.augment)
+
+    def resolve(self, flip_invariant: bool) -> "EvalConfig":
+        """The same with the families that an ``augment`` of "auto" stands for."""
+        return replace(self, augment=SiameseAugment.parse(self.augment, flip_invariant).name)
