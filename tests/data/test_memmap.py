@@ -79,7 +79,7 @@ def test_an_error_while_reading_ends_the_run(mapped, monkeypatch):
     def failing(indices):
         raise OSError("the disk is gone")
 
-    monkeypatch.setattr(mapped, "raw", failing)
+    monkeypatch.setattr(mapped, "gather", failing)
     with pytest.raises(OSError, match="the disk is gone"):
         condense(mapped, CondenseConfig(**{**vars(CONFIG), "init": "noise"}))
     assert not threads()
