@@ -55,6 +55,7 @@ def check_official(content: dict[str, Any], path: Path) -> tuple[Tensor, Tensor]
     last = content["data"][-1]
     pair = isinstance(last, list | tuple) and len(last) == 2 and all(map(_is_plain, last))
     _expect(pair, path, "an experiment in 'data' is not a pair of images and labels")
+    _expect(last[0].is_floating_point(), path, f"its images are {_described(last[0])}")
     return tuple(last)
 
 

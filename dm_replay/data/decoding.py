@@ -3,7 +3,6 @@
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
@@ -15,7 +14,7 @@ __all__ = ["decoded_blocks"]
 BLOCK = 16 * 2**20  # bytes of pixels decoded at a time; 1,365 pictures of 64 x 64
 
 
-def decoded_blocks(files: Sequence[Path], title: str) -> Iterator[np.ndarray]:
+def decoded_blocks(files: Sequence[str], title: str) -> Iterator[np.ndarray]:
     """The pictures as (B, 3, H, W) uint8, in order and of one size, with a bar; each block takes the place of the last.
 
     Threads help: Pillow decodes without holding the interpreter.
@@ -24,7 +23,7 @@ def decoded_blocks(files: Sequence[Path], title: str) -> Iterator[np.ndarray]:
         shape = read_rgb(files[0]).shape
         buffer = np.empty((max(1, min(len(files), BLOCK // max(1, np.prod(shape)))), *shape), np.uint8)
 
-        def place(row: int, file: Path) -> None:
+        def place(row: int, file: str) -> None:
             pixels = read_rgb(file)
             if pixels.shape != shape:
                 sizes = (f"{name} is {s[2]}x{s[1]}" for name, s in ((file, pixels.shape), (files[0], shape)))

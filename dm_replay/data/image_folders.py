@@ -14,9 +14,9 @@ SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".t
 
 
 class FileList(NamedTuple):
-    """The image files of one part of a dataset, class by class, with labels (N,)."""
+    """The paths of one part's image files, class by class, with labels (N,). Plain strings: there may be millions."""
 
-    files: list[Path]
+    files: list[str]
     labels: Tensor
 
 
@@ -45,13 +45,13 @@ def tiny_imagenet(root: Path) -> tuple[FileList, FileList, list[str]]:
     if not annotations.is_file():
         raise ValueError(f"expected {annotations}, which says the class of each test image")
     codes = _class_folders(train)
-    test_files: dict[str, list[Path]] = {code: [] for code in codes}
+    test_files: dict[str, list[str]] = {code: [] for code in codes}
     for line in filter(str.strip, annotations.read_text().splitlines()):
         file, _, rest = line.partition("\t")
         code = rest.partition("\t")[0]
         if code not in test_files:
             raise ValueError(f"{annotations} names class {code or repr(line)}, which {train} lacks")
-        test_files[code].append(home / "val" / "images" / file)
+        test_files[code].append(os.path.join(home, "val", "images", file))
     return _listed(_files_by_class(train, codes), train), _listed(test_files, home / "val"), _words(home, codes)
 
 
@@ -76,11 +76,16 @@ def _class_folders(folder: Path) -> list[str]:
     return names
 
 
-def _files_by_class(folder: Path, names: list[str]) -> dict[str, list[Path]]:
-    return {name: sorted(map(Path, _images_under(folder / name))) if (folder / name).is_dir() else [] for name in names}
+def _files_by_class(folder: Path, names: list[str]) -> dict[str, list[str]]:
+    """The images of each class, in the order of their paths, folder by folder."""
+    folders = {name: os.path.join(folder, name) for name in names}
+    return {
+        name: sorted(_images_under(path), key=lambda file: file.split(os.sep)) if os.path.isdir(path) else []
+        for name, path in folders.items()
+    }
 
 
-def _images_under(folder: Path | str) -> Iterator[str]:
+def _images_under(folder: str) -> Iterator[str]:
     with os.scandir(folder) as entries:
         for entry in entries:
             if _is_hidden(entry.name):
@@ -95,7 +100,7 @@ def _is_hidden(name: str) -> bool:
     return name.startswith(".") or name == "__MACOSX"
 
 
-def _listed(files: dict[str, list[Path]], where: Path) -> FileList:
+def _listed(files: dict[str, list[str]], where: Path) -> FileList:
     paths = [path for of_class in files.values() for path in of_class]
     if not paths:
         raise ValueError(f"{where} holds no images")

@@ -110,7 +110,7 @@ def _about(array: Path) -> dict:
     return {"shape": list(header.shape), "dtype": str(header.dtype), "bytes": array.stat().st_size}
 
 
-def _write_array(file: Path, pictures: list[Path], title: str) -> None:
+def _write_array(file: Path, pictures: list[str], title: str) -> None:
     """All pictures, block by block: no more than a block is ever in memory."""
     with _synced(file) as out:
         for number, block in enumerate(decoded_blocks(pictures, title)):

@@ -46,6 +46,7 @@ def packed(name: str, listing: Listing, root: Path, repack: bool = False) -> tup
     Raises:
         ValueError: naming the file, if an image cannot be read or has another size than the first.
     """
+    root = root.absolute()
     train, test, names = listing(root)
     parts = dict(zip(PARTS, (train, test), strict=True))
     key = _fingerprint(root, parts)
@@ -74,10 +75,10 @@ def _fingerprint(root: Path, parts: dict[str, FileList]) -> str:
         hashed.update(f"{part} {len(files)}\n".encode())
         for file, label in zip(files, labels.tolist(), strict=True):
             try:
-                about = file.stat()
+                about = os.stat(file)
             except OSError as error:
                 raise ValueError(f"cannot read the image {file}: {error.strerror}") from error
-            path = os.fsencode(file.relative_to(root).as_posix())
+            path = os.fsencode(file.removeprefix(str(root)).replace(os.sep, "/"))
             hashed.update(b"%b\0%d %d %d\n" % (path, about.st_size, about.st_mtime_ns, label))
     return hashed.hexdigest()
 
@@ -88,7 +89,7 @@ def _opened(file: Path, files: FileList) -> Split:
     return Split(torch.from_numpy(np.load(file)), files.labels)
 
 
-def _in_memory(part: str, files: list[Path]) -> Tensor:
+def _in_memory(part: str, files: list[str]) -> Tensor:
     images, done = None, 0
     for block in decoded_blocks(files, f"reading {part}"):
         images = np.empty((len(files), *block.shape[1:]), np.uint8) if images is None else images

@@ -48,7 +48,8 @@ def _as_tensor(labels: "Tensor | np.ndarray | Sequence[int]", source: str) -> Te
 def _refuse(labels: Tensor, bad: Tensor, source: str, why: str) -> None:
     if bad.any():
         first = int(bad.flatten().nonzero()[0])
-        label = labels.flatten()[first].item()
+        value = labels.flatten()[first].item()
+        label = f"{value:.6g}" if isinstance(value, float) else value
         raise ValueError(f"{source}label {label} of image {first} {why}; expected whole numbers from 0")
 
 
