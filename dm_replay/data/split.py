@@ -2,15 +2,14 @@
 
 from typing import NamedTuple
 
-import numpy as np
 from torch import Tensor
 
 __all__ = ["Split"]
 
 
 class Split(NamedTuple):
-    """Images (N, C, H, W) with labels (N,), not checked yet; ``mapped`` where the images are a map of a file."""
+    """Images (N, C, H, W) with labels (N,); ``mapped`` where the images are a map of a file."""
 
     images: Tensor
-    labels: "Tensor | np.ndarray"
+    labels: Tensor
     mapped: bool = False
