@@ -7,8 +7,10 @@ Where ``root`` cannot be written the cache is in ``$XDG_CACHE_HOME/dm_replay`` (
 named by a hash of ``root``; where neither can, the images are decoded into memory, as often as they are read. The key
 is a hash of the relative path, size, time and label of each file: a folder that changed has another one, is packed
 anew, and its old pack goes. Opening 110,000 images of 64 x 64 took 1.05 s and 0.14 GB where decoding them took 22 s
-and 1.5 GB, on two CPU cores with the files in the system's cache. A pack is written beside its place and renamed, so that a killed process leaves none that
-is incomplete; the next one to pack clears away what it left.
+and 1.5 GB, on two CPU cores with the files in the system's cache.
+
+A pack is written beside its place and renamed, so that a killed process leaves none that is incomplete; the next one to
+pack clears away what it left.
 """
 
 import hashlib

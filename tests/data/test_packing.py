@@ -15,6 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
+from dm_replay.cli.__main__ import main
 from dm_replay.data import decoding, pack_store, packing
 from dm_replay.data.image_folders import image_folder
 from dm_replay.data.registry import load_dataset
@@ -188,6 +189,15 @@ def test_repack(folder, decoded):
     assert decoded == 2 * BOTH
     with pytest.raises(ValueError, match="digits is not packed; repack is for imagefolder, tinyimagenet"):
         load_dataset("digits", repack=True)
+
+
+@pytest.mark.parametrize(("dataset", "error"), [("digits", "digits is not packed"), ("imagefolder", "unknown network")])
+def test_repack_on_the_command_line(folder, decoded, capsys, dataset, error):
+    load(folder)
+    where = ["--root", str(folder), "--out", str(folder / "run")]
+    assert main(["condense", "--dataset", dataset, *where, "--repack", "--network", "nothing"]) == 2
+    assert error in capsys.readouterr().err
+    assert decoded == (2 if dataset == "imagefolder" else 1) * BOTH
 
 
 def test_a_corrupt_image_names_itself_and_leaves_nothing(folder):
