@@ -19,6 +19,7 @@ from ..runtime.interrupts import Interrupts
 from .loss_log import LossLog
 from ..condensed.figures import grid, save_picture
 from ..runtime.provenance import provenance
+from ..runtime.self_check import engine_record
 from .run_folder import RunFolder
 
 __all__ = ["Interrupted", "condense_run"]
@@ -113,6 +114,7 @@ class RunRecorder:
         self.loss_log.note(step.loss)
         if not self.begun:
             self.last_sync = step.iteration - 1
+            self.origin["engine"] = engine_record(step.matcher.engine)
             self._begin()
         if step.iteration in self.snapshot_iterations:
             self._picture(step)
