@@ -56,6 +56,7 @@ class Progress:
         return self.finish()
 
 
+@torch.inference_mode(False)  # a caller's no_grad and inference_mode end here: gradients are needed
 def condense(
     pool: TensorPool,
     config: CondenseConfig | None = None,
