@@ -1,5 +1,6 @@
 """TensorPool: labelled real images, ready to be drawn class by class."""
 
+import copy
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from .memmap import mapped_images
 __all__ = ["EVERY", "ClassRows", "TensorPool"]
 
 EVERY = slice(None)
+FINITE_CHUNK = 256  # images; looking at all at once takes half as much memory again as they do
 
 
 @dataclass(frozen=True)
@@ -165,6 +167,19 @@ class TensorPool:
             return TensorPool(self.images, labels, rows=places, mapped=True, **self._about)
         return TensorPool(self.raw(rows), labels, **self._about)
 
+    def standardized(self, mean: Sequence[float], std: Sequence[float]) -> "TensorPool":
+        """The same pool with (x − mean) / std per channel of what it gives; uint8 pixels are shared, floats copied."""
+        twin = copy.copy(self)
+        if self.images.dtype == torch.uint8:
+            shifts, scales = self.mean or [0.0] * self.shape[0], self.std or [1.0] * self.shape[0]
+            twin.mean = tuple(shift + scale * m for shift, scale, m in zip(shifts, scales, mean, strict=True))
+            twin.std = tuple(scale * s for scale, s in zip(scales, std, strict=True))
+            twin._affines = {}
+        else:
+            center, spread = (torch.tensor(v, device=self.device)[:, None, None] for v in (mean, std))
+            twin.images, twin.mean, twin.std = (self.images - center).div_(spread), None, None
+        return twin
+
     def counts_of(self, classes: Iterable[int]) -> Tensor:
         """(G,) how many images each of some classes has."""
         return self.counts[torch.searchsorted(self.classes, self._known(classes))]
@@ -235,7 +250,8 @@ class TensorPool:
 
 
 def _check_finite(images: Tensor, labels: Tensor) -> None:
-    bad = (~images.isfinite().flatten(1).all(1)).nonzero()[:, 0]
+    finite = [part.isfinite().flatten(1).all(1) for part in images.split(FINITE_CHUNK)]
+    bad = (~torch.cat(finite)).nonzero()[:, 0]
     if len(bad):
         first = int(bad[0])
         raise ValueError(
