@@ -1,4 +1,4 @@
-"""Standardization: one affine map per channel between the space of a stream's images and the one they are condensed in."""
+"""Standardization: one affine map per channel, from the values of a stream to those that are condensed."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
