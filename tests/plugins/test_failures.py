@@ -125,7 +125,7 @@ def test_a_stream_that_cannot_be_condensed_is_given_up_at_once():
 def one_by_one():
     """(part of one image, whether its class is among the first three) of a stream that hides its boundaries."""
     seen = set()
-    for part in split_online_stream(plain().train_stream, 1, shuffle=False, access_task_boundaries=False):
+    for part in split_online_stream(plain().train_stream, 1, shuffle=True, seed=0, access_task_boundaries=False):
         label = int(part.dataset.targets[0])
         if len(seen) < 3:
             seen.add(label)
@@ -133,7 +133,7 @@ def one_by_one():
 
 
 def test_hidden_boundaries_and_too_small_a_memory_raise_before_training_and_set_nothing_aside():
-    replay = DMReplayPlugin(3, **QUICK)
+    replay = DMReplayPlugin(12, ipc=4, **QUICK)
     spy, learner = Spy(), strategy(replay)
     learner.plugins.insert(1, spy)
     buffer = replay.storage_policy
@@ -141,15 +141,15 @@ def test_hidden_boundaries_and_too_small_a_memory_raise_before_training_and_set_
         if fits:
             learner.train(part)
         else:
-            with pytest.raises(ValueError, match="mem_size 3 cannot hold 4 classes"):
+            with pytest.raises(ValueError, match="mem_size 12 cannot hold 4 classes"):
                 learner.train(part)
-        assert sum(len(images.labels) for images in buffer._aside) < 3
+        assert sum(len(images.labels) for images in buffer._aside) < 12
     assert len(spy.batches) == 3 * EACH, "what was refused was not trained on"
     assert set(buffer.memory.counts.values()) == {EACH} and len(buffer.memory.counts) == 3
 
 
 def test_other_plugins_set_nothing_aside_that_does_not_fit():
-    buffer = CondensedBuffer(3, **QUICK)
+    buffer = CondensedBuffer(12, ipc=4, **QUICK)
     for part, fits in one_by_one():
         if fits:
             buffer.post_adapt(None, part)
