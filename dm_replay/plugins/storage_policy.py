@@ -112,6 +112,7 @@ class CondensedBuffer(BalancedExemplarsBuffer):
         if _at_boundary(exp, "is_first_subexp"):
             self.flush()
         aside = [*self._aside, self._read(exp.dataset, num_workers)]
+        self.memory.check_shapes(part.images.shape[1:] for part in aside)
         self.memory.shares(_groups(aside))
         whole = _at_boundary(exp, "is_last_subexp")
         if whole or (_hides_boundaries(exp) and sum(len(part.labels) for part in aside) >= self.max_size):
