@@ -1,5 +1,6 @@
 """TensorPool: labelled real images, ready to be drawn class by class."""
 
+import copy
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from .memmap import mapped_images
 from .pictures import pixels_of
 
 __all__ = ["TensorPool"]
+
+FINITE_CHUNK = 256  # images; looking at all at once takes half as much memory again as they do
 
 
 class TensorPool:
@@ -146,6 +149,19 @@ class TensorPool:
             return TensorPool(self.images, labels, rows=places, mapped=True, **self._about)
         return TensorPool(self.raw(rows), labels, **self._about)
 
+    def standardized(self, mean: Sequence[float], std: Sequence[float]) -> "TensorPool":
+        """The same pool with (x − mean) / std per channel of what it gives; uint8 pixels are shared, floats copied."""
+        twin = copy.copy(self)
+        if self.images.dtype == torch.uint8:
+            shifts, scales = self.mean or [0.0] * self.shape[0], self.std or [1.0] * self.shape[0]
+            twin.mean = tuple(shift + scale * m for shift, scale, m in zip(shifts, scales, mean, strict=True))
+            twin.std = tuple(scale * s for scale, s in zip(scales, std, strict=True))
+            twin._affines = {}
+        else:
+            center, spread = (torch.tensor(v, device=self.device)[:, None, None] for v in (mean, std))
+            twin.images, twin.mean, twin.std = (self.images - center).div_(spread), None, None
+        return twin
+
     def normalize(self, images: Tensor) -> Tensor:
         """Stored pixels (…, C, H, W) -> float32 values as networks see them."""
         if images.dtype != torch.uint8:
@@ -207,7 +223,8 @@ class TensorPool:
 
 
 def _check_finite(images: Tensor, labels: Tensor) -> None:
-    bad = (~images.isfinite().flatten(1).all(1)).nonzero()[:, 0]
+    finite = [part.isfinite().flatten(1).all(1) for part in images.split(FINITE_CHUNK)]
+    bad = (~torch.cat(finite)).nonzero()[:, 0]
     if len(bad):
         first = int(bad[0])
         raise ValueError(

@@ -68,6 +68,7 @@ class Condenser:
     def __init__(self):
         self._extractors: dict[tuple, Extractor] = {}
 
+    @torch.inference_mode(False)  # a caller's no_grad and inference_mode end here: gradients are needed
     def condense(
         self,
         pool: TensorPool,
