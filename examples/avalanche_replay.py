@@ -1,6 +1,6 @@
 """Class-incremental digits in Avalanche, without a memory and with one of twenty condensed images.
 
-python examples/avalanche_replay.py          # half a minute on two cores
+python examples/avalanche_replay.py          # a minute on two cores
 """
 
 import argparse
@@ -16,7 +16,7 @@ from torch.utils.data import TensorDataset
 from dm_replay import DMReplayPlugin, TensorPool, build_network, load_dataset
 
 parser = argparse.ArgumentParser(description=__doc__)
-parser.add_argument("--iterations", type=int, default=200, help="updates of the condensed images per experience")
+parser.add_argument("--iterations", type=int, default=100, help="updates of the condensed images per experience")
 parser.add_argument("--epochs", type=int, default=8, help="of training per experience")
 args = parser.parse_args()
 

@@ -46,6 +46,17 @@ class SiameseAugment:
             in [0, saturation], a factor in [contrast, contrast + 1].
         crop: largest shift as a fraction of the side. cutout: side of the zeroed square, likewise.
         flip: probability. scale: largest zoom, each axis in [1/scale, scale]. rotate: largest angle in degrees.
+
+    Raises:
+        ValueError: for an unknown family, one given twice, or a strength out of its range.
+
+    >>> import torch
+    >>> from dm_replay import SiameseAugment
+    >>> augment = SiameseAugment.parse("crop_flip")
+    >>> real, synthetic = torch.rand(2, 7, 3, 8, 8), torch.rand(2, 5, 3, 8, 8)  # two classes
+    >>> params = augment.sample(2, (8, 8), torch.Generator().manual_seed(0))
+    >>> augment.apply(real, params).shape, augment.apply(synthetic, params).shape
+    (torch.Size([2, 7, 3, 8, 8]), torch.Size([2, 5, 3, 8, 8]))
     """
 
     families: tuple[str, ...] = ("color", "crop", "cutout", "flip", "scale", "rotate")

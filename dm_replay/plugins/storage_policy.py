@@ -71,6 +71,14 @@ class CondensedBuffer(BalancedExemplarsBuffer):
 
     Attributes:
         memory: the :class:`CondensedMemory`. seconds: how long its last update took.
+
+    Raises:
+        ValueError: for a size below 1, or an unknown or bad setting.
+
+    >>> from avalanche.training.plugins import ReplayPlugin
+    >>> from dm_replay import CondensedBuffer
+    >>> ReplayPlugin(mem_size=200, storage_policy=CondensedBuffer(200, iterations=1000)).storage_policy.max_size
+    200
     """
 
     def __init__(
