@@ -35,12 +35,9 @@ def test_every_public_name_has_an_example(name):
 def test_what_raises_says_so(name):
     """A ``raise`` in a public function or method is in its docstring, one in a constructor in the class's."""
     (tree,) = ast.parse(inspect.getsource(getattr(dm_replay, name))).body
-    functions = [tree, *ast.iter_child_nodes(tree)] if isinstance(tree, ast.ClassDef) else [tree]
-    for function in functions:
-        if isinstance(function, ast.FunctionDef) and any(isinstance(node, ast.Raise) for node in ast.walk(function)):
-            public = not function.name.startswith("_")
-            says = tree if function.name in CONSTRUCTORS else function
-            if public or says is tree:
-                assert "Raises:" in (ast.get_docstring(says) or ""), (
-                    f"{name}.{function.name} does not say what it raises"
-                )
+    for node in tree.body if isinstance(tree, ast.ClassDef) else [tree]:
+        constructs = getattr(node, "name", "") in CONSTRUCTORS
+        if isinstance(node, ast.FunctionDef) and (constructs or not node.name.startswith("_")):
+            raises = any(isinstance(inner, ast.Raise) for inner in ast.walk(node))
+            told = ast.get_docstring(tree if constructs else node) or ""
+            assert not raises or "Raises:" in told, f"{name}.{node.name} does not say what it raises"
