@@ -23,7 +23,7 @@ args = parser.parse_args()
 
 def dataset(pool: TensorPool):
     data = TensorDataset(pool.take(torch.arange(len(pool))), pool.labels)
-    data.targets = pool.labels.tolist()
+    data.targets = pool.labels.tolist()  # type: ignore[attr-defined]
     return as_classification_dataset(data)
 
 
