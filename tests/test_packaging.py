@@ -1,4 +1,4 @@
-"""What an installation gets: every package, and the mark that says that it is typed."""
+"""What an installation gets, every package and the mark that it is typed, and what the citation says."""
 
 import configparser
 from pathlib import Path
@@ -20,3 +20,7 @@ def test_the_mark_of_a_typed_package_is_shipped():
     setup.read(SETUP)
     assert (HOME / "py.typed").is_file()
     assert "py.typed" in setup["options.package_data"]["dm_replay"].split()
+
+
+def test_the_citation_is_of_this_version():
+    assert f"version: {dm_replay.__version__}" in (HOME.parent / "CITATION.cff").read_text().splitlines()
