@@ -1,6 +1,7 @@
 """Differentiable Siamese augmentation (DSA, Zhao & Bilen, ICML 2021): draw once, apply to real and synthetic alike."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
@@ -96,7 +97,7 @@ class SiameseAugment:
     def name(self) -> str:
         return "_".join(self.families) or "none"
 
-    def sample(self, groups: int, image_size: tuple[int, int], generator: torch.Generator) -> AugmentParams:
+    def sample(self, groups: int, image_size: Sequence[int], generator: torch.Generator) -> AugmentParams:
         """Draw the parameters of ``groups`` augmentations for images of ``image_size`` (H, W), float32.
 
         The number of random values does not depend on what they come to mean, so a group's draw depends on its
@@ -113,7 +114,7 @@ class SiameseAugment:
             torch.rand(groups, 3, generator=generator, device=generator.device),
         )
 
-    def resolve(self, choice: Tensor, u: Tensor, image_size: tuple[int, int]) -> AugmentParams:
+    def resolve(self, choice: Tensor, u: Tensor, image_size: Sequence[int]) -> AugmentParams:
         """What random values, (G,) and (G, 3), come to mean. Makes no tensor from host data, as a CUDA graph asks."""
         zero, one = torch.zeros_like(choice), torch.ones_like(choice)
         values = dict.fromkeys(("xy", "x", "yx", "y", "brightness", "top", "bottom", "left", "right"), zero)

@@ -50,7 +50,7 @@ class Progress:
         return self.matcher.pixels.detach().flatten(0, 1).cpu().clone()
 
     @property
-    def state(self) -> dict[str, Tensor | int]:
+    def state(self) -> dict[str, Any]:
         """What :func:`condense` takes as ``state`` to go on from here."""
         return {"iteration": self.iteration, **self.matcher.state()}
 
@@ -77,7 +77,7 @@ class Condenser:
         classes: Iterable[int] | None = None,
         previous: CondensedSet | None = None,
         on_step: Callable[[Progress], None] | None = None,
-        state: dict[str, Tensor | int] | None = None,
+        state: dict[str, Any] | None = None,
         shard: slice = EVERY,
     ) -> CondensedSet:
         """As :func:`condense`, which see."""
