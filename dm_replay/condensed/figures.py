@@ -48,6 +48,15 @@ def grid(condensed: CondensedSet, classes: int = 100, per_class: int = 50) -> Im
     Args:
         classes: rows at most.
         per_class: images in a row at most.
+
+    Raises:
+        ValueError: for images of other than 1 or 3 channels, or none.
+
+    >>> import torch
+    >>> from dm_replay import CondensedSet
+    >>> from dm_replay.condensed.figures import grid
+    >>> condensed = CondensedSet.from_images(torch.rand(4, 3, 32, 32), torch.tensor([0, 0, 1, 1]))
+    >>> grid(condensed.with_meta(names=["cat", "dog"])).save("grid.png")
     """
     pixels = _visible(real_pixels(condensed))
     labels = condensed.classes[:classes].tolist()

@@ -35,6 +35,18 @@ class TensorPool:
 
     Attributes:
         index: the images by class. The pixels may lie elsewhere, on a device or in a file.
+
+    Raises:
+        ValueError: for no images, shapes that do not belong together, pixels of another type, NaN or infinite values.
+
+    >>> import torch
+    >>> from dm_replay import TensorPool
+    >>> images = torch.randint(0, 256, (6, 3, 8, 8), dtype=torch.uint8)
+    >>> pool = TensorPool(images, [3, 3, 3, 7, 7, 7], mean=[0.5] * 3, std=[0.25] * 3)
+    >>> pool.classes.tolist(), pool.counts.tolist()
+    ([3, 7], [3, 3])
+    >>> pool.draw([3, 7], 2, torch.Generator().manual_seed(0)).shape  # classes, images of each, C, H, W
+    torch.Size([2, 2, 3, 8, 8])
     """
 
     def __init__(
@@ -124,7 +136,8 @@ class TensorPool:
     @property
     def shape(self) -> tuple[int, int, int]:
         """(C, H, W) of every image."""
-        return tuple(self.images.shape[1:])
+        channels, height, width = self.images.shape[1:]
+        return channels, height, width
 
     @property
     def device(self) -> torch.device:
@@ -174,7 +187,11 @@ class TensorPool:
         return self.normalize(self.raw(indices))
 
     def raw(self, indices: Tensor) -> Tensor:
-        """Stored pixels of any shape of indices: (…,) -> (…, C, H, W)."""
+        """Stored pixels of any shape of indices: (…,) -> (…, C, H, W).
+
+        Raises:
+            ValueError: for an image whose pixels were left behind by :meth:`resident`.
+        """
         if self._rows is not None and bool((self._rows[indices.to(self._rows.device)] < 0).any()):
             raise ValueError("the pixels of some of these images were left behind: see resident()")
         return self.gather(indices)

@@ -26,6 +26,10 @@ def condensed_memory_metrics(
     Args:
         grid: whether to make the picture.
         mean, std: of the normalization, to show real pixel values.
+
+    >>> from avalanche.training.plugins import EvaluationPlugin
+    >>> from dm_replay import condensed_memory_metrics
+    >>> evaluator = EvaluationPlugin(condensed_memory_metrics(grid=False), loggers=[])
     """
     return [CondensedMemoryMetric(grid, mean, std)]
 

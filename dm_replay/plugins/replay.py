@@ -34,7 +34,16 @@ class DMReplayPlugin(ReplayPlugin, supports_distributed=True):
             2,000 to 20,000), ``ipc``, ``seed``, ``progress``, ``device``, ``augment`` or any other
             field of :class:`CondenseConfig`, or a whole ``config``.
 
-    >>> Naive(model=model, optimizer=optimizer, plugins=[DMReplayPlugin(200, iterations=1000)])
+    Raises:
+        ValueError: for a size below 1, a bad setting, or a ``storage_policy`` that does not go with the rest.
+
+    >>> import torch
+    >>> from avalanche.training.supervised import Naive
+    >>> from dm_replay import DMReplayPlugin
+    >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
+    >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    >>> plugin = DMReplayPlugin(mem_size=200, iterations=1000)
+    >>> strategy = Naive(model=model, optimizer=optimizer, plugins=[plugin], evaluator=None)
     """
 
     def __init__(

@@ -67,6 +67,11 @@ class CondensedBuffer(BalancedExemplarsBuffer):
 
     Raises:
         ValueError: a setting is unknown or cannot be used on this machine.
+
+    >>> from avalanche.training.plugins import ReplayPlugin
+    >>> from dm_replay import CondensedBuffer
+    >>> ReplayPlugin(mem_size=200, storage_policy=CondensedBuffer(200, iterations=1000)).storage_policy.max_size
+    200
     """
 
     def __init__(

@@ -31,6 +31,15 @@ class ReplayLoader:
         standardization: of the space that ``augment`` acts in; by default that of the memory's images.
         shuffle: whether each pass has a new order.
         task_balanced: as many images of each task as of every other.
+
+    >>> import torch
+    >>> from dm_replay import CondensedSet
+    >>> from dm_replay.replay.loader import ReplayLoader
+    >>> memory = CondensedSet.from_images(torch.rand(4, 1, 8, 8), torch.tensor([0, 0, 1, 1]), storage="uint8")
+    >>> current = [(torch.rand(6, 1, 8, 8), torch.full((6,), 2))]
+    >>> ((x, y),) = ReplayLoader(current, memory, torch.zeros(4).long(), rows=4, shuffle=False)
+    >>> x.shape, y.tolist()
+    (torch.Size([10, 1, 8, 8]), [2, 2, 2, 2, 2, 2, 0, 0, 1, 1])
     """
 
     def __init__(

@@ -49,6 +49,17 @@ class CondensedMemory:
         groups: the condensed set of each (task, class), in order of arrival, in the space that the pools give.
         updates: how often something was condensed into the memory.
         standardization: between that space and the one condensed in; None before the first update.
+
+    Raises:
+        ValueError: for a size below 1, or an ``ipc`` that does not fit.
+
+    >>> from dm_replay import CondenseConfig, CondensedMemory, load_dataset
+    >>> digits = load_dataset("digits").train
+    >>> memory = CondensedMemory(8, config=CondenseConfig(iterations=2, batch_real=8, network="convnet:width=8"))
+    >>> memory.update(digits.subset([0, 1]))
+    >>> memory.update(digits.subset([2]))
+    >>> {group: len(images) for group, images in memory.groups.items()}  # (task, class): images
+    {(0, 0): 3, (0, 1): 3, (0, 2): 2}
     """
 
     def __init__(
@@ -95,7 +106,11 @@ class CondensedMemory:
         return CondensedSet.merge(list(self.groups.values())), torch.tensor(tasks)
 
     def lengths(self, groups: int) -> list[int]:
-        """The shares of that many groups in order of arrival; ValueError if they do not fit."""
+        """The shares of that many groups in order of arrival.
+
+        Raises:
+            ValueError: if they do not fit.
+        """
         need = groups * (self.ipc or 1)
         if need > self.mem_size:
             raise ValueError(

@@ -9,16 +9,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..matching.config import CondenseConfig
-from ..matching.condense import Progress, condense
 from ..condensed.condensed_set import CondensedSet
+from ..condensed.figures import grid, save_picture
 from ..data.registry import Dataset
+from ..matching.condense import Progress, condense
+from ..matching.config import CondenseConfig
 from ..runtime.distributed import World, joined
 from ..runtime.engine import resolve_device
 from ..runtime.interrupts import Interrupts
-from .loss_log import LossLog
-from ..condensed.figures import grid, save_picture
 from ..runtime.provenance import provenance
+from .loss_log import LossLog
 from .run_folder import RunFolder
 
 __all__ = ["Interrupted", "condense_run"]
@@ -89,7 +89,8 @@ def condense_run(
 class RunRecorder:
     """Writes a run's files while it is condensed. Of several processes only the first writes.
 
-    The processes work alone between two synchronizations, in which they agree whether to stop, to save, and when to do so next.
+    The processes work alone between two synchronizations, in which they agree whether to stop, to save, and when to do
+    so next.
     """
 
     folder: RunFolder

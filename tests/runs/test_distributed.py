@@ -13,11 +13,11 @@ import pytest
 import torch
 
 from dm_replay.cli import __main__ as cli
-from dm_replay.matching.config import CondenseConfig
-from dm_replay.matching.condense import condense
 from dm_replay.condensed.condensed_set import CondensedSet
-from dm_replay.runtime.distributed import World, world
+from dm_replay.matching.condense import condense
+from dm_replay.matching.config import CondenseConfig
 from dm_replay.runs.run_folder import RunFolder
+from dm_replay.runtime.distributed import World, world
 
 CONFIG = CondenseConfig(
     ipc=2, iterations=4, batch_real=6, network="convnet:width=8,depth=1", device="cpu", compile="no"
