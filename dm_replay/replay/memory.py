@@ -161,7 +161,9 @@ class CondensedMemory:
         self.groups = {group: part.prefix(shares[group]) for group, part in self.groups.items()}
 
     def check_shapes(self, shapes: Iterable[tuple[int, int, int]]) -> None:
-        """ValueError unless these shapes (C, H, W) and that of the images held are one."""
+        """Raises:
+            ValueError: unless these shapes (C, H, W) and that of the images held are one.
+        """
         held = {tuple(part.pixels.shape[1:]) for part in self.groups.values()}
         found = sorted(held | set(map(tuple, shapes)))
         if len(found) != 1:
