@@ -26,7 +26,14 @@ def to_imagefolder(condensed: CondensedSet, out: Path) -> None:
 
     Labels are padded with zeros: readers that number the folders alphabetically keep the classes' order.
     Values outside the range of real pixels are cut off; :func:`to_npz` keeps them.
+
+    Raises:
+        ValueError: if ``out`` is there already, or the images have other than 1 or 3 channels.
     """
+    if condensed.pixels.shape[1] not in (1, 3):
+        raise ValueError(
+            f"imagefolder takes images of 1 or 3 channels, these have {condensed.pixels.shape[1]}; use npz"
+        )
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"{out} exists already; choose a new folder")
     pixels = real_pixels(condensed)

@@ -1,11 +1,14 @@
 """The ConvNet of the condensation papers (Gidaris & Komodakis 2018; Zhao et al. 2021)."""
 
+from collections.abc import Collection
+from numbers import Integral
 from typing import ClassVar
 
 from torch import Tensor, nn
 
 __all__ = ["ConvNet"]
 
+GROUPS = 4  # of norm=group
 ACTIVATIONS = {
     "relu": lambda: nn.ReLU(inplace=True),
     "leakyrelu": lambda: nn.LeakyReLU(0.01, inplace=True),
@@ -14,7 +17,7 @@ ACTIVATIONS = {
 }
 NORMS = {
     "instance": lambda c, h, w: nn.GroupNorm(c, c),
-    "group": lambda c, h, w: nn.GroupNorm(4, c),
+    "group": lambda c, h, w: nn.GroupNorm(GROUPS, c),
     "layer": lambda c, h, w: nn.LayerNorm((c, h, w)),
     "batch": lambda c, h, w: nn.BatchNorm2d(c),
     "none": lambda c, h, w: nn.Identity(),
@@ -34,7 +37,13 @@ class ConvNet(nn.Module):
         pooling: avg, max or none.
     """
 
-    options: ClassVar[tuple[str, ...]] = ("activation", "depth", "norm", "pooling", "width")
+    options: ClassVar[dict[str, Collection[str] | None]] = {
+        "activation": ACTIVATIONS,
+        "depth": None,
+        "norm": NORMS,
+        "pooling": POOLINGS,
+        "width": None,
+    }  # with their choices; None: whole numbers of at least 1
 
     def __init__(
         self,
@@ -47,19 +56,14 @@ class ConvNet(nn.Module):
         pooling: str = "avg",
     ):
         super().__init__()
-        for kind, value, known in (
-            ("activation", activation, ACTIVATIONS),
-            ("norm", norm, NORMS),
-            ("pooling", pooling, POOLINGS),
-        ):
-            if value not in known:
-                raise ValueError(f"unknown {kind} {value!r}; choose from {', '.join(sorted(known))}")
+        given = {} if depth is None else {"depth": depth}
+        self.check(activation=activation, norm=norm, pooling=pooling, width=width, **given)
         channels, height, width_px = image_shape
         padding = 3 if (height, width_px) == (28, 28) else 1
         height, width_px = height + 2 * padding - 2, width_px + 2 * padding - 2
         deepest = min(height, width_px).bit_length() - 1
         depth = _usual_depth(deepest) if depth is None else depth
-        if depth < 1 or (pooling != "none" and depth > deepest):
+        if pooling != "none" and depth > deepest:
             raise ValueError(f"depth {depth} does not fit {image_shape[1]}x{image_shape[2]} images: 1 to {deepest}")
 
         blocks: list[nn.Module] = []
@@ -76,6 +80,18 @@ class ConvNet(nn.Module):
         self.features = nn.Sequential(*blocks, nn.Flatten())
         self.classifier = nn.Linear(width * height * width_px, classes)
         self.batch_statistics = norm == "batch"
+
+    @classmethod
+    def check(cls, **options: int | str) -> None:
+        """ValueError for a value that an option cannot have with any images."""
+        for name, value in options.items():
+            choices = cls.options[name]
+            if choices is not None and value not in choices:
+                raise ValueError(f"unknown {name} {value!r}; choose from {', '.join(sorted(choices))}")
+            if choices is None and not (isinstance(value, Integral) and value >= 1):
+                raise ValueError(f"{name} must be a whole number of at least 1, got {value}")
+        if options.get("norm") == "group" and int(options.get("width", GROUPS)) % GROUPS:
+            raise ValueError(f"width must be a multiple of {GROUPS} where norm is group, got {options['width']}")
 
     def embed(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, D): the flattened output of the last block."""

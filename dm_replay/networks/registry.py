@@ -16,7 +16,11 @@ def names() -> list[str]:
 
 
 def parse(text: str) -> tuple[str, dict[str, int | str]]:
-    """``"convnet:norm=batch,depth=4"`` -> ``("convnet", {"norm": "batch", "depth": 4})``."""
+    """``"convnet:norm=batch,depth=4"`` -> ``("convnet", {"norm": "batch", "depth": 4})``.
+
+    Raises:
+        ValueError: for an unknown family or option, or a value that the option cannot have.
+    """
     name, _, rest = text.partition(":")
     if name not in FAMILIES:
         raise ValueError(f"unknown network {name!r}; choose from {', '.join(names())}")
@@ -25,12 +29,13 @@ def parse(text: str) -> tuple[str, dict[str, int | str]]:
         key, equals, value = item.partition("=")
         if not equals:
             raise ValueError(f"network option {item!r} should read name=value")
-        options[key] = int(value) if value.isdigit() else value
+        options[key] = int(value) if value.isdecimal() else value
     unknown = set(options) - set(FAMILIES[name].options)
     if unknown:
         raise ValueError(
             f"unknown option {sorted(unknown)[0]!r} of {name}; choose from {', '.join(FAMILIES[name].options)}"
         )
+    FAMILIES[name].check(**options)
     return name, options
 
 
