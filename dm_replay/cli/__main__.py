@@ -26,13 +26,7 @@ LOWER = {
     "show": "--classes or --per-class",
 }
 # How PyTorch, its devices and C++ say that an allocation failed.
-NO_MEMORY = (
-    "out of memory",
-    "not enough memory",
-    "allocate memory",
-    "bad_alloc",
-    "Storage size calculation overflowed",
-)
+NO_MEMORY = ("out of memory", "not enough memory", "allocate memory", "bad_alloc", "Storage size calculation")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -41,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with _warnings_in_one_line():
             _dispatch(argv)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, OverflowError) as error:
         return _failed(_one_line(error))
     except (MemoryError, RuntimeError) as error:
         if not _is_lack_of_memory(error):
@@ -89,9 +83,13 @@ def _is_lack_of_memory(error: BaseException) -> bool:
 
 
 def _lack_of_memory(error: BaseException, command: str) -> str:
-    asked = re.search(r"[Aa]llocate (\d[\d.]* \w+)", str(error))
-    how_much = f" for another {asked[1]}" if asked else ""
+    asked = re.search(r"allocate (\d[\d.]*) (\w+)", str(error))
+    how_much = f" for another {_in_gib(*asked.groups())}" if asked else ""
     return f"not enough memory{how_much}" + (f": lower {LOWER[command]}" if command in LOWER else "")
+
+
+def _in_gib(number: str, unit: str) -> str:
+    return f"{int(number) / 2**30:.3g} GiB" if unit == "bytes" else f"{number} {unit}"
 
 
 @contextlib.contextmanager

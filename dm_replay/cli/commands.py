@@ -55,8 +55,9 @@ def condense(argv: Sequence[str]) -> None:
         raise RankLost(f"{lost}; go on with: {_resuming(args)}") from lost
     if not world().main:
         return
-    seconds = folder.read_record()["timings"]["seconds_per_iteration"]
-    print(f"{folder.condensed}: {_contents(condensed)}, {seconds:.3g} s per iteration")
+    timings = folder.read_record().get("timings")
+    pace = timings.get("seconds_per_iteration") if isinstance(timings, dict) else None
+    print(f"{folder.condensed}: {_contents(condensed)}" + (f", {pace:.3g} s per iteration" if pace else ""))
 
 
 def evaluate(argv: Sequence[str]) -> None:
@@ -74,7 +75,7 @@ def evaluate(argv: Sequence[str]) -> None:
         network="what is trained, e.g. convnet:norm=batch,depth=4",
         runs="networks, each trained and tested by itself",
         seed="seed of everything random",
-        first="number of the first run, where runs are shared out by hand; run k depends on --seed and --first + k alone",
+        first="number of the first run: run k depends on --seed and --first + k alone, so that runs can be shared out",
     )
     flags.add_dataset(default=None)
     flags.add_config("training (auto: what is usual for the dataset)", EvalConfig)
@@ -119,10 +120,9 @@ def export(argv: Sequence[str]) -> None:
     """Write condensed images for other programs."""
     flags = Flags(export, "dm-replay export RUN --format npz --out images.npz")
     flags.add_set()
-    formats = {"choices": sorted(FORMATS), "metavar": "{" + ",".join(sorted(FORMATS)) + "}"}
-    flags.add_argument(
-        "--format", required=True, **formats, help="PNGs in a folder for each class, or arrays as networks see them"
-    )
+    choices = sorted(FORMATS)
+    text = "a folder of PNGs for each class, or arrays as networks see them"
+    flags.add_argument("--format", required=True, choices=choices, metavar="{" + ",".join(choices) + "}", help=text)
     flags.add_out("PATH", "npz file or new folder")
     args = flags.parse_args(argv)
     _check_parent(args.out)

@@ -93,9 +93,7 @@ class Flags(argparse.ArgumentParser):
         for action in (action for action in self._actions if action.dest in settings):
             value, kind = settings[action.dest], int if action.default is None else type(action.default)
             if type(value) not in ((int, float) if kind is float else (kind,)):
-                raise ValueError(
-                    f"{source} is not readable: its {action.dest} is {value!r}; begin anew with --overwrite"
-                )
+                raise ValueError(f"{source} is damaged ({action.dest} is {value!r}); begin anew with --overwrite")
             action.default = value
 
     def parse_args(self, argv: Sequence[str]) -> Arguments:  # type: ignore[override]

@@ -20,7 +20,7 @@ def whole_number(word: str) -> int:
     try:
         return int(word)
     except ValueError:
-        raise ArgumentTypeError(f"expected a whole number (int), got {word!r}") from None
+        raise ArgumentTypeError(f"expected a whole number, got {word!r}") from None
 
 
 def number(word: str) -> float:

@@ -30,10 +30,9 @@ def to_imagefolder(condensed: CondensedSet, out: Path) -> None:
     Raises:
         ValueError: if ``out`` is there already, or the images have other than 1 or 3 channels.
     """
-    if condensed.pixels.shape[1] not in (1, 3):
-        raise ValueError(
-            f"imagefolder takes images of 1 or 3 channels, these have {condensed.pixels.shape[1]}; use npz"
-        )
+    channels = condensed.pixels.shape[1]
+    if channels not in (1, 3):
+        raise ValueError(f"imagefolder takes images of 1 or 3 channels, these have {channels}; use --format npz")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"{out} exists already; choose a new folder")
     pixels = real_pixels(condensed)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 __all__ = ["ConvNet"]
 
 GROUPS = 4  # of norm=group
+WIDEST, DEEPEST = 65_536, 100  # channels; blocks where no pooling sets an end to them
 ACTIVATIONS = {
     "relu": lambda: nn.ReLU(inplace=True),
     "leakyrelu": lambda: nn.LeakyReLU(0.01, inplace=True),
@@ -43,7 +44,7 @@ class ConvNet(nn.Module):
         "norm": NORMS,
         "pooling": POOLINGS,
         "width": None,
-    }  # with their choices; None: whole numbers of at least 1
+    }  # with their choices; None: whole numbers from 1
 
     def __init__(
         self,
@@ -61,9 +62,10 @@ class ConvNet(nn.Module):
         channels, height, width_px = image_shape
         padding = 3 if (height, width_px) == (28, 28) else 1
         height, width_px = height + 2 * padding - 2, width_px + 2 * padding - 2
-        deepest = min(height, width_px).bit_length() - 1
-        depth = _usual_depth(deepest) if depth is None else depth
-        if pooling != "none" and depth > deepest:
+        halvings = min(height, width_px).bit_length() - 1
+        depth = _usual_depth(halvings) if depth is None else depth
+        deepest = DEEPEST if pooling == "none" else halvings
+        if depth > deepest:
             raise ValueError(f"depth {depth} does not fit {image_shape[1]}x{image_shape[2]} images: 1 to {deepest}")
 
         blocks: list[nn.Module] = []
@@ -88,8 +90,8 @@ class ConvNet(nn.Module):
             choices = cls.options[name]
             if choices is not None and value not in choices:
                 raise ValueError(f"unknown {name} {value!r}; choose from {', '.join(sorted(choices))}")
-            if choices is None and not (isinstance(value, Integral) and value >= 1):
-                raise ValueError(f"{name} must be a whole number of at least 1, got {value}")
+            if choices is None and not (isinstance(value, Integral) and 1 <= value <= WIDEST):
+                raise ValueError(f"{name} must be a whole number from 1 to {WIDEST}, got {value}")
         if options.get("norm") == "group" and int(options.get("width", GROUPS)) % GROUPS:
             raise ValueError(f"width must be a multiple of {GROUPS} where norm is group, got {options['width']}")
 
@@ -101,6 +103,6 @@ class ConvNet(nn.Module):
         return self.classifier(self.features(x))
 
 
-def _usual_depth(deepest: int) -> int:
+def _usual_depth(halvings: int) -> int:
     """The papers' 3 at 32 pixels and 4 at 64; on smaller images one less than fits, so that 2 × 2 are left."""
-    return max(1, min(deepest - 1, 3) if deepest < 6 else deepest - 2)
+    return max(1, min(halvings - 1, 3) if halvings < 6 else halvings - 2)

@@ -48,9 +48,10 @@ def condense_run(
 ) -> CondensedSet:
     """Condense a dataset's training images in the folder ``out``, as :class:`RunFolder` describes it.
 
-    The folder is locked meanwhile, and nothing else is written before the first iteration has gone well. Started several times by ``torchrun``, each process
-    condenses its shard of the classes, the first one alone writes and shows, and the files, checkpoints too, are those
-    of a single process; so a stopped run can go on with any number of them.
+    The folder is locked meanwhile, and nothing else is written before the first iteration has gone well. Started
+    several times by ``torchrun``, each process condenses its shard of the classes, the first one alone writes and
+    shows, and the files, checkpoints too, are those of a single process; so a stopped run can go on with any number of
+    them.
 
     Args:
         seed: of everything random.

@@ -60,11 +60,13 @@ def check_free(folder: Path) -> None:
 
 def _take(folder: Path, made: list[Path]) -> int:
     """The handle of the lock file, locked and signed. Notes in ``made`` the folders that it makes."""
-    for _ in range(ATTEMPTS):
+    for attempt in range(ATTEMPTS):
         try:
             made += [path for path in _make(folder) if path not in made]
             handle = os.open(folder / NAME, os.O_RDWR | os.O_CREAT, 0o666)
         except FileNotFoundError:  # another process failed meanwhile, and removed the folder that it had made
+            if attempt == ATTEMPTS - 1:
+                raise
             continue
         try:
             _lock(handle, folder)
@@ -75,7 +77,7 @@ def _take(folder: Path, made: list[Path]) -> int:
             os.close(handle)
             raise
         os.close(handle)
-    raise ValueError(f"{folder} is made and removed by other processes again and again")
+    raise ValueError(f"{folder} is locked and left by other processes again and again")
 
 
 def _lock(handle: int, folder: Path) -> None:
