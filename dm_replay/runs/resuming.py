@@ -53,6 +53,8 @@ def checkpoint_to_resume(folder: RunFolder, settings: dict, resume: bool) -> dic
     _check_begun(folder, resume)
     checkpoint = folder.read_checkpoint()
     begun_with = (checkpoint or folder.read_record()).get("settings", {})
+    if not begun_with:
+        raise ValueError(f"{folder.record} is missing, which says how the run was made; begin anew with --overwrite")
     for name, value in settings.items():
         if begun_with.get(name) != value:
             raise ValueError(
