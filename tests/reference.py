@@ -1,6 +1,6 @@
 """The method once more, slowly: loops written from the equations, one class and one image at a time.
 
-Nothing here is shared with the package but the drawn generator (the columns of ``SiameseAugment.sample``).
+Nothing here is shared with the package but the drawn numbers (the rows of ``SiameseAugment.sample``).
 """
 
 import torch
@@ -9,14 +9,14 @@ from torch.nn import functional as F
 
 def augment_image(image, row):
     """One image (C, H, W) under one row of parameters, step by step as PROTOCOL lists them."""
-    row = row.to(image.dtype)
-    image = warp_image(image, row[:6].view(2, 3))
-    brightness, saturation, contrast = row[6:9]
+    matrix, color, box = row.to(image.dtype)
+    image = warp_image(image, matrix)
+    brightness, saturation, contrast = color
     image = image + brightness
     image = (image - image.mean(0, keepdim=True)) * saturation + image.mean(0, keepdim=True)
     image = (image - image.mean()) * contrast + image.mean()
     keep = torch.ones_like(image)
-    top, bottom, left, right = (int(v) for v in row[9:])
+    top, bottom, left, right = (int(v) for v in box)
     for y in range(max(top, 0), min(bottom, image.shape[1])):
         for x in range(max(left, 0), min(right, image.shape[2])):
             keep[:, y, x] = 0
@@ -37,8 +37,8 @@ def warp_image(image, matrix):
 
 def matching_loss(network, real, synthetic, params, batch_statistics, weights=None):
     """Sum over classes of the squared distance of mean features; real and synthetic are lists of (B, C, H, W)."""
-    real = [torch.stack([augment_image(x, row) for x in images]) for images, row in zip(real, params, strict=True)]
-    fake = [torch.stack([augment_image(x, row) for x in images]) for images, row in zip(synthetic, params, strict=True)]
+    real = [torch.stack([augment_image(x, params.take(g)) for x in images]) for g, images in enumerate(real)]
+    fake = [torch.stack([augment_image(x, params.take(g)) for x in images]) for g, images in enumerate(synthetic)]
     if batch_statistics:
         real_features = network.embed(torch.cat(real)).split([len(x) for x in real])
         fake_features = network.embed(torch.cat(fake)).split([len(x) for x in fake])
@@ -59,7 +59,7 @@ def train(network, images, labels, epochs, batch, draws):
     for epoch in range(epochs + 1):
         params, order = draws()
         for rows in order.split(batch):
-            augmented = torch.stack([augment_image(images[i], params[i]) for i in rows])
+            augmented = torch.stack([augment_image(images[i], params.take(i)) for i in rows])
             loss = F.cross_entropy(network(augmented), labels[rows])
             gradients = torch.autograd.grad(loss, list(network.parameters()))
             with torch.no_grad():

@@ -4,10 +4,13 @@ import pytest
 import torch
 
 from dm_replay import CondenseConfig, SiameseAugment, condense
+from dm_replay.data.class_index import ClassShard
+from dm_replay.matching.extractors import Extractor
 from dm_replay.matching.matcher import Matcher
 from dm_replay.matching.real_batches import RealBatches
 from dm_replay.runtime.cuda_graphs import cuda_graphed
 from dm_replay.runtime.engine import Engine, resolve_device
+from dm_replay.runtime.seeding import new_generator
 
 CPU = torch.device("cpu")
 
@@ -22,11 +25,13 @@ def cuda(device):
 def matcher(pool, where, dtype=torch.float32, draws=CPU, network="convnet:width=16", compiled=False):
     engine = Engine(where, dtype, compiled, chunk=16, draws=draws)
     start = pool.draw(pool.classes, 3, torch.Generator().manual_seed(1))
-    real_batches = RealBatches.of(pool.resident(pool.classes, where), pool.classes, 6, None)
+    placed, augment = pool.resident(pool.classes, where), SiameseAugment()
+    extractor = Extractor(network, pool.shape, augment, engine)
+    real = RealBatches(placed, ClassShard(pool.classes), 6, None, engine, whole=extractor.batch_statistics)
+    weights = torch.tensor([0.1, 0.1, 1.0])
     return Matcher(
-        real_batches, start, network=network, augment=SiameseAugment(), engine=engine, lr=1.0, momentum=0.5,
-        weights=torch.tensor([0.1, 0.1, 1.0]), seed=4,
-    )  # fmt: skip
+        real, extractor, start, augment=augment, engine=engine, lr=1.0, momentum=0.5, weights=weights, seed=4
+    )
 
 
 @pytest.mark.parametrize("network", ["convnet:width=16", "convnet:width=16,norm=batch"])
@@ -59,11 +64,11 @@ def test_same_seed_same_pixels_on_the_gpu(pool, cuda):
 def test_bfloat16_on_the_gpu_is_within_noise(pool, cuda):
     exact, low = matcher(pool, CPU), matcher(pool, cuda, torch.bfloat16)
     exact.step(0), low.step(0)
-    params = exact.augment.sample(3, (8, 8), exact._generator("augment", 0))
-    same, other = (exact.real_batches.draw(exact._generator("draw", i)) for i in (0, 1))
-    reference = exact.targets(same, params)
-    error = (low.targets(same.to(cuda), params.to(cuda)).cpu() - reference).norm()
-    assert 0 < error < 0.1 * (exact.targets(other, params) - reference).norm()
+    params = exact.augment.sample(3, (8, 8), new_generator(4, "augment", 0))
+    same, other = (exact.real.draw(new_generator(4, "draw", i)) for i in (0, 1))
+    reference = exact.targets(exact.real.blocks_of_rows(same), params)
+    error = (low.targets(low.real.blocks_of_rows(same.to(cuda)), params.to(cuda)).cpu() - reference).norm()
+    assert 0 < error < 0.1 * (exact.targets(exact.real.blocks_of_rows(other), params) - reference).norm()
 
 
 def test_capturing_on_the_cpu_is_the_function_itself():
@@ -78,10 +83,15 @@ def test_a_pool_that_holds_only_some_classes_draws_like_the_whole(pool):
     part = pool.resident([5], "cpu")
     assert len(part.images) == 12 and len(part) == len(pool)
     for shard in (slice(1, 2), slice(None)):
-        draws = [p.rows_of(p.classes, shard).draw(6, torch.Generator().manual_seed(3)) for p in (part, pool)]
+        draws = [
+            p.rows_of(ClassShard(p.classes, shard)).draw(6, torch.Generator().manual_seed(3)) for p in (part, pool)
+        ]
         assert torch.equal(*draws)
-    indices = part.rows_of(part.classes, slice(1, 2)).draw(6, torch.Generator().manual_seed(3))
+    indices = part.rows_of(ClassShard(part.classes, slice(1, 2))).draw(6, torch.Generator().manual_seed(3))
     assert torch.equal(part.take(indices), pool.take(indices))
+    for absent in (torch.tensor([0]), torch.arange(len(pool))):
+        with pytest.raises(ValueError, match="pixels of some of these images were left behind"):
+            part.take(absent)
 
 
 def test_nothing_in_a_step_waits_for_the_host(pool):

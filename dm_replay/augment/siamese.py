@@ -2,14 +2,35 @@
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
 from .kernels import color, cutout, warp
 
-__all__ = ["SiameseAugment"]
+__all__ = ["AugmentParams", "SiameseAugment"]
+
+
+class AugmentParams(NamedTuple):
+    """Drawn parameters, a row for each of G groups; the leading shape may be another.
+
+    Attributes:
+        matrix: (G, 2, 3), as :func:`warp` takes it.
+        color: (G, 3), brightness, saturation and contrast, as :func:`color` takes them.
+        box: (G, 4), top, bottom, left and right in pixels, as :func:`cutout` takes it.
+    """
+
+    matrix: Tensor
+    color: Tensor
+    box: Tensor
+
+    def take(self, rows) -> "AugmentParams":
+        """Those of some rows: whatever indexes a tensor's first dimensions."""
+        return AugmentParams(*(part[rows] for part in self))
+
+    def to(self, where: torch.device | torch.dtype | str) -> "AugmentParams":
+        return AugmentParams(*(part.to(where) for part in self))
 
 
 @dataclass(frozen=True)
@@ -38,7 +59,6 @@ class SiameseAugment:
     rotate: float = 15.0
 
     known: ClassVar[tuple[str, ...]] = ("color", "crop", "cutout", "flip", "scale", "rotate")
-    columns: ClassVar[int] = 13  # 6 of the affine matrix, 3 of color, 4 of the cutout box
 
     def __post_init__(self):
         for family in self.families:
@@ -65,8 +85,8 @@ class SiameseAugment:
     def name(self) -> str:
         return "_".join(self.families) or "none"
 
-    def sample(self, groups: int, image_size: tuple[int, int], generator: torch.Generator) -> Tensor:
-        """Draw the parameters of ``groups`` augmentations for images of ``image_size`` (H, W): (groups, 13), float32.
+    def sample(self, groups: int, image_size: tuple[int, int], generator: torch.Generator) -> AugmentParams:
+        """Draw the parameters of ``groups`` augmentations for images of ``image_size`` (H, W), float32.
 
         The number of random values does not depend on what they come to mean, so a group's draw depends on its
         position alone. Drawn on the generator's device.
@@ -82,67 +102,69 @@ class SiameseAugment:
             torch.rand(groups, 3, generator=generator, device=generator.device),
         )
 
-    def resolve(self, choice: Tensor, u: Tensor, image_size: tuple[int, int]) -> Tensor:
-        """What random values come to mean: (groups, 13), float32."""
-        params = torch.zeros(len(choice), self.columns, device=choice.device)
-        for neutral_one in (0, 4, 7, 8):
-            params[:, neutral_one] = 1
+    def resolve(self, choice: Tensor, u: Tensor, image_size: tuple[int, int]) -> AugmentParams:
+        """What random values, (G,) and (G, 3), come to mean. Makes no tensor from host data, as a CUDA graph asks."""
+        zero, one = torch.zeros_like(choice), torch.ones_like(choice)
+        values = dict.fromkeys(("xy", "x", "yx", "y", "brightness", "top", "bottom", "left", "right"), zero)
+        values |= dict.fromkeys(("xx", "yy", "saturation", "contrast"), one)
         family = (choice * len(self.families)).long()
         for number, name in enumerate(self.families):
-            drawn = getattr(self, f"_{name}")(params, u, image_size)
-            params = torch.where((family == number)[:, None], drawn, params)
-        return params
+            for part, drawn in getattr(self, f"_{name}")(u.unbind(1), image_size).items():
+                values[part] = torch.where(family == number, drawn, values[part])
+        rows = torch.stack([torch.stack([values[part] for part in row], 1) for row in _MATRIX], 1)
+        color, box = (torch.stack([values[part] for part in parts], 1) for parts in (_COLOR, _BOX))
+        return AugmentParams(rows, color, box)
 
-    def apply(self, x: Tensor, params: Tensor) -> Tensor:
-        """Augment x (G, B, C, H, W) by params (G, 13); differentiable in x."""
+    def apply(self, x: Tensor, params: AugmentParams) -> Tensor:
+        """Augment x (G, B, C, H, W), each group by its row of the parameters; differentiable in x."""
         if not self.families:
             return x
         params = params.to(torch.promote_types(x.dtype, torch.float32))
         if {"crop", "flip", "scale", "rotate"} & set(self.families):
-            x = warp(x, params[:, :6].view(-1, 2, 3))
+            x = warp(x, params.matrix)
         if "color" in self.families:
-            x = color(x, *params[:, 6:9].unbind(1))
+            x = color(x, *params.color.unbind(1))
         if "cutout" in self.families:
-            x = cutout(x, params[:, 9:])
+            x = cutout(x, params.box)
         return x
 
-    def _color(self, params, u, size):
-        drawn = params.clone()
-        drawn[:, 6] = (u[:, 0] - 0.5) * self.brightness
-        drawn[:, 7] = u[:, 1] * self.saturation
-        drawn[:, 8] = u[:, 2] + self.contrast
-        return drawn
+    def _color(self, u, size):
+        return {
+            "brightness": (u[0] - 0.5) * self.brightness,
+            "saturation": u[1] * self.saturation,
+            "contrast": u[2] + self.contrast,
+        }
 
-    def _crop(self, params, u, size):
-        drawn = params.clone()
-        for column, draw, side in ((5, u[:, 0], size[0]), (2, u[:, 1], size[1])):
-            reach = int(side * self.crop + 0.5)
-            drawn[:, column] = (draw * (2 * reach + 1)).floor() - reach
-        return drawn
+    def _crop(self, u, size):
+        reach_y, reach_x = (int(side * self.crop + 0.5) for side in size)
+        return {
+            "y": (u[0] * (2 * reach_y + 1)).floor() - reach_y,
+            "x": (u[1] * (2 * reach_x + 1)).floor() - reach_x,
+        }
 
-    def _cutout(self, params, u, size):
-        drawn = params.clone()
-        for column, draw, side in ((9, u[:, 0], size[0]), (11, u[:, 1], size[1])):
-            length = int(side * self.cutout + 0.5)
-            start = (draw * (side + 1 - length % 2)).floor() - length // 2
-            drawn[:, column], drawn[:, column + 1] = start, start + length
-        return drawn
+    def _cutout(self, u, size):
+        (top, bottom), (left, right) = (self._span(v, side) for v, side in zip(u, size, strict=False))
+        return {"top": top, "bottom": bottom, "left": left, "right": right}
 
-    def _flip(self, params, u, size):
-        drawn = params.clone()
-        drawn[:, 0] = torch.where(u[:, 0] < self.flip, -1.0, 1.0)
-        return drawn
+    def _span(self, u: Tensor, side: int) -> tuple[Tensor, Tensor]:
+        """Where the zeroed square begins and ends along a side."""
+        length = int(side * self.cutout + 0.5)
+        start = (u * (side + 1 - length % 2)).floor() - length // 2
+        return start, start + length
 
-    def _scale(self, params, u, size):
-        drawn = params.clone()
+    def _flip(self, u, size):
+        return {"xx": torch.where(u[0] < self.flip, -1.0, 1.0)}
+
+    def _scale(self, u, size):
         low = 1 / self.scale
-        drawn[:, 0] = low + u[:, 0] * (self.scale - low)
-        drawn[:, 4] = low + u[:, 1] * (self.scale - low)
-        return drawn
+        return {"xx": low + u[0] * (self.scale - low), "yy": low + u[1] * (self.scale - low)}
 
-    def _rotate(self, params, u, size):
-        drawn = params.clone()
-        angle = (u[:, 0] - 0.5) * 2 * math.radians(self.rotate)
-        drawn[:, 0], drawn[:, 1] = angle.cos(), -angle.sin()
-        drawn[:, 3], drawn[:, 4] = angle.sin(), angle.cos()
-        return drawn
+    def _rotate(self, u, size):
+        angle = (u[0] - 0.5) * 2 * math.radians(self.rotate)
+        cos, sin = angle.cos(), angle.sin()
+        return {"xx": cos, "xy": -sin, "yx": sin, "yy": cos}
+
+
+_MATRIX = (("xx", "xy", "x"), ("yx", "yy", "y"))
+_COLOR = ("brightness", "saturation", "contrast")
+_BOX = ("top", "bottom", "left", "right")

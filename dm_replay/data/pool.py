@@ -1,7 +1,6 @@
 """TensorPool: labelled real images, ready to be drawn class by class."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,42 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..runtime.labels import class_labels
+from .class_index import ClassIndex, ClassRows, ClassShard
 from .memmap import mapped_images
+from .pictures import pixels_of
 
-__all__ = ["EVERY", "ClassRows", "TensorPool"]
-
-EVERY = slice(None)
-
-
-@dataclass(frozen=True)
-class ClassRows:
-    """Where the images of some classes lie in a pool: all that a draw needs, on the device where it is made.
-
-    Attributes:
-        rows: (N,) indices into the pool, class by class. first, counts: (G,), the range of each class of the shard.
-        total, longest: how many classes draw together, and images of the largest of them.
-        shard: which of these classes are wanted. What they draw does not depend on it.
-    """
-
-    rows: Tensor
-    first: Tensor
-    counts: Tensor
-    total: int
-    longest: int
-    shard: slice
-
-    def draw(self, per_class: int, generator: torch.Generator) -> Tensor:
-        """Random indices of each class without replacement: (G, B) int64.
-
-        One random key for each image of the classes; the B smallest win. A class with fewer than B images gives all
-        of them, repeated as evenly as B allows.
-        """
-        device = self.rows.device
-        keys = torch.rand(self.total, self.longest, generator=generator, device=device)[self.shard]
-        keys = keys.masked_fill(torch.arange(self.longest, device=device) >= self.counts[:, None], 2.0)
-        winners = keys.topk(min(per_class, self.longest), largest=False, sorted=True).indices
-        turns = torch.arange(per_class, device=device) % self.counts[:, None].clamp_max(per_class)
-        return self.rows[self.first[:, None] + winners.gather(1, turns)]
+__all__ = ["TensorPool"]
 
 
 class TensorPool:
@@ -52,7 +21,7 @@ class TensorPool:
 
     Args:
         images: uint8 pixels, which keep a quarter of the bytes, or already normalized floats.
-        labels: (N,) integers; gaps are allowed and kept.
+        labels: (N,) whole numbers from 0, see :func:`class_labels`; gaps are allowed and kept.
         mean, std: per channel in units of [0, 1]; uint8 pixels are drawn as (pixel / 255 − mean) / std. For float
             images they are only remembered, so that pictures can show real pixel values.
         names: class names by label, if known.
@@ -62,7 +31,7 @@ class TensorPool:
         mapped: ``images`` is a map of a file (see :meth:`map`). No method reads more of it than it is asked for.
 
     Attributes:
-        classes: (K,) the labels present, sorted. counts: (K,) the images of each.
+        index: the images by class. The pixels may lie elsewhere, on a device or in a file.
     """
 
     def __init__(
@@ -77,7 +46,7 @@ class TensorPool:
         rows: Tensor | None = None,
         mapped: bool = False,
     ):
-        labels = torch.as_tensor(labels).long().cpu()
+        labels = class_labels(labels)
         if images.ndim != 4 or labels.shape != (images if rows is None else rows).shape[:1]:
             raise ValueError(
                 f"expected images (N, C, H, W) and labels (N,), got {tuple(images.shape)}, {tuple(labels.shape)}"
@@ -103,19 +72,21 @@ class TensorPool:
         self.names = None if names is None else tuple(names)
         self.flip_invariant = flip_invariant
         self._affines: dict[torch.device, tuple[Tensor, Tensor]] = {}
-        self.classes, self.counts = labels.unique(return_counts=True)
-        self._by_class = labels.argsort(stable=True)
-        self._first = self.counts.cumsum(0) - self.counts
+        self.index = ClassIndex(labels)
 
     @classmethod
     def from_dataset(
         cls, dataset: Iterable, mean: Sequence[float] | None = None, std: Sequence[float] | None = None
     ) -> "TensorPool":
-        """Read every (image, label, …) item once. Images are tensors (C, H, W), or PIL images kept as uint8."""
+        """Read every (image, label, …) item once. Images are tensors (C, H, W), or PIL images kept as uint8.
+
+        Raises:
+            ValueError: for PIL images of 32 bits a channel, images of unequal size, labels that are not whole.
+        """
         images, labels = [], []
         for image, label, *_ in dataset:
-            images.append(image if isinstance(image, Tensor) else _from_pil(image))
-            labels.append(int(label))
+            images.append(image if isinstance(image, Tensor) else torch.from_numpy(pixels_of(image)))
+            labels.append(label.item() if isinstance(label, Tensor | np.ndarray | np.generic) else label)
             if images[-1].shape != images[0].shape:
                 raise ValueError(
                     f"images of unequal size: item {len(images) - 1} is {tuple(images[-1].shape)}, "
@@ -138,6 +109,16 @@ class TensorPool:
         return cls(mapped_images(images), labels, mean, std, names, mapped=True)
 
     @property
+    def classes(self) -> Tensor:
+        """(K,) the labels present, sorted."""
+        return self.index.classes
+
+    @property
+    def counts(self) -> Tensor:
+        """(K,) how many images each class has."""
+        return self.index.counts
+
+    @property
     def shape(self) -> tuple[int, int, int]:
         """(C, H, W) of every image."""
         return tuple(self.images.shape[1:])
@@ -153,21 +134,17 @@ class TensorPool:
         """The same pool with its pixels on ``device``; labels and indices stay on the CPU."""
         if torch.device(device) == self.device:
             return self
-        images = self.images if self._rows is None else self.images[self._rows]
+        images = self.images if self._rows is None else self.raw(torch.arange(len(self)))
         return TensorPool(images.to(device), self.labels, **self._about)
 
     def subset(self, classes: Iterable[int]) -> "TensorPool":
         """The images of some classes."""
-        rows = torch.isin(self.labels, self._known(classes)).nonzero()[:, 0]
+        rows = torch.isin(self.labels, self.index.known(classes)).nonzero()[:, 0]
         labels = self.labels[rows]
         if self.mapped:
             places = rows if self._rows is None else self._rows[rows]
             return TensorPool(self.images, labels, rows=places, mapped=True, **self._about)
         return TensorPool(self.raw(rows), labels, **self._about)
-
-    def counts_of(self, classes: Iterable[int]) -> Tensor:
-        """(G,) how many images each of some classes has."""
-        return self.counts[torch.searchsorted(self.classes, self._known(classes))]
 
     def normalize(self, images: Tensor) -> Tensor:
         """Stored pixels (…, C, H, W) -> float32 values as networks see them."""
@@ -182,6 +159,12 @@ class TensorPool:
 
     def raw(self, indices: Tensor) -> Tensor:
         """Stored pixels of any shape of indices: (…,) -> (…, C, H, W)."""
+        if self._rows is not None and bool((self._rows[indices.to(self._rows.device)] < 0).any()):
+            raise ValueError("the pixels of some of these images were left behind: see resident()")
+        return self.gather(indices)
+
+    def gather(self, indices: Tensor) -> Tensor:
+        """As :meth:`raw`, unchecked and without waiting for the device."""
         places = indices.reshape(-1)
         if self._rows is not None:
             places = self._rows[places.to(self._rows.device)]
@@ -193,20 +176,16 @@ class TensorPool:
 
     def draw_indices(self, classes: Iterable[int], per_class: int, generator: torch.Generator) -> Tensor:
         """The indices behind :meth:`draw`, (G, B) int64 on the generator's device."""
-        return self.rows_of(classes, device=generator.device).draw(per_class, generator)
+        return self.rows_of(ClassShard(self.index.known(classes)), generator.device).draw(per_class, generator)
 
-    def rows_of(self, classes: Iterable[int], shard: slice = EVERY, device: torch.device | str = "cpu") -> ClassRows:
-        """Where the images of some classes lie, for draws on ``device``."""
-        position = torch.searchsorted(self.classes, self._known(classes))
-        mine = position[shard]
-        tensors = (self._by_class, self._first[mine], self.counts[mine])
-        longest = int(self.counts[position].max())
-        return ClassRows(*(t.to(device) for t in tensors), len(position), longest, shard)
+    def rows_of(self, shard: ClassShard, device: torch.device | str = "cpu") -> ClassRows:
+        """Where the images of a shard's classes lie, for draws on ``device``."""
+        return self.index.rows_of(shard, device)
 
     def resident(self, classes: Iterable[int], device: torch.device | str) -> "TensorPool":
-        """The same pool, draws and all, with the pixels of some classes on ``device`` and those of no others."""
-        kept = torch.isin(self.labels, self._known(classes)).nonzero()[:, 0]
-        places = torch.zeros_like(self.labels)
+        """The same pool, draws and all, with the pixels of some classes on ``device``; it has those of no others."""
+        kept = torch.isin(self.labels, self.index.known(classes)).nonzero()[:, 0]
+        places = torch.full_like(self.labels, -1)
         places[kept] = torch.arange(len(kept))
         images = self.raw(kept).to(device)
         return TensorPool(images, self.labels, rows=places.to(device), **self._about)
@@ -226,13 +205,6 @@ class TensorPool:
             self._affines[device] = (1 / (255 * std)).to(device), (-mean / std).to(device)
         return self._affines[device]
 
-    def _known(self, classes: Iterable[int]) -> Tensor:
-        classes = torch.as_tensor(classes if isinstance(classes, Tensor) else list(classes)).long().cpu()
-        absent = classes[~torch.isin(classes, self.classes)]
-        if len(absent):
-            raise ValueError(f"class {int(absent[0])} has no images; the pool holds {_listed(self.classes.tolist())}")
-        return classes
-
 
 def _check_finite(images: Tensor, labels: Tensor) -> None:
     bad = (~images.isfinite().flatten(1).all(1)).nonzero()[:, 0]
@@ -241,12 +213,3 @@ def _check_finite(images: Tensor, labels: Tensor) -> None:
         raise ValueError(
             f"{len(bad)} images hold NaN or infinite values, the first is image {first} of class {int(labels[first])}"
         )
-
-
-def _from_pil(image) -> Tensor:
-    pixels = np.atleast_3d(np.asarray(image))
-    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
-
-
-def _listed(values: list[int], most: int = 10) -> str:
-    return ", ".join(map(str, values[:most])) + (f", … ({len(values)} in all)" if len(values) > most else "")

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..augment.siamese import SiameseAugment
+from ..augment.siamese import AugmentParams, SiameseAugment
 from ..runtime.seeding import new_generator
 
 __all__ = ["EpochSampler"]
@@ -29,23 +29,22 @@ class EpochSampler:
         self.augment, self.images, self.image_size = augment, images, image_size
         self.generators = [new_generator(seed, "train") for seed in seeds]
 
-    def epoch(self) -> tuple[Tensor, Tensor]:
-        """The next epoch: parameters (R, N, 13) float32, row i for image i, and orders (R, N) int64, on the CPU."""
+    def epoch(self) -> tuple[AugmentParams, Tensor]:
+        """The next epoch: parameters (R, N, …) float32, row i for image i, and orders (R, N) int64, on the CPU."""
         choices, uniforms, orders = map(torch.stack, zip(*map(self._draw, self.generators), strict=True))
         rows = self.augment.resolve(choices.flatten(), uniforms.flatten(0, 1), self.image_size)
-        return rows.unflatten(0, orders.shape), orders
+        return AugmentParams(*(part.unflatten(0, orders.shape) for part in rows)), orders
 
-    def buffers(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Tensors on a device for :meth:`fill`: zeros, (R, N, 13) and (R, N)."""
+    def buffers(self, device: torch.device) -> tuple[AugmentParams, Tensor]:
+        """Tensors on a device for :meth:`fill`: zeros in the shapes of :meth:`epoch`."""
         shape = (len(self.generators), self.images)
-        return (
-            torch.zeros(*shape, self.augment.columns, device=device),
-            torch.zeros(shape, dtype=torch.long, device=device),
-        )
+        params = (torch.zeros(*shape, *part, device=device) for part in ((2, 3), (3,), (4,)))
+        return AugmentParams(*params), torch.zeros(shape, dtype=torch.long, device=device)
 
-    def fill(self, params: Tensor, orders: Tensor) -> None:
+    def fill(self, params: AugmentParams, orders: Tensor) -> None:
         """Write the next epoch into tensors that stay where they are, without waiting for their device."""
-        for target, drawn in zip((params, orders), self.epoch(), strict=True):
+        drawn_params, drawn_orders = self.epoch()
+        for target, drawn in zip((*params, orders), (*drawn_params, drawn_orders), strict=True):
             target.copy_(drawn.pin_memory() if target.is_cuda else drawn, non_blocking=True)
 
     def _draw(self, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:

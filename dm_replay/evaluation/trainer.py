@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..augment.siamese import SiameseAugment
+from ..augment.siamese import AugmentParams, SiameseAugment
 from ..data.pool import TensorPool
 from ..networks import build_network, parse, reset
 from ..runtime.cuda_graphs import cuda_graphed
@@ -139,9 +139,10 @@ class Trainer:
             self.networks.append(network.to(self.engine.device, memory_format=torch.channels_last))
         return [network.train() for network in self.networks[:count]]
 
-    def _augment(self, images: Tensor, params: Tensor, rows: Tensor) -> Tensor:
-        """images (N, C, H, W), params (R, N, 13), rows (R, B) -> each run's images (R, B, C, H, W)."""
-        chosen = params.take_along_dim(rows[:, :, None], 1).flatten(0, 1)
+    def _augment(self, images: Tensor, params: AugmentParams, rows: Tensor) -> Tensor:
+        """images (N, C, H, W), params (R, N, …), rows (R, B) -> each run's images (R, B, C, H, W)."""
+        run = torch.arange(len(rows), device=rows.device)[:, None].expand_as(rows)
+        chosen = params.take((run.flatten(), rows.flatten()))
         return self.augment.apply(images[rows.flatten()][:, None], chosen).view(*rows.shape, *self.shape)
 
     def _loss_of(self, network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:

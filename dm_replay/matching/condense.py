@@ -9,21 +9,24 @@ import contextlib
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..augment.siamese import SiameseAugment
 from ..condensed.condensed_set import CondensedSet
-from ..data.pool import EVERY, TensorPool
-from ..runtime.engine import choose
+from ..data.class_index import EVERY, ClassShard
+from ..data.pool import TensorPool
+from ..runtime.engine import Engine, choose
 from ..runtime.seeding import new_generator
 from .config import CondenseConfig
+from .extractors import Extractor
 from .losses import prefix_weights
 from .matcher import Matcher
 from .real_batches import RealBatches
 
-__all__ = ["Progress", "condense"]
+__all__ = ["Condenser", "Progress", "condense"]
 
 
 @dataclass(frozen=True)
@@ -56,25 +59,86 @@ class Progress:
         return self.finish()
 
 
-def condense(
-    pool: TensorPool,
-    config: CondenseConfig | None = None,
-    *,
-    seed: int = 0,
-    classes: Iterable[int] | None = None,
-    previous: CondensedSet | None = None,
-    on_step: Callable[[Progress], None] | None = None,
-    state: dict[str, Tensor | int] | None = None,
-    shard: slice | None = None,
-) -> CondensedSet:
+class Condenser:
+    """Condenses one pool after another with the same compiled networks, which it lets go when it goes.
+
+    :func:`condense` serves a single pool; a stream of experiences wants one of these. Not for several threads at once.
+    """
+
+    def __init__(self):
+        self._extractors: dict[tuple, Extractor] = {}
+
+    def condense(
+        self,
+        pool: TensorPool,
+        config: CondenseConfig | None = None,
+        *,
+        seed: int = 0,
+        classes: Iterable[int] | None = None,
+        previous: CondensedSet | None = None,
+        on_step: Callable[[Progress], None] | None = None,
+        state: dict[str, Tensor | int] | None = None,
+        shard: slice = EVERY,
+    ) -> CondensedSet:
+        """As :func:`condense`, which see."""
+        config = (config or CondenseConfig()).resolve(pool.flip_invariant)
+        chosen = pool.classes if classes is None else torch.as_tensor(list(classes)).long().unique()
+        group = ClassShard(chosen, shard)
+        _check_shapes(state, previous, (len(group.mine), config.ipc, *pool.shape))
+        engine = _engine(pool, len(chosen), config)
+        extractor = self._extractor(pool.shape, config, engine)
+        whole = extractor.batch_statistics
+        if whole and not group.whole:
+            raise ValueError(f"the classes cannot be shared out: {config.network} has statistics over all of them")
+        start = _initial_pixels(pool, group, previous, config, seed) if state is None else state["pixels"]
+        placed = _placed(pool, group.mine, engine.device)
+        real = RealBatches(placed, group, config.batch_real, previous, engine, seed=seed, whole=whole)
+        matcher = Matcher(
+            real,
+            extractor,
+            start,
+            augment=SiameseAugment.parse(config.augment),
+            engine=engine,
+            lr=config.lr_img,
+            momentum=config.momentum,
+            weights=prefix_weights(config.ipc, config.nested, config.nested_power),
+            seed=seed,
+        )
+        about = {"config": asdict(config), "seed": seed, **_normalization(pool)}
+        labels = group.mine.repeat_interleave(config.ipc)
+
+        def finish() -> CondensedSet:
+            images = matcher.pixels.flatten(0, 1)
+            return CondensedSet.from_images(images, labels, real.counts, about, config.storage)
+
+        if state is not None:
+            matcher.restore(state)
+        done = 0 if state is None else int(state["iteration"])
+        with contextlib.closing(matcher):
+            for iteration in range(done, config.iterations):
+                loss = matcher.step(iteration)
+                if on_step is not None:
+                    on_step(Progress(iteration + 1, config.iterations, loss, matcher, finish))
+        return finish()
+
+    def _extractor(self, shape: tuple[int, int, int], config: CondenseConfig, engine: Engine) -> Extractor:
+        """Kept from the last pools of the same kind, so that a stream compiles once."""
+        key = (config.network, shape, config.augment, engine)
+        if key not in self._extractors:
+            self._extractors[key] = Extractor(config.network, shape, SiameseAugment.parse(config.augment), engine)
+        return self._extractors[key]
+
+
+def condense(pool: TensorPool, config: CondenseConfig | None = None, **how: Any) -> CondensedSet:
     """Condense the real images of a pool by distribution matching.
 
     Args:
         pool: the real images.
-        classes: which of its classes; all by default.
+        seed: of everything random; 0 by default.
+        classes: which of the pool's classes; all by default.
         previous: a condensed set of classes that come again. A returning class is matched to the count-weighted mean
             of its new real images and its previous synthetic ones, so that it does not forget where it came from.
-        on_step: called after every iteration.
+        on_step: called with a :class:`Progress` after every iteration.
         state: a :attr:`Progress.state`, to go on from there to the same pixels as an uninterrupted run.
         shard: condense only these of the classes (positions in their sorted order), with the draws and networks that
             they have among all of them; so processes that share the classes out make what one alone would make.
@@ -85,56 +149,7 @@ def condense(
 
     The same seed on the same device with the same library gives the same pixels.
     """
-    config = (config or CondenseConfig()).resolve(pool.flip_invariant)
-    chosen = pool.classes if classes is None else torch.as_tensor(list(classes)).long().unique()
-    shard = EVERY if shard is None else shard
-    mine = _shared(chosen, shard)
-    _check_shapes(state, previous, (len(mine), config.ipc, *pool.shape))
-    engine = _engine(pool, len(chosen), config)
-    start = _initial_pixels(pool, chosen, shard, previous, config, seed) if state is None else state["pixels"]
-    real_batches = RealBatches.of(_placed(pool, mine, engine.device), chosen, config.batch_real, previous, shard)
-    matcher = Matcher(
-        real_batches,
-        start,
-        network=config.network,
-        augment=SiameseAugment.parse(config.augment),
-        engine=engine,
-        lr=config.lr_img,
-        momentum=config.momentum,
-        weights=prefix_weights(config.ipc, config.nested, config.nested_power),
-        seed=seed,
-    )
-    if len(mine) < len(chosen) and matcher.branches.student.batch_statistics:
-        raise ValueError(
-            f"the classes cannot be sharded: {config.network} has statistics over all of them; use one process"
-        )
-    if state is not None:
-        matcher.restore(state)
-
-    def finish() -> CondensedSet:
-        return CondensedSet.from_images(
-            matcher.pixels.flatten(0, 1),
-            mine.repeat_interleave(config.ipc),
-            real_batches.counts,
-            {"config": asdict(config), "seed": seed, **_normalization(pool)},
-            config.storage,
-        )
-
-    done = 0 if state is None else int(state["iteration"])
-    with contextlib.closing(matcher):
-        for iteration in range(done, config.iterations):
-            loss = matcher.step(iteration)
-            if on_step is not None:
-                on_step(Progress(iteration + 1, config.iterations, loss, matcher, finish))
-    return finish()
-
-
-def _shared(classes: Tensor, shard: slice) -> Tensor:
-    if len(classes) == 0:
-        raise ValueError("expected at least one class, got none")
-    if len(classes[shard]) == 0:
-        raise ValueError(f"no class for this process: {len(classes)} classes are too few for so many processes")
-    return classes[shard]
+    return Condenser().condense(pool, config, **how)
 
 
 def _check_shapes(state: dict | None, previous: CondensedSet | None, shape: tuple[int, ...]) -> None:
@@ -154,31 +169,30 @@ def _placed(pool: TensorPool, classes: Tensor, device: torch.device) -> TensorPo
 
     What decides is the same in every run and on every process, since where pixels lie decides where draws are made.
     """
-    if device.type != "cuda" or pool.mapped or pool.device == device:
+    if device.type != "cuda" or (pool.device == device and not pool.mapped):
         return pool
     size = len(pool) * math.prod(pool.shape) * pool.images.itemsize
     return pool.resident(classes, device) if size <= torch.cuda.get_device_properties(device).total_memory / 2 else pool
 
 
 def _initial_pixels(
-    pool: TensorPool, classes: Tensor, shard: slice, previous: CondensedSet | None, config: CondenseConfig, seed: int
+    pool: TensorPool, group: ClassShard, previous: CondensedSet | None, config: CondenseConfig, seed: int
 ) -> Tensor:
     """(G, ipc, C, H, W) float32. A returning class with too few new images starts from its previous ones, too."""
     generator = new_generator(seed, "init")
     if config.init == "noise":
-        return torch.randn(len(classes), config.ipc, *pool.shape, generator=generator)[shard]
-    drawn = pool.take(pool.rows_of(classes, shard).draw(config.ipc, generator))
-    classes = classes[shard]
-    for group, have in enumerate(pool.counts_of(classes).tolist()):
+        return group.take(torch.randn(len(group.classes), config.ipc, *pool.shape, generator=generator))
+    drawn = pool.take(pool.rows_of(group).draw(config.ipc, generator))
+    for number, have in enumerate(pool.index.counts_of(group.mine).tolist()):
         if have < config.ipc:
-            label = int(classes[group])
+            label = int(group.mine[number])
             held = pool.take(torch.empty(0, dtype=torch.long)) if previous is None else previous.of_class(label).images
             if have + len(held) < config.ipc:
                 raise ValueError(
                     f"class {label} has {have + len(held)} real images, fewer than ipc {config.ipc}: "
                     "lower ipc or start from noise (init=noise)"
                 )
-            drawn[group, have:] = held[: config.ipc - have].to(drawn.device)
+            drawn[number, have:] = held[: config.ipc - have].to(drawn.device)
     return drawn
 
 

@@ -1,78 +1,145 @@
 """What the synthetic images are matched to: real images and, of classes that come again, previous condensed ones."""
 
-from dataclasses import dataclass, field
+import itertools
+import math
+import sys
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from ..condensed.condensed_set import CondensedSet
-from ..data.pool import EVERY, ClassRows, TensorPool
+from ..data.class_index import ClassShard
+from ..data.pool import TensorPool
+from ..runtime.engine import Engine
+from ..runtime.prefetch import ReadAhead
 from ..runtime.seeding import new_generator
 
-__all__ = ["RealBatches"]
+__all__ = ["Block", "RealBatches", "blocks_of"]
+
+READ_AHEAD = 256 * 2**20  # bytes of stored pixels; an iteration of 1,000 classes of 256 64x64 images has 3.1 GB
 
 
-@dataclass(frozen=True)
+class Block(NamedTuple):
+    """A part of an iteration's images: classes and rows of (G, batch + K), and images (g, b, C, H, W), normalized."""
+
+    groups: slice
+    rows: slice
+    images: Tensor
+
+
 class RealBatches:
-    """The images whose mean features a class is matched to: drawn real ones and, of a returning class, previous ones.
+    """The images whose weighted mean features each class is matched to, block by block.
+
+    A class's rows are ``batch`` drawn real images and, where the class comes again, its K previous condensed ones.
+    Real images that lie elsewhere than on the engine's device, or in a file, are read ahead by a thread, which
+    :meth:`close` ends.
+
+    Args:
+        pool: real images. shard: the classes. batch: real images of each class per iteration; where every class has
+            fewer, all of them. previous: condensed images of classes that come again.
+        seed: of the draws that are read ahead.
+        whole: one block, as networks with BatchNorm need.
 
     Attributes:
-        pool: real images. classes: (A,), all that are condensed. batch: real images of each class per iteration.
-        previous: (G, K, C, H, W) condensed images of the classes of the shard, padded with real ones; K may be 0.
         weights: (G, batch + K), each row sums to 1: what an image counts for in its class's mean.
         counts: (G,) real images that each class stands for from now on.
-        shard: which G of the A classes are condensed here. What is drawn for them does not depend on it.
+        resident: whether the pixels lie on the engine's device, and draws are made where the engine draws.
+        draws_on: the device that the generator of :meth:`blocks` must be on.
     """
 
-    pool: TensorPool
-    classes: Tensor
-    batch: int
-    previous: Tensor
-    weights: Tensor
-    counts: Tensor
-    shard: slice = field(default_factory=lambda: EVERY)
-
-    @classmethod
-    def of(
-        cls,
+    def __init__(
+        self,
         pool: TensorPool,
-        classes: Tensor,
+        shard: ClassShard,
         batch: int,
         previous: CondensedSet | None,
-        shard: slice = EVERY,
-    ) -> "RealBatches":
-        new = pool.counts_of(classes)
-        batch, new = min(batch, int(new.max())), new[shard]
-        images, held, old = _by_class(previous, classes[shard], pool)
-        fresh = new.double() / (new + old)
-        weights = torch.cat(
-            [
-                (fresh / batch)[:, None].expand(-1, batch),
-                (1 - fresh)[:, None] * held / held.sum(1, keepdim=True).clamp_min(1),
-            ],
-            dim=1,
-        )
-        return cls(pool, classes, batch, images, weights, new + old, shard)
+        engine: Engine,
+        *,
+        seed: int = 0,
+        whole: bool = False,
+    ):
+        new = pool.index.counts_of(shard.classes)
+        self.pool, self.shard, self.seed, self.device = pool, shard, seed, engine.device
+        self.batch, new = min(batch, int(new.max())), shard.take(new)
+        images, held, old = _by_class(previous, shard.mine, pool)
+        self.previous, self.counts = images.to(engine.device), new + old
+        self.weights = _weights(self.batch, new.double() / (new + old), held)
+        self.resident = not pool.mapped and pool.device == engine.device
+        self.draws_on = (engine.draws or engine.device) if self.resident else torch.device("cpu")
+        self._rows = pool.rows_of(shard, self.draws_on)
+        self._places = list(blocks_of(*self.weights.shape, sys.maxsize if whole else engine.chunk))
+        self._ahead: ReadAhead | None = None
+        self._next: int | None = None
 
-    def rows(self, device: torch.device | str = "cpu") -> ClassRows:
-        """Where the real images lie, for draws on ``device``."""
-        return self.pool.rows_of(self.classes, self.shard, device)
+    def blocks(self, iteration: int, generator: torch.Generator) -> Iterator[Block]:
+        """The images of an iteration; a resident pool's are drawn now, by the generator, others are read ahead."""
+        if self.resident:
+            return self.blocks_of_rows(self.draw(generator))
+        return self._completed(self._read_ahead(iteration))
+
+    def blocks_of_rows(self, indices: Tensor) -> Iterator[Block]:
+        """The images of given rows of the pool, (G, batch)."""
+        return self._completed(self._stored(indices))
 
     def draw(self, generator: torch.Generator) -> Tensor:
         """Indices of an iteration's real images: (G, batch)."""
-        return self.rows(generator.device).draw(self.batch, generator)
+        return self._rows.draw(self.batch, generator)
 
-    def stored(self, indices: Tensor, groups: slice, rows: slice) -> Tensor:
-        """The real images of a block, as the pool stores them."""
-        return self.pool.raw(indices[groups, rows])
+    def close(self) -> None:
+        """End the thread that reads ahead, if there is one."""
+        if self._ahead is not None:
+            self._ahead.close()
+            self._ahead = None
 
-    def complete(self, stored: Tensor, groups: slice, rows: slice, device: torch.device) -> Tensor:
-        """A block of the normalized real_batches; rows from ``batch`` on are previous images."""
-        real = self.pool.normalize(stored.to(device, non_blocking=True))
-        kept = slice(max(0, rows.start - self.batch), max(0, rows.stop - self.batch))
-        if kept.stop == kept.start:
-            return real
-        return torch.cat([real, self.previous[groups, kept].to(device)], dim=1)
+    def _stored(self, indices: Tensor) -> Iterator[Tensor]:
+        """The real images of each block, as the pool stores them."""
+        return (self.pool.gather(indices[groups, rows]) for groups, rows in self._places)
+
+    def _completed(self, stored: Iterable[Tensor]) -> Iterator[Block]:
+        """Normalized on the device; rows from ``batch`` on are previous images."""
+        for (groups, rows), pixels in zip(self._places, stored, strict=False):
+            real = self.pool.normalize(pixels.to(self.device, non_blocking=True))
+            kept = slice(max(0, rows.start - self.batch), max(0, rows.stop - self.batch))
+            if kept.stop > kept.start:
+                real = torch.cat([real, self.previous[groups, kept]], dim=1)
+            yield Block(groups, rows, real)
+
+    def _read_ahead(self, iteration: int) -> Iterable[Tensor]:
+        """The stored images of each block of an iteration, from the thread."""
+        if self._ahead is None or self._next != iteration:
+            self.close()
+            following = itertools.chain.from_iterable(map(self._stored_of, itertools.count(iteration)))
+            self._ahead = ReadAhead(following, self._depth(), self.device)
+        self._next = iteration + 1
+        return self._ahead
+
+    def _stored_of(self, iteration: int) -> Iterator[Tensor]:
+        return self._stored(self.draw(new_generator(self.seed, "draw", iteration)))
+
+    def _depth(self) -> int:
+        """Blocks to read ahead: those of an iteration, within :data:`READ_AHEAD`."""
+        groups, rows = self._places[0]
+        images = (groups.stop - groups.start) * (rows.stop - rows.start)
+        size = images * math.prod(self.pool.shape) * self.pool.images.itemsize
+        return min(len(self._places), max(1, READ_AHEAD // size))
+
+
+def blocks_of(groups: int, rows: int, chunk: int) -> Iterator[tuple[slice, slice]]:
+    """Cut (groups, rows) into blocks of about ``chunk`` images, whole classes or equal parts of one class."""
+    together = max(1, chunk // rows)
+    part = -(-rows // -(-rows // chunk))
+    for first in range(0, groups, together):
+        for start in range(0, rows, part):
+            yield slice(first, min(first + together, groups)), slice(start, min(start + part, rows))
+
+
+def _weights(batch: int, fresh: Tensor, held: Tensor) -> Tensor:
+    """(G, batch + K): ``fresh`` (G,) is the new images' part of each class, ``held`` (G, K) which rows are there."""
+    new = (fresh / batch)[:, None].expand(-1, batch)
+    old = (1 - fresh)[:, None] * held / held.sum(1, keepdim=True).clamp_min(1)
+    return torch.cat([new, old], dim=1)
 
 
 def _by_class(previous: CondensedSet | None, classes: Tensor, pool: TensorPool) -> tuple[Tensor, Tensor, Tensor]:
@@ -81,18 +148,17 @@ def _by_class(previous: CondensedSet | None, classes: Tensor, pool: TensorPool) 
     Where a class has fewer than K, real images of it fill the rest: they weigh nothing in its mean, and in the
     statistics of a BatchNorm, which see them, they do no harm as zeros would.
     """
-    mine = (
-        [] if previous is None else [previous.of_class(c) if c in previous.classes else None for c in classes.tolist()]
-    )
-    longest = max((len(s) for s in mine if s is not None), default=0)
-    images = (
-        pool.draw(classes, longest, new_generator(0, "padding")).cpu()
-        if longest
-        else torch.zeros(len(classes), 0, *pool.shape)
-    )
+    known = [] if previous is None else previous.classes.tolist()
+    held_sets = {c: previous.of_class(c) for c in classes.tolist() if c in known} if previous is not None else {}
+    longest = max(map(len, held_sets.values()), default=0)
+    if longest:
+        images = pool.draw(classes, longest, new_generator(0, "padding")).cpu()
+    else:
+        images = torch.zeros(len(classes), 0, *pool.shape)
     held, counts = torch.zeros(len(classes), longest), torch.zeros(len(classes), dtype=torch.long)
-    for group, part in enumerate(mine):
-        if part is not None:
+    for group, label in enumerate(classes.tolist()):
+        if label in held_sets:
+            part = held_sets[label]
             images[group, : len(part)], held[group, : len(part)] = part.images, 1.0
             counts[group] = part.counts[0]
     return images, held, counts

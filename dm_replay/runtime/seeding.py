@@ -6,7 +6,7 @@ roles are independent, and a run that resumes at iteration i needs no saved gene
 
 import contextlib
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import torch
 
@@ -30,3 +30,23 @@ def isolated(seed: int, *roles: str | int) -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(derive(seed, *roles))
         yield
+
+
+class RoleStreams:
+    """A generator for each role of a loop, all of them moved to an iteration's beginning at once.
+
+    Args:
+        devices: of each role's generator. They stay the same objects, so that a CUDA graph can hold them.
+    """
+
+    def __init__(self, seed: int, devices: Mapping[str, torch.device | str]):
+        self.seed = seed
+        self.generators = {role: torch.Generator(device) for role, device in devices.items()}
+
+    def __getitem__(self, role: str) -> torch.Generator:
+        return self.generators[role]
+
+    def move_to(self, iteration: int) -> None:
+        """Each generator gives what ``new_generator(seed, role, iteration)`` would give."""
+        for role, generator in self.generators.items():
+            generator.manual_seed(derive(self.seed, role, iteration))

@@ -58,6 +58,11 @@ def test_class_names_stand_beside_their_rows():
     assert grid(named).width > grid(condensed).width and grid(named).height == grid(condensed).height
 
 
+def test_a_label_that_has_no_name_is_shown_itself():
+    named = CondensedSet.from_images(torch.zeros(1, 1, 4, 4), torch.tensor([0]), meta={"names": ["ant", "bee"]})
+    assert [class_name(named, label) for label in (-1, 0, 1, 2)] == ["-1", "ant", "bee", "2"]
+
+
 def test_an_animation_has_a_frame_for_each_snapshot(tmp_path):
     frames = [tmp_path / f"iter_{iteration:06d}.png" for iteration in (1, 20, 400)]
     for value, frame in zip((0, 100, 200), frames, strict=True):

@@ -8,9 +8,12 @@ from reference import matching_loss
 
 from dm_replay import CondenseConfig, SiameseAugment, TensorPool, condense
 from dm_replay.condensed.condensed_set import CondensedSet
-from dm_replay.matching.matcher import Matcher, _blocks
-from dm_replay.matching.real_batches import RealBatches
+from dm_replay.data.class_index import ClassShard
+from dm_replay.matching.extractors import Extractor
+from dm_replay.matching.matcher import Matcher
+from dm_replay.matching.real_batches import RealBatches, blocks_of
 from dm_replay.runtime.engine import Engine
+from dm_replay.runtime.seeding import new_generator
 
 FAMILIES = SiameseAugment.known
 EXACT = Engine(torch.device("cpu"), torch.float64, compiled=False, chunk=16)
@@ -18,22 +21,22 @@ QUICK = dict(ipc=2, iterations=6, batch_real=8, network="convnet:width=16", comp
 
 
 def matcher(pool, families=FAMILIES, network="convnet:width=8", weights=None, engine=EXACT, previous=None, ipc=3):
-    real_batches = RealBatches.of(pool, pool.classes, 6, previous)
+    augment = SiameseAugment(tuple(families))
+    extractor = Extractor(network, pool.shape, augment, engine)
+    real = RealBatches(pool, ClassShard(pool.classes), 6, previous, engine, whole=extractor.batch_statistics)
     start = pool.draw(pool.classes, ipc, torch.Generator().manual_seed(1))
     return Matcher(
-        real_batches, start, network=network,
-        augment=SiameseAugment(tuple(families)), engine=engine, lr=1.0, momentum=0.5,
-        weights=weights, seed=4,
-    )  # fmt: skip
+        real, extractor, start, augment=augment, engine=engine, lr=1.0, momentum=0.5, weights=weights, seed=4
+    )
 
 
 def slow_step(fast, iteration, previous_images=None):
     """(loss per class, gradient) of one iteration by the reference, with the same draws and the same network."""
-    pool, groups = fast.real_batches.pool, len(fast.pixels)
-    params = fast.augment.sample(groups, pool.shape[1:], fast._generator("augment", iteration))
-    real = pool.take(fast.real_batches.draw(fast._generator("draw", iteration))).double()
+    pool, groups = fast.real.pool, len(fast.pixels)
+    params = fast.augment.sample(groups, pool.shape[1:], new_generator(4, "augment", iteration))
+    real = pool.take(fast.real.draw(new_generator(4, "draw", iteration))).double()
     pixels = fast.pixels.clone().requires_grad_()
-    network = fast.branches.student
+    network = fast.extractor.network
     loss = matching_loss(network, list(real), list(pixels), params, network.batch_statistics, fast.prefix_weights)
     return loss.detach() / groups, torch.autograd.grad(loss, pixels)[0]
 
@@ -75,7 +78,7 @@ def test_chunks_do_not_change_the_targets(pool, chunk):
 @pytest.mark.parametrize("groups, rows, chunk", [(3, 10, 4), (3, 10, 20), (7, 5, 15), (1, 256, 64), (2, 1, 100)])
 def test_blocks_cover_every_image_once(groups, rows, chunk):
     seen = torch.zeros(groups, rows)
-    for group, row in _blocks(groups, rows, chunk):
+    for group, row in blocks_of(groups, rows, chunk):
         seen[group, row] += 1
         assert seen[group, row].numel() <= chunk
     assert (seen == 1).all()
@@ -89,21 +92,21 @@ def test_a_returning_class_is_matched_to_the_count_weighted_mean(pool, norm):
     )
     fast = matcher(pool, network=f"convnet:width=8,norm={norm}", families=(), previous=old)
     fast.step(0)
-    indices = fast.real_batches.draw(fast._generator("draw", 0))
-    params = fast.augment.sample(3, (8, 8), fast._generator("augment", 0))
-    targets = fast.targets(indices, params)
+    indices = fast.real.draw(new_generator(4, "draw", 0))
+    params = fast.augment.sample(3, (8, 8), new_generator(4, "augment", 0))
+    targets = fast.targets(fast.real.blocks_of_rows(indices), params)
     real = pool.take(indices).double()
-    beside = fast.real_batches.previous.double()
+    beside = fast.real.previous.double()
     assert torch.equal(beside[1].float(), old.images[:2]) and torch.equal(beside[2, 0].float(), old.images[2])
     for filler, label in ((beside[0, 0], 2), (beside[0, 1], 2), (beside[2, 1], 9)):
         own = pool.take((pool.labels == label).nonzero()[:, 0])
         assert (own - filler).abs().flatten(1).amax(1).min() < 1e-6
-    features = fast.branches.student.embed(torch.cat([real, beside], 1).flatten(0, 1)).view(3, 8, -1)
+    features = fast.extractor.network.embed(torch.cat([real, beside], 1).flatten(0, 1)).view(3, 8, -1)
     fresh = features[:, :6].mean(1)
     torch.testing.assert_close(targets[0], fresh[0])
     torch.testing.assert_close(targets[1], (12 * fresh[1] + 36 * features[1, 6:].mean(0)) / 48)
     torch.testing.assert_close(targets[2], (9 * fresh[2] + 3 * features[2, 6]) / 12)
-    assert fast.real_batches.counts.tolist() == [7, 48, 12]
+    assert fast.real.counts.tolist() == [7, 48, 12]
 
 
 @pytest.mark.parametrize("network", ["convnet", "convnet:norm=batch"])
@@ -112,11 +115,11 @@ def test_bfloat16_is_within_noise_of_float32(pool, network):
     exact = matcher(pool, network=network, engine=Engine(torch.device("cpu"), torch.float32, False, 1000))
     low = matcher(pool, network=network, engine=Engine(torch.device("cpu"), torch.bfloat16, False, 1000))
     exact.step(0), low.step(0)
-    params = exact.augment.sample(3, (8, 8), exact._generator("augment", 0))
-    same, other = (exact.real_batches.draw(exact._generator("draw", i)) for i in (0, 1))
-    reference = exact.targets(same, params)
-    error = (low.targets(same, params) - reference).norm()
-    noise = (exact.targets(other, params) - reference).norm()
+    params = exact.augment.sample(3, (8, 8), new_generator(4, "augment", 0))
+    same, other = (exact.real.draw(new_generator(4, "draw", i)) for i in (0, 1))
+    reference = exact.targets(exact.real.blocks_of_rows(same), params)
+    error = (low.targets(low.real.blocks_of_rows(same), params) - reference).norm()
+    noise = (exact.targets(exact.real.blocks_of_rows(other), params) - reference).norm()
     assert 0 < error < 0.1 * noise
 
 

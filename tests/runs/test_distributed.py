@@ -117,7 +117,7 @@ def test_returning_classes_are_shared_out_too(pool):
 
 def test_what_cannot_be_shared_out(pool):
     batch = CondenseConfig(**{**vars(CONFIG), "network": "convnet:width=4,depth=1,norm=batch"})
-    with pytest.raises(ValueError, match="cannot be sharded: .*norm=batch has statistics over all of them"):
+    with pytest.raises(ValueError, match="cannot be shared out: .*norm=batch has statistics over all of them"):
         condense(pool, batch, shard=slice(0, 2))
     assert len(condense(pool, batch, shard=slice(0, 3))) == 6
     with pytest.raises(ValueError, match="no class for this process: 3 classes are too few"):

@@ -4,7 +4,9 @@ import pytest
 import torch
 
 from dm_replay import CondenseConfig, SiameseAugment, condense
-from dm_replay.matching.matcher import Matcher, _parts
+from dm_replay.data.class_index import ClassShard
+from dm_replay.matching.extractors import Extractor
+from dm_replay.matching.matcher import Matcher, equal_parts
 from dm_replay.matching.real_batches import RealBatches
 from dm_replay.runtime.engine import Engine, choose
 
@@ -32,7 +34,7 @@ def test_half_the_bytes_are_twice_the_images():
 
 @pytest.mark.parametrize(("groups", "rows", "chunk"), [(10, 3, 7), (10, 3, 1), (5, 2, 100), (1, 50, 20)])
 def test_parts_are_equal_and_cover_the_groups(groups, rows, chunk):
-    parts = _parts(groups, rows, chunk)
+    parts = equal_parts(groups, rows, chunk)
     assert sum((list(range(groups))[part] for part in parts), []) == list(range(groups))
     lengths = [part.stop - part.start for part in parts]
     assert max(lengths) * rows <= max(chunk, rows) and len(set(lengths[:-1])) <= 1
@@ -45,10 +47,19 @@ def test_gradients_by_parts_are_the_gradients(pool, norm, weights, chunk):
     def after(**bound):
         exact = Engine(torch.device("cpu"), torch.float64, False, 16, **bound)
         start = pool.draw(pool.classes, 3, torch.Generator().manual_seed(1))
+        extractor = Extractor(f"convnet:width=8,norm={norm}", pool.shape, SiameseAugment(), exact)
+        real = RealBatches(pool, ClassShard(pool.classes), 6, None, exact, whole=norm == "batch")
         matcher = Matcher(
-            RealBatches.of(pool, pool.classes, 6, None), start, network=f"convnet:width=8,norm={norm}",
-            augment=SiameseAugment(), engine=exact, lr=1.0, momentum=0.5, weights=weights, seed=4,
-        )  # fmt: skip
+            real,
+            extractor,
+            start,
+            augment=SiameseAugment(),
+            engine=exact,
+            lr=1.0,
+            momentum=0.5,
+            weights=weights,
+            seed=4,
+        )
         return [matcher.step(0), matcher.step(1), matcher.pixels], matcher.parts
 
     (expected, whole), (got, parts) = after(), after(gradient_chunk=chunk)
@@ -58,8 +69,8 @@ def test_gradients_by_parts_are_the_gradients(pool, norm, weights, chunk):
 
 def test_no_more_real_images_at_a_time_than_the_budget_allows(pool, monkeypatch):
     """Room for 13 images of 8x8: a class of 12 at a time."""
-    taken, raw = [], pool.raw
-    monkeypatch.setattr(pool, "raw", lambda indices: taken.append(indices.numel()) or raw(indices))
+    taken, gather = [], pool.gather
+    monkeypatch.setattr(pool, "gather", lambda indices: taken.append(indices.numel()) or gather(indices))
     budget = 13.5 * 3 * 128 * 64 * 4 / GIB
     config = CondenseConfig(
         ipc=1, iterations=1, batch_real=12, init="noise", network="convnet:width=8", compile="no",

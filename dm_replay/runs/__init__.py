@@ -1,0 +1,1 @@
+"""Long jobs in a folder: recorded, resumable, shared by processes."""
