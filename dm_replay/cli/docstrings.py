@@ -6,7 +6,7 @@ import re
 __all__ = ["documented"]
 
 ENTRY = re.compile(r"    (\w+(?:, \w+)*): (.*)")
-REFERENCE = re.compile(r",? see :\w+:`[^`]*`")  # which leads nowhere in a terminal
+REFERENCE = re.compile(r"[,;]? see :\w+:`[^`]*`[^.;]*")  # which leads nowhere in a terminal
 ROLE = re.compile(r":\w+:(?=`)")
 
 

@@ -92,7 +92,7 @@ def test_words_of_docstrings():
         """Title.
 
         Args:
-            a: of the ``result``, see :func:`other`.
+            a: of the ``result``; see :func:`other` for more.
             b, c: a :class:`Thing` of
                 two lines. Two sentences.
             d: "x", "y", ...
