@@ -37,8 +37,11 @@ def to_imagefolder(condensed: CondensedSet, out: Path) -> None:
     Values outside the range of real pixels are cut off; :func:`to_npz` keeps them.
 
     Raises:
-        ValueError: if ``out`` exists already.
+        ValueError: if ``out`` is there already, or the images have other than 1 or 3 channels.
     """
+    channels = condensed.pixels.shape[1]
+    if channels not in (1, 3):
+        raise ValueError(f"imagefolder takes images of 1 or 3 channels, these have {channels}; use --format npz")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"{out} exists already; choose a new folder")
     pixels = real_pixels(condensed)

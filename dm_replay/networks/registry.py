@@ -19,7 +19,7 @@ def parse(text: str) -> tuple[str, dict[str, int | str]]:
     """The family and the options of a network's name.
 
     Raises:
-        ValueError: for an unknown family or option.
+        ValueError: for an unknown family or option, or a value that the option cannot have.
 
     >>> from dm_replay.networks import parse
     >>> parse("convnet:norm=batch,depth=4")
@@ -33,12 +33,13 @@ def parse(text: str) -> tuple[str, dict[str, int | str]]:
         key, equals, value = item.partition("=")
         if not equals:
             raise ValueError(f"network option {item!r} should read name=value")
-        options[key] = int(value) if value.isdigit() else value
+        options[key] = int(value) if value.isdecimal() else value
     unknown = set(options) - set(FAMILIES[name].options)
     if unknown:
         raise ValueError(
             f"unknown option {sorted(unknown)[0]!r} of {name}; choose from {', '.join(FAMILIES[name].options)}"
         )
+    FAMILIES[name].check(**options)
     return name, options
 
 

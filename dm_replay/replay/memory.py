@@ -162,7 +162,7 @@ class CondensedMemory:
 
     def check_shapes(self, shapes: Iterable[tuple[int, int, int]]) -> None:
         """Raises:
-            ValueError: unless these shapes (C, H, W) and that of the images held are one.
+        ValueError: unless these shapes (C, H, W) and that of the images held are one.
         """
         held = {tuple(part.pixels.shape[1:]) for part in self.groups.values()}
         found = sorted(held | set(map(tuple, shapes)))
