@@ -124,7 +124,8 @@ def explained(
 def _compilation(device: torch.device, compile: str, pixels: int) -> tuple[bool, str]:
     if compile != "auto":
         return compile == "yes", "as asked for"
-    share = f"{pixels / WORTH_COMPILING:.2g} times the work that pays for compiling"
+    times = pixels / WORTH_COMPILING
+    share = f"{times:{'.0f' if times >= 10 else '.2g'}} times the work that pays for compiling"
     if pixels < WORTH_COMPILING:
         return False, share
     if device.type == "cuda" or cpu.compiler():

@@ -60,9 +60,9 @@ def _halved(engine: Engine, images: int) -> Engine:
 
 
 def _release() -> None:
-    """What a failed attempt held; the allocator keeps it in pieces that may be too small."""
-    gc.collect()
+    """Give back what a failed attempt held; else the allocator keeps it in pieces that may be too small."""
     if torch.cuda.is_initialized():
+        gc.collect()
         torch.cuda.empty_cache()
 
 
