@@ -56,11 +56,23 @@ def _hat(distance: Tensor) -> Tensor:
     return (1 - distance.abs()).clamp_min(0)
 
 
-def _flat_index(x: Tensor, y: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """Centred integer positions -> (indices clamped into the image, whether they were inside)."""
-    column, row = x + (width - 1) / 2, y + (height - 1) / 2
-    inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
-    return (row.clamp(0, height - 1) * width + column.clamp(0, width - 1)).long(), inside
+def _candidates(first: Tensor, count: int) -> Tensor:
+    """(G, H, W) -> (count, G, H, W): the positions from the first on, a pixel apart."""
+    return first + torch.arange(count, dtype=first.dtype, device=first.device)[:, None, None, None]
+
+
+def _places(position: Tensor, side: int) -> tuple[Tensor, Tensor]:
+    """Centered positions along an axis -> (from the edge, clamped into the image, whether they were inside)."""
+    place = position + (side - 1) / 2
+    return place.clamp(0, side - 1), (place >= 0) & (place < side)
+
+
+def _taps(x: Tensor, y: Tensor, weights: Tensor, size: torch.Size) -> tuple[Tensor, Tensor]:
+    """Candidates along both axes, (K, G, H, W) each, weights (K, K, G, H, W) -> indices and weights (K², G, H, W)."""
+    height, width = size
+    (row, row_inside), (column, column_inside) = _places(y[:, None], height), _places(x[None], width)
+    indices = (row * width + column).long()
+    return indices.flatten(0, 1), (weights * (row_inside & column_inside)).flatten(0, 1)
 
 
 def _forward_taps(matrix: Tensor, size: torch.Size) -> tuple[Tensor, Tensor]:
@@ -69,14 +81,9 @@ def _forward_taps(matrix: Tensor, size: torch.Size) -> tuple[Tensor, Tensor]:
     source_x, source_y = _transform(matrix, *_centered_grid(matrix, height, width))
     half_x, half_y = (width - 1) / 2 % 1, (height - 1) / 2 % 1
     left, top = (source_x - half_x).floor() + half_x, (source_y - half_y).floor() + half_y
-    indices, weights = [], []
-    for step_y in (0, 1):
-        for step_x in (0, 1):
-            index, inside = _flat_index(left + step_x, top + step_y, height, width)
-            weight = _hat(source_x - left - step_x) * _hat(source_y - top - step_y)
-            indices.append(index)
-            weights.append(weight * inside)
-    return torch.stack(indices), torch.stack(weights)
+    from_left, from_top = _candidates(left - source_x, 2), _candidates(top - source_y, 2)
+    weights = _hat(from_left)[None] * _hat(from_top)[:, None]
+    return _taps(_candidates(left, 2), _candidates(top, 2), weights, size)
 
 
 def _adjoint_taps(matrix: Tensor, size: torch.Size) -> tuple[Tensor, Tensor]:
@@ -87,17 +94,10 @@ def _adjoint_taps(matrix: Tensor, size: torch.Size) -> tuple[Tensor, Tensor]:
     inverse = _inverse(linear)
     preimage = _transform(torch.cat([inverse, -inverse @ shift], 2), source_x, source_y)
     half_x, half_y = (width - 1) / 2 % 1, (height - 1) / 2 % 1
-    first_x = (preimage[0] - ADJOINT_REACH - half_x).ceil() + half_x
-    first_y = (preimage[1] - ADJOINT_REACH - half_y).ceil() + half_y
-    indices, weights = [], []
-    for step_y in range(3):
-        for step_x in range(3):
-            x, y = first_x + step_x, first_y + step_y
-            index, inside = _flat_index(x, y, height, width)
-            read_x, read_y = _transform(matrix, x, y)
-            indices.append(index)
-            weights.append(_hat(read_x - source_x) * _hat(read_y - source_y) * inside)
-    return torch.stack(indices), torch.stack(weights)
+    x = _candidates((preimage[0] - ADJOINT_REACH - half_x).ceil() + half_x, 3)
+    y = _candidates((preimage[1] - ADJOINT_REACH - half_y).ceil() + half_y, 3)
+    read_x, read_y = _transform(matrix, x[None], y[:, None])
+    return _taps(x, y, _hat(read_x - source_x) * _hat(read_y - source_y), size)
 
 
 def _inverse(linear: Tensor) -> Tensor:

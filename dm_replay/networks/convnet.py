@@ -6,6 +6,8 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from .instance_norm import InstanceNorm
+
 __all__ = ["ConvNet"]
 
 GROUPS = 4  # of norm=group
@@ -17,7 +19,7 @@ ACTIVATIONS = {
     "swish": lambda: nn.SiLU(inplace=True),
 }
 NORMS = {
-    "instance": lambda c, h, w: nn.GroupNorm(c, c),
+    "instance": lambda c, h, w: InstanceNorm(c),
     "group": lambda c, h, w: nn.GroupNorm(GROUPS, c),
     "layer": lambda c, h, w: nn.LayerNorm((c, h, w)),
     "batch": lambda c, h, w: nn.BatchNorm2d(c),

@@ -22,11 +22,14 @@ COMPILE = ("auto", "yes", "no")
 # compiled step then saves 0.3 ms for each 32x32 image on two AVX-512 cores with bfloat16 (1.24 -> 0.52 s for 2,660 of
 # them) and 0.7 ms on two AVX2 cores (4.4 -> 2.6 s), whose compiler is slower, too. So it is earned back after:
 WORTH_COMPILING = 100_000 * 32 * 32  # pixels
-# Images at a time, by cache. Of 32x32, two cores, seconds for 2,560 images in bfloat16: 0.34 at 64, 0.60 at 128, 0.64
-# at 256. Without bfloat16 instructions, in float32: 2.6 compiled at 32, 2.7 at 64; uncompiled 4.4 at 64, a fifth less
-# at 32 and 16. It may not depend on the threads: several processes of one thread each give the pixels of one process.
+# Images at a time, by cache; it may not depend on the threads: several processes of one thread each give the pixels of
+# one process. With bfloat16 instructions two cores take 0.34 s for 2,560 images of 32x32 at 64, 0.60 at 128.
 CPU_CHUNK = 64 * 32 * 32  # pixels
-CPU_CHUNK_WITHOUT_BFLOAT16 = 32 * 32 * 32  # pixels
+# Without them, in float32: compiled 2.6 s at 32, 2.7 at 64. Uncompiled, one core, for 798 of them: 1.18 at 4 or 8, 1.17
+# at 16, 1.22 at 32, 1.49 at 64; for 290 of 8x8: 28 ms at 64, 31 at 256, 32 at 512.
+COMPILED_CHUNK_WITHOUT_BFLOAT16 = 32 * 32 * 32  # pixels
+PLAIN_CHUNK_WITHOUT_BFLOAT16 = 8 * 32 * 32  # pixels
+PLAIN_IMAGES_WITHOUT_BFLOAT16 = 64
 GPU_CHUNK = 4096 * 32 * 32  # pixels; first-layer activations of 1 GB in bfloat16
 # Activations of the papers' width, in the widest block: what goes in, what the convolution and what the norm gives.
 ACTIVATIONS = 3 * 128  # values per pixel
@@ -106,7 +109,7 @@ def explained(
     pixels = image_size[0] * image_size[1]
     compiles, why_compiled = _compilation(where, compile, images * pixels)
     dtype, why_dtype = _precision(where, precision, compiles)
-    chunk, why_chunk = _chunk(where, pixels)
+    chunk, why_chunk = _chunk(where, pixels, compiles)
     with_gradient = sys.maxsize
     if memory_budget is not None:
         values = memory_budget * GIB / (ACTIVATIONS * pixels)
@@ -146,12 +149,15 @@ def _precision(device: torch.device, precision: str, compiles: bool) -> tuple[to
     return torch.bfloat16, "bfloat16 instructions, and the job is compiled"
 
 
-def _chunk(device: torch.device, pixels: int) -> tuple[int, str]:
+def _chunk(device: torch.device, pixels: int, compiles: bool) -> tuple[int, str]:
     if device.type == "cuda":
         return GPU_CHUNK // pixels, "first-layer activations of 1 GB"
     if cpu.has_bfloat16():
         return CPU_CHUNK // pixels, "fastest on cores with bfloat16 instructions"
-    return CPU_CHUNK_WITHOUT_BFLOAT16 // pixels, "fastest on cores without bfloat16 instructions"
+    if compiles:
+        return COMPILED_CHUNK_WITHOUT_BFLOAT16 // pixels, "fastest compiled on cores without bfloat16 instructions"
+    most = min(PLAIN_CHUNK_WITHOUT_BFLOAT16 // pixels, PLAIN_IMAGES_WITHOUT_BFLOAT16)
+    return most, "fastest uncompiled on cores without bfloat16 instructions"
 
 
 def resolve_device(device: str) -> torch.device:
