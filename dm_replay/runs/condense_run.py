@@ -184,7 +184,10 @@ class RunRecorder:
         self.loss_log.saved()
 
     def _unite_losses(self) -> None:
-        """The loss_log's losses, which are means over this process's classes, become those over all classes."""
+        """The loss_log's losses, which are means over this process's classes, become those over all classes.
+
+        Repeating it changes nothing, since the weights of all processes sum to 1.
+        """
         self.loss_log.catch_up()
         shard = self.world.shard(self.settings["classes"])
         weight = (shard.stop - shard.start) / self.settings["classes"]
