@@ -28,6 +28,18 @@ class CondensedSet:
         counts: (K,) int64, how many real images each class stands for, in the order of ``classes``.
         scale, offset: (N, C) float32 for uint8 storage, else None: value = pixel · scale + offset.
         meta: plain metadata (settings, seed, mean and std of the normalization, class names).
+
+    >>> import torch
+    >>> from dm_replay import CondensedSet
+    >>> images = torch.rand(6, 3, 8, 8)
+    >>> condensed = CondensedSet.from_images(images, torch.tensor([0, 0, 0, 1, 1, 1]), storage="uint8")
+    >>> condensed.prefix(2).labels.tolist()
+    [0, 0, 1, 1]
+    >>> condensed.nbytes  # a byte for each value, a scale and an offset for each channel of an image
+    1296
+    >>> condensed.save("condensed.pt")
+    >>> len(CondensedSet.load("condensed.pt").of_class(1))
+    3
     """
 
     pixels: Tensor
@@ -132,7 +144,11 @@ class CondensedSet:
 
     @staticmethod
     def merge(sets: Sequence["CondensedSet"]) -> "CondensedSet":
-        """All images of sets of one storage and image shape; counts of a class in several sets add up."""
+        """All images of sets of one storage and image shape; counts of a class in several sets add up.
+
+        Raises:
+            ValueError: for no sets, or sets of different storage or image shape.
+        """
         if not sets:
             raise ValueError("nothing to merge")
         kinds = {(s.storage, tuple(s.pixels.shape[1:])) for s in sets}

@@ -16,7 +16,16 @@ __all__ = ["FORMATS", "to_imagefolder", "to_npz"]
 
 
 def to_npz(condensed: CondensedSet, out: Path) -> None:
-    """``images`` float32 (N, C, H, W) as networks see them, ``labels`` int64 (N,)."""
+    """``images`` float32 (N, C, H, W) as networks see them, ``labels`` int64 (N,).
+
+    >>> import numpy as np, torch
+    >>> from pathlib import Path
+    >>> from dm_replay import CondensedSet
+    >>> from dm_replay.condensed.export import to_npz
+    >>> to_npz(CondensedSet.from_images(torch.rand(4, 3, 8, 8), torch.tensor([0, 0, 1, 1])), Path("images.npz"))
+    >>> np.load("images.npz")["images"].shape
+    (4, 3, 8, 8)
+    """
     with atomic(out) as temporary, open(temporary, "wb") as file:
         np.savez(file, images=condensed.images.numpy(), labels=condensed.labels.numpy())
 

@@ -54,6 +54,12 @@ def grid(condensed: CondensedSet, classes: int = 100, per_class: int = 50) -> Im
 
     Raises:
         ValueError: if either is below 1, or the set is empty.
+
+    >>> import torch
+    >>> from dm_replay import CondensedSet
+    >>> from dm_replay.condensed.figures import grid
+    >>> condensed = CondensedSet.from_images(torch.rand(4, 3, 32, 32), torch.tensor([0, 0, 1, 1]))
+    >>> grid(condensed.with_meta(names=["cat", "dog"])).save("grid.png")
     """
     for what, limit in (("classes", classes), ("per_class", per_class)):
         if limit < 1:

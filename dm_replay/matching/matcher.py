@@ -48,7 +48,7 @@ class Matcher:
         self.row_weights = real.weights.to(engine.device, extractor.master)
         self.prefix_weights = None if weights is None else weights.to(engine.device, extractor.master)
         whole = extractor.batch_statistics
-        self.parts = equal_parts(*pixels.shape[:2], sys.maxsize if whole else engine.gradient_chunk)
+        self.parts = equal_parts(len(pixels), pixels.shape[1], sys.maxsize if whole else engine.gradient_chunk)
         self.loss = torch.zeros((), device=engine.device, dtype=extractor.master)
         draws = engine.draws or engine.device
         self._streams = RoleStreams(seed, {"network": draws, "augment": draws, "draw": real.draws_on})
