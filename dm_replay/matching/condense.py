@@ -20,11 +20,13 @@ from ..data.class_index import EVERY, ClassShard
 from ..data.pool import TensorPool
 from ..runtime.engine import Engine, choose
 from ..runtime.seeding import new_generator
+from . import self_check
 from .config import CondenseConfig
 from .extractors import Extractor
 from .losses import prefix_weights
 from .matcher import Matcher
 from .real_batches import RealBatches
+from .steps import Steps
 
 __all__ = ["Condenser", "Progress", "condense"]
 
@@ -86,40 +88,43 @@ class Condenser:
         chosen = pool.classes if classes is None else torch.as_tensor(list(classes)).long().unique()
         group = ClassShard(chosen, shard)
         _check_shapes(state, previous, (len(group.mine), config.ipc, *pool.shape))
-        engine = _engine(pool, len(chosen), config)
-        extractor = self._extractor(pool.shape, config, engine)
-        whole = extractor.batch_statistics
+        engine = self_check.trusted(_engine(pool, len(chosen), config), pool, config)
+        whole = self._extractor(pool.shape, config, engine).batch_statistics
         if whole and not group.whole:
             raise ValueError(f"the classes cannot be shared out: {config.network} has statistics over all of them")
         start = _initial_pixels(pool, group, previous, config, seed) if state is None else state["pixels"]
         placed = _placed(pool, group.mine, engine.device)
-        real = RealBatches(placed, group, config.batch_real, previous, engine, seed=seed, whole=whole)
-        matcher = Matcher(
-            real,
-            extractor,
-            start,
-            augment=SiameseAugment.parse(config.augment),
-            engine=engine,
-            lr=config.lr_img,
-            momentum=config.momentum,
-            weights=prefix_weights(config.ipc, config.nested, config.nested_power),
-            seed=seed,
-        )
+
+        def matcher_on(engine: Engine) -> Matcher:
+            return Matcher(
+                RealBatches(placed, group, config.batch_real, previous, engine, seed=seed, whole=whole),
+                self._extractor(pool.shape, config, engine),
+                start,
+                augment=SiameseAugment.parse(config.augment),
+                engine=engine,
+                lr=config.lr_img,
+                momentum=config.momentum,
+                weights=prefix_weights(config.ipc, config.nested, config.nested_power),
+                seed=seed,
+            )
+
+        most = 1 if whole else len(group.mine) * (config.batch_real + config.ipc)
+        steps = Steps(matcher_on, engine, most)
         about = {"config": asdict(config), "seed": seed, **_normalization(pool)}
         labels = group.mine.repeat_interleave(config.ipc)
 
         def finish() -> CondensedSet:
-            images = matcher.pixels.flatten(0, 1)
-            return CondensedSet.from_images(images, labels, real.counts, about, config.storage)
+            images = steps.matcher.pixels.flatten(0, 1)
+            return CondensedSet.from_images(images, labels, steps.matcher.real.counts, about, config.storage)
 
         if state is not None:
-            matcher.restore(state)
+            steps.matcher.restore(state)
         done = 0 if state is None else int(state["iteration"])
-        with contextlib.closing(matcher):
+        with contextlib.closing(steps):
             for iteration in range(done, config.iterations):
-                loss = matcher.step(iteration)
+                loss = steps.step(iteration)
                 if on_step is not None:
-                    on_step(Progress(iteration + 1, config.iterations, loss, matcher, finish))
+                    on_step(Progress(iteration + 1, config.iterations, loss, steps.matcher, finish))
         return finish()
 
     def _extractor(self, shape: tuple[int, int, int], config: CondenseConfig, engine: Engine) -> Extractor:

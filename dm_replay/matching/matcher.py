@@ -69,16 +69,22 @@ class Matcher:
     def _can_be_graphed(self) -> bool:
         """Everything that a step needs lies on the device and is drawn there."""
         devices = {generator.device for generator in self._streams.generators.values()}
-        return self.engine.device.type == "cuda" and self.real.resident and devices == {self.engine.device}
+        return (
+            self.engine.graphs
+            and self.engine.device.type == "cuda"
+            and self.real.resident
+            and devices == {self.engine.device}
+        )
 
     def _graph(self) -> Callable[[], None]:
         """A step as one launch; the calls that a capture needs beforehand leave no trace."""
         pixels, velocity = self.pixels.clone(), self.velocity.clone()
         generators = self._streams.generators.values()
-        graphed = cuda_graphed(lambda: self._update(0), self.engine.device, generators)
-        self.pixels.copy_(pixels)
-        self.velocity.copy_(velocity)
-        return graphed
+        try:
+            return cuda_graphed(lambda: self._update(0), self.engine.device, generators)
+        finally:
+            self.pixels.copy_(pixels)
+            self.velocity.copy_(velocity)
 
     def _update(self, iteration: int) -> None:
         """One update, with numbers from the streams as they are; ``iteration`` says what is read ahead."""
