@@ -64,7 +64,7 @@ def evaluate(
     accuracies: list[float] = []
     for group in _groups(runs, together):
         seeds = [derive(seed, "run", first + run) for run in group]
-        report = on_epoch and (lambda number, epoch, group=group: on_epoch(group[number], epoch))
+        report = on_epoch and (lambda number, epoch, group=group: on_epoch(group[number], epoch))  # type: ignore[misc]
         trainer.train_together(images, labels, seeds, report)
         accuracies += trainer.accuracies(test_pool, test_labels, len(group))
     settings = {
@@ -99,8 +99,9 @@ def _aligned(train_set: CondensedSet, test_pool: TensorPool) -> tuple[Tensor, Te
     if len(missing):
         raise ValueError(f"class {int(missing[0])} of the set has no test images")
     _check_normalization(train_set, test_pool)
-    numbered = (torch.searchsorted(test_pool.classes, labels) for labels in (train_set.labels, test_pool.labels))
-    return train_set.images, *numbered
+    classes = test_pool.classes
+    train_labels, test_labels = (torch.searchsorted(classes, labels) for labels in (train_set.labels, test_pool.labels))
+    return train_set.images, train_labels, test_labels
 
 
 def _check_normalization(train_set: CondensedSet, test_pool: TensorPool) -> None:
