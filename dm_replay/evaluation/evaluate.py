@@ -77,8 +77,8 @@ def evaluate(
         return trainer.accuracies(test_pool, test_labels, count)
 
     while (done := len(accuracies)) < runs:
-        work = functools.partial(accuracies_of, done)
-        together, found = halving(len(_groups(runs - done, together)[0]), work, engine.device)
+        train_group = functools.partial(accuracies_of, done)
+        together, found = halving(len(_groups(runs - done, together)[0]), train_group, engine.device)
         accuracies, most = accuracies + found, max(most, len(found))
     settings = {
         **asdict(config),
