@@ -93,7 +93,7 @@ class CondensedSet:
     @property
     def images(self) -> Tensor:
         """(N, C, H, W) float32, decoded: a copy, whatever the storage."""
-        if self.scale is None:
+        if self.scale is None or self.offset is None:
             return self.pixels.to(torch.float32, copy=True)
         return dequantize(self.pixels, self.scale, self.offset)
 
@@ -118,8 +118,8 @@ class CondensedSet:
         """The images of the given indices (M,), in that order; classes that lose all their images are gone."""
         labels = self.labels[rows]
         kept = torch.isin(self.classes, labels)
-        parts = [None if t is None else t[rows] for t in (self.scale, self.offset)]
-        return CondensedSet(self.pixels[rows], labels, self.counts[kept], *parts, self.meta)
+        scale, offset = (None if t is None else t[rows] for t in (self.scale, self.offset))
+        return CondensedSet(self.pixels[rows], labels, self.counts[kept], scale, offset, self.meta)
 
     def prefix(self, length: int | Mapping[int, int]) -> "CondensedSet":
         """The first ``length`` images of every class (or of each class named, the others whole), in place."""
@@ -154,15 +154,13 @@ class CondensedSet:
         kinds = {(s.storage, tuple(s.pixels.shape[1:])) for s in sets}
         if len(kinds) > 1:
             raise ValueError(f"cannot merge sets of different storage or image shape: {sorted(kinds)}")
-        joined = [
-            None if parts[0] is None else torch.cat(parts)
-            for parts in zip(*((s.pixels, s.labels, s.scale, s.offset) for s in sets), strict=True)
-        ]
-        classes = joined[1].unique()
+        pixels, labels = torch.cat([s.pixels for s in sets]), torch.cat([s.labels for s in sets])
+        classes = labels.unique()
         counts = torch.zeros_like(classes)
         for part in sets:
             counts[torch.searchsorted(classes, part.classes)] += part.counts
-        return CondensedSet(joined[0], joined[1], counts, joined[2], joined[3], sets[0].meta)
+        scale, offset = _joined([s.scale for s in sets]), _joined([s.offset for s in sets])
+        return CondensedSet(pixels, labels, counts, scale, offset, sets[0].meta)
 
     def save(self, path: str | Path) -> None:
         """Write tensors and plain metadata, atomically."""
@@ -178,7 +176,7 @@ class CondensedSet:
         path = Path(path)
         content = read_content(path)
         if content.get("format") == FORMAT:
-            fields = {name: content.get(name) for name in FIELDS}
+            fields: dict[str, Any] = {name: content.get(name) for name in FIELDS}
             check_fields(fields, path)
             return cls(**fields)
         if not isinstance(content.get("data"), list) or not content["data"]:
@@ -197,3 +195,8 @@ class CondensedSet:
         rank = torch.empty_like(self.labels)
         rank[order] = torch.arange(len(self)) - first.repeat_interleave(sizes)
         return rank
+
+
+def _joined(parts: list[Tensor | None]) -> Tensor | None:
+    present = [part for part in parts if part is not None]
+    return torch.cat(present) if present else None

@@ -56,12 +56,13 @@ def check_official(content: dict[str, Any], path: Path) -> tuple[Tensor, Tensor]
     pair = isinstance(last, list | tuple) and len(last) == 2 and all(map(_is_plain, last))
     _expect(pair, path, "an experiment in 'data' is not a pair of images and labels")
     _expect(last[0].is_floating_point(), path, f"its images are {_described(last[0])}")
-    return tuple(last)
+    images, labels = last
+    return images, labels
 
 
 def _numpy_numbers() -> list:
     """What makes a numpy number of its bytes, under the name it had before numpy 2 and under the one it has since."""
-    rebuild = np.float64(0).__reduce__()[0]
+    rebuild: Any = np.float64(0).__reduce__()[0]
 
     def named(module: str):
         def scalar(dtype, content=b""):

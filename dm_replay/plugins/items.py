@@ -48,7 +48,7 @@ class _Items(Dataset):
     """Images decoded one by one, on the CPU, without a gradient."""
 
     def __init__(self, images: CondensedSet, tasks: Tensor, form: ItemForm):
-        self.stored = images.pixels, images.scale, images.offset
+        self.stored = [part for part in (images.pixels, images.scale, images.offset) if part is not None]
         self.labels, self.tasks, self.form = images.labels.tolist(), tasks.tolist(), form
 
     def __len__(self) -> int:

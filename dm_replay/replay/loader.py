@@ -1,6 +1,6 @@
 """ReplayLoader: the mini-batches of any loader, each followed by augmented memory images."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 
 import torch
 from torch import Tensor
@@ -44,7 +44,7 @@ class ReplayLoader:
 
     def __init__(
         self,
-        data: Iterable,
+        data: Collection,
         memory: CondensedSet,
         tasks: Tensor,
         rows: int,
@@ -60,7 +60,7 @@ class ReplayLoader:
         self.standardization = None
         if augment is not None and standardization is not None:
             self.standardization, memory = standardization.to(device), standardization.apply_to_set(memory)
-        self.stored = [part.to(device) for part in (memory.pixels, memory.scale, memory.offset)]
+        self.stored = [part.to(device) for part in (memory.pixels, memory.scale, memory.offset) if part is not None]
         self.labels, self.tasks = memory.labels.to(device), tasks.to(device)
         self.seed, self.batches = seed, 0
         shared = tasks if task_balanced else torch.zeros_like(tasks)

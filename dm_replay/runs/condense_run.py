@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -139,7 +140,7 @@ class RunRecorder:
 
     def _begin(self) -> None:
         self.begun = True
-        self.world.largest(0)  # all have read what the folder held
+        self.world.barrier()  # all have read what the folder held
         if not self.world.main:
             return
         self.folder.images.mkdir(parents=True, exist_ok=True)
@@ -157,7 +158,7 @@ class RunRecorder:
     def _synchronize(self, step: Progress) -> None:
         due = self.loss_log.seconds_since_saved >= self.checkpoint_seconds and step.iteration < step.iterations
         plan = (due, self._next_sync_after(step.iteration)) if self.world.main else (0, 0)
-        stop, save, self.next_sync = self.world.largest(self.signals.requested, *plan)
+        stop, save, self.next_sync = self.world.all_reduce_max(self.signals.requested, *plan)
         self.last_sync, self.last_sync_at = step.iteration, time.perf_counter()
         if stop:
             self._stop(step)
@@ -186,12 +187,15 @@ class RunRecorder:
         self.loss_log.saved()
 
     def _unite_losses(self) -> None:
-        """The loss_log's losses, which are means over this process's classes, become those over all classes."""
+        """The loss_log's losses, which are means over this process's classes, become those over all classes.
+
+        Repeating it changes nothing, since the weights of all processes sum to 1.
+        """
         self.loss_log.catch_up()
         shard = self.world.shard(self.settings["classes"])
         weight = (shard.stop - shard.start) / self.settings["classes"]
         own = torch.tensor(self.loss_log.losses, dtype=torch.float64)
-        self.loss_log.losses[:] = self.world.total(own * weight).tolist()
+        self.loss_log.losses[:] = self.world.all_reduce_sum(own * weight).tolist()
 
     def _record(self, status: str, **result: int) -> None:
         if not self.world.main:
@@ -212,7 +216,7 @@ def _locked(folder: RunFolder, world: World) -> Iterator[None]:
                 held.enter_context(locked(folder.path))
         except (ValueError, OSError) as error:
             refused = error
-        if any(world.largest(refused is not None)):
+        if any(world.all_reduce_max(refused is not None)):
             raise refused or ValueError(f"the first process cannot work in {folder.path}")
         yield
 
@@ -248,7 +252,8 @@ def _united(condensed: CondensedSet, world: World) -> CondensedSet:
     """The shards of all processes as one set, on the first; elsewhere this one's."""
     names = ("pixels", "labels", "counts", "scale", "offset")
     parts = {name: getattr(condensed, name) for name in names}
-    return replace(condensed, **{name: world.gather(part) for name, part in parts.items() if part is not None})
+    united: dict[str, Any] = {name: world.gather(part) for name, part in parts.items() if part is not None}
+    return replace(condensed, **united)
 
 
 def _united_state(state: dict[str, Tensor | int], world: World) -> dict[str, Tensor]:

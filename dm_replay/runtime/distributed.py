@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -65,11 +66,15 @@ class World:
                 dist.recv(part, source)
             return torch.cat([rows, *others])
 
-    def total(self, values: Tensor) -> Tensor:
+    def barrier(self) -> None:
+        """Wait until all processes are here. For all."""
+        self.all_reduce_max(0)
+
+    def all_reduce_sum(self, values: Tensor) -> Tensor:
         """The sum of all processes' values, on each of them. For all."""
         return self._reduced(values, dist.ReduceOp.SUM)
 
-    def largest(self, *values: int) -> list[int]:
+    def all_reduce_max(self, *values: int) -> list[int]:
         """For each place the largest of all processes' values, on each of them. For all."""
         return self._reduced(torch.tensor(values), dist.ReduceOp.MAX).tolist()
 
@@ -108,7 +113,7 @@ def joined(timeout: float = TIMEOUT) -> Iterator[World]:
     on_gpus = torch.cuda.is_available() and dist.is_nccl_available()
     if on_gpus:
         torch.cuda.set_device(here.local_rank % torch.cuda.device_count())
-    with _in_contact():
+    with _in_contact(), _stdout_to_stderr():
         backend = "cpu:gloo,cuda:nccl" if on_gpus else "gloo"
         dist.init_process_group(backend, timeout=timedelta(seconds=timeout), rank=here.rank, world_size=here.size)
     try:
@@ -124,3 +129,16 @@ def _in_contact() -> Iterator[None]:
         yield
     except RuntimeError as error:
         raise RankLost("lost contact with another process: it ended, or did not answer in time") from error
+
+
+@contextlib.contextmanager
+def _stdout_to_stderr() -> Iterator[None]:
+    """gloo of torch 2.9 tells on stdout whom it reached, in the midst of what a program is to read there."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
