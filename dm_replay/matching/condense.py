@@ -18,6 +18,7 @@ from ..augment.siamese import SiameseAugment
 from ..condensed.condensed_set import CondensedSet
 from ..data.class_index import EVERY, ClassShard
 from ..data.pool import TensorPool
+from ..networks.activations import activation_values
 from ..runtime.engine import Engine, choose
 from ..runtime.seeding import new_generator
 from . import self_check
@@ -179,7 +180,8 @@ def _check_shapes(state: dict | None, previous: CondensedSet | None, shape: tupl
 
 def _engine(pool: TensorPool, classes: int, config: CondenseConfig):
     images = config.iterations * classes * (config.batch_real + config.ipc)
-    return choose(config.device, config.precision, config.compile, pool.shape[1:], images, config.memory_budget)
+    values = activation_values(config.network, pool.shape)
+    return choose(config.device, config.precision, config.compile, pool.shape[1:], images, config.memory_budget, values)
 
 
 def _placed(pool: TensorPool, classes: Tensor, device: torch.device) -> TensorPool:

@@ -71,7 +71,7 @@ def test_no_more_real_images_at_a_time_than_the_budget_allows(pool, monkeypatch)
     """Room for 13 images of 8x8: a class of 12 at a time."""
     taken, gather = [], pool.gather
     monkeypatch.setattr(pool, "gather", lambda indices: taken.append(indices.numel()) or gather(indices))
-    budget = 13.5 * 3 * 128 * 64 * 4 / GIB
+    budget = 13.5 * 3 * 8 * 64 * 4 / GIB
     config = CondenseConfig(
         ipc=1, iterations=1, batch_real=12, init="noise", network="convnet:width=8", compile="no",
         device="cpu", precision="float32", memory_budget=budget,
