@@ -16,15 +16,19 @@ from torch import Tensor
 
 from ..augment.siamese import SiameseAugment
 from ..condensed.condensed_set import CondensedSet
+from ..condensed.formation import check_formation
 from ..data.class_index import EVERY, ClassShard
 from ..data.pool import TensorPool
 from ..runtime.engine import Engine, choose
-from ..runtime.seeding import new_generator
 from .config import CondenseConfig
-from .extractors import Extractor
+from .extractors import Extractor, TrainedNetworks
+from .initial import initial_pixels
 from .losses import prefix_weights
 from .matcher import Matcher
 from .real_batches import RealBatches
+from .schedule import Schedule
+from .synthetic import SyntheticPixels
+from .trained_networks import train_networks
 
 __all__ = ["Condenser", "Progress", "condense"]
 
@@ -36,23 +40,27 @@ class Progress:
     Attributes:
         iteration: updates done so far, from 1. iterations: how many there will be.
         loss: 0-d tensor, the matching loss per class before the update.
+        part: of the run that is over, in [0, 1].
     """
 
     iteration: int
     iterations: int
     loss: Tensor
+    part: float
     matcher: Matcher
+    schedule: Schedule
     finish: Callable[[], CondensedSet]
 
     @property
     def images(self) -> Tensor:
-        """The synthetic images as they are now: (N, C, H, W) float32, normalized, a copy on the CPU."""
+        """The stored images as they are now: (N, C, H, W) float32, normalized, a copy on the CPU."""
         return self.matcher.pixels.detach().flatten(0, 1).cpu().clone()
 
     @property
-    def state(self) -> dict[str, Tensor | int]:
+    def state(self) -> dict[str, Tensor | int | float]:
         """What :func:`condense` takes as ``state`` to go on from here."""
-        return {"iteration": self.iteration, **self.matcher.state()}
+        seconds = {} if self.schedule.config.seconds is None else {"seconds": self.schedule.seconds}
+        return {"iteration": self.iteration, **seconds, **self.matcher.synthetic.state()}
 
     def as_set(self) -> CondensedSet:
         """The condensed set as it is now."""
@@ -77,55 +85,68 @@ class Condenser:
         classes: Iterable[int] | None = None,
         previous: CondensedSet | None = None,
         on_step: Callable[[Progress], None] | None = None,
-        state: dict[str, Tensor | int] | None = None,
+        state: dict[str, Any] | None = None,
         shard: slice = EVERY,
     ) -> CondensedSet:
         """As :func:`condense`, which see."""
         config = (config or CondenseConfig()).resolve(pool.flip_invariant)
+        schedule = Schedule(config, float(state.get("seconds", 0.0)) if state else 0.0)
         chosen = pool.classes if classes is None else torch.as_tensor(list(classes)).long().unique()
         group = ClassShard(chosen, shard)
+        check_formation(config.formation, *pool.shape[1:])
         _check_shapes(state, previous, (len(group.mine), config.ipc, *pool.shape))
         engine = _engine(pool, len(chosen), config)
-        extractor = self._extractor(pool.shape, config, engine)
+        extractor = self._extractor(pool.shape, len(chosen), config, engine)
         whole = extractor.batch_statistics
         if whole and not group.whole:
             raise ValueError(f"the classes cannot be shared out: {config.network} has statistics over all of them")
-        start = _initial_pixels(pool, group, previous, config, seed) if state is None else state["pixels"]
+        start = initial_pixels(pool, group, previous, config, seed) if state is None else state["pixels"]
         placed = _placed(pool, group.mine, engine.device)
-        real = RealBatches(placed, group, config.batch_real, previous, engine, seed=seed, whole=whole)
+        synthetic = _synthetic(start, config, extractor)
         matcher = Matcher(
-            real,
+            RealBatches(placed, group, config.batch_real, previous, engine, seed=seed, whole=whole),
             extractor,
-            start,
+            synthetic,
             augment=SiameseAugment.parse(config.augment),
             engine=engine,
-            lr=config.lr_img,
-            momentum=config.momentum,
-            weights=prefix_weights(config.ipc, config.nested, config.nested_power),
             seed=seed,
+            updates=config.updates,
+            trained=_trained(pool, chosen, extractor, config, seed),
+            class_weight=config.class_weight if len(chosen) > 1 else 0.0,
         )
+        if state is not None:
+            synthetic.restore(state)
         about = {"config": asdict(config), "seed": seed, **_normalization(pool)}
         labels = group.mine.repeat_interleave(config.ipc)
 
         def finish() -> CondensedSet:
-            images = matcher.pixels.flatten(0, 1)
-            return CondensedSet.from_images(images, labels, real.counts, about, config.storage)
+            images = synthetic.result.flatten(0, 1)
+            return CondensedSet.from_images(
+                images, labels, matcher.real.counts, about, config.storage, formation=config.formation
+            )
 
-        if state is not None:
-            matcher.restore(state)
-        done = 0 if state is None else int(state["iteration"])
+        iteration = 0 if state is None else int(state["iteration"])
         with contextlib.closing(matcher):
-            for iteration in range(done, config.iterations):
+            while (progress := schedule.progress(iteration)) < 1:
+                synthetic.lr.fill_(schedule.lr(progress))
                 loss = matcher.step(iteration)
+                if schedule.averages(progress):
+                    synthetic.average()
+                iteration += 1
                 if on_step is not None:
-                    on_step(Progress(iteration + 1, config.iterations, loss, matcher, finish))
+                    part = schedule.progress(iteration)
+                    on_step(Progress(iteration, config.iterations, loss, part, matcher, schedule, finish))
         return finish()
 
-    def _extractor(self, shape: tuple[int, int, int], config: CondenseConfig, engine: Engine) -> Extractor:
+    def _extractor(
+        self, shape: tuple[int, int, int], classes: int, config: CondenseConfig, engine: Engine
+    ) -> Extractor:
         """Kept from the last pools of the same kind, so that a stream compiles once."""
-        key = (config.network, shape, config.augment, engine)
+        width = classes if config.extractors else 1
+        key = (config.network, shape, config.augment, config.synthetic_precision, width, engine)
         if key not in self._extractors:
-            self._extractors[key] = Extractor(config.network, shape, SiameseAugment.parse(config.augment), engine)
+            augment, mixed = SiameseAugment.parse(config.augment), config.synthetic_precision == "auto"
+            self._extractors[key] = Extractor(config.network, shape, augment, engine, width, mixed)
         return self._extractors[key]
 
 
@@ -175,25 +196,25 @@ def _placed(pool: TensorPool, classes: Tensor, device: torch.device) -> TensorPo
     return pool.resident(classes, device) if size <= torch.cuda.get_device_properties(device).total_memory / 2 else pool
 
 
-def _initial_pixels(
-    pool: TensorPool, group: ClassShard, previous: CondensedSet | None, config: CondenseConfig, seed: int
-) -> Tensor:
-    """(G, ipc, C, H, W) float32. A returning class with too few new images starts from its previous ones, too."""
-    generator = new_generator(seed, "init")
-    if config.init == "noise":
-        return group.take(torch.randn(len(group.classes), config.ipc, *pool.shape, generator=generator))
-    drawn = pool.take(pool.rows_of(group).draw(config.ipc, generator))
-    for number, have in enumerate(pool.index.counts_of(group.mine).tolist()):
-        if have < config.ipc:
-            label = int(group.mine[number])
-            held = pool.take(torch.empty(0, dtype=torch.long)) if previous is None else previous.of_class(label).images
-            if have + len(held) < config.ipc:
-                raise ValueError(
-                    f"class {label} has {have + len(held)} real images, fewer than ipc {config.ipc}: "
-                    "lower ipc or start from noise (init=noise)"
-                )
-            drawn[number, have:] = held[: config.ipc - have].to(drawn.device)
-    return drawn
+def _synthetic(start: Tensor, config: CondenseConfig, extractor: Extractor) -> SyntheticPixels:
+    where = dict(device=extractor.engine.device, dtype=extractor.master)
+    nested = prefix_weights(config.ipc, config.nested, config.nested_power)
+    return SyntheticPixels(
+        start.to(**where, copy=True),
+        formation=config.formation,
+        momentum=config.momentum,
+        batch=config.batch_syn,
+        nested=None if nested is None else nested.to(**where),
+    )
+
+
+def _trained(
+    pool: TensorPool, classes: Tensor, extractor: Extractor, config: CondenseConfig, seed: int
+) -> TrainedNetworks | None:
+    """None for random networks, and where there is but one class to tell from others."""
+    if config.extractors == 0 or len(classes) < 2:
+        return None
+    return train_networks(pool, classes, extractor, config.extractors, config.extractor_steps, seed)
 
 
 def _normalization(pool: TensorPool) -> dict[str, list]:
