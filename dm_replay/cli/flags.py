@@ -29,7 +29,10 @@ class Flags(ArgumentParser):
     def add_dataset(self, default: str | None) -> None:
         self.add_argument("--dataset", default=default, help=f"one of {', '.join(dataset_names())}")
         self.add_argument("--root", type=Path, help="folder of its files; else DM_DATA of the environment")
-        self.add_switches(download="fetch missing files, where torchvision can")
+        self.add_switches(
+            download="fetch missing files, where torchvision can",
+            repack="decode an image folder anew, whose cache is else used until a file changes",
+        )
 
     def add_function(self, function: Callable, *but: str) -> list[str]:
         """The parameters of a function ``but`` some; returns their names."""
@@ -49,6 +52,6 @@ class Flags(ArgumentParser):
 
 def make(config: type[Config], args: Namespace) -> tuple[Dataset, Config]:
     """The dataset that the flags name, and the dataclass of their values."""
-    return load_dataset(args.dataset, args.root, args.download), config(
+    return load_dataset(args.dataset, args.root, args.download, args.repack), config(
         **{field.name: args[field.name] for field in fields(config)}
     )

@@ -1,21 +1,21 @@
 """CondensedSet: a few synthetic images per class, as a value that can be cut, joined, stored and read back."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ..runtime.atomic_files import save_tensors
+from ..runtime.labels import class_labels
 from .quantize import dequantize, quantize
+from .reading import FIELDS, FORMAT, OFFICIAL, check_fields, check_official, read_content
 
 __all__ = ["STORAGES", "CondensedSet"]
 
 STORAGES = {"float32": torch.float32, "float16": torch.float16, "uint8": torch.uint8}
-FORMAT = "dm_replay.CondensedSet/1"
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,10 +46,14 @@ class CondensedSet:
         meta: dict[str, Any] | None = None,
         storage: str = "float32",
     ) -> "CondensedSet":
-        """Store float images (N, C, H, W) of normalized values with labels (N,).
+        """Store float images (N, C, H, W) of normalized values with labels (N,), in memory of the set's own.
 
         ``uint8`` takes a quarter of the bytes of ``float32`` and is exact to 1/510 of each channel's own range.
         ``counts`` defaults to the number of images given of each class.
+
+        Raises:
+            ValueError: for an unknown storage, shapes that do not fit, labels that are not whole numbers from 0, values
+                that are not finite, or are too large for the storage.
         """
         if storage not in STORAGES:
             raise ValueError(f"unknown storage {storage!r}; choose from {', '.join(STORAGES)}")
@@ -59,22 +63,26 @@ class CondensedSet:
             )
         if not images.isfinite().all():
             raise ValueError("the images hold NaN or infinite values")
-        images, labels = images.detach().cpu(), labels.detach().cpu().long()
+        images, labels = images.detach().cpu(), class_labels(labels)
         if counts is None:
             counts = labels.unique(return_counts=True)[1]
-        counts, meta = counts.detach().cpu().long(), dict(meta or {})
+        counts, meta = counts.detach().to("cpu", torch.int64, copy=True), dict(meta or {})
         if len(counts) != len(labels.unique()):
             raise ValueError(f"expected {len(labels.unique())} counts, one for each class, got {len(counts)}")
         if storage == "uint8":
             pixels, scale, offset = quantize(images)
-            return cls(pixels, labels, counts, scale, offset, meta)
-        return cls(images.to(STORAGES[storage]), labels, counts, meta=meta)
+            stored = cls(pixels, labels, counts, scale, offset, meta)
+        else:
+            stored = cls(images.to(STORAGES[storage], copy=True), labels, counts, meta=meta)
+        if not stored.images.isfinite().all():
+            raise ValueError(f"storage {storage} cannot hold values as large as {float(images.abs().max()):.3g}")
+        return stored
 
     @property
     def images(self) -> Tensor:
-        """(N, C, H, W) float32, decoded."""
+        """(N, C, H, W) float32, decoded: a copy, whatever the storage."""
         if self.scale is None:
-            return self.pixels.float()
+            return self.pixels.to(torch.float32, copy=True)
         return dequantize(self.pixels, self.scale, self.offset)
 
     @property
@@ -101,10 +109,10 @@ class CondensedSet:
         parts = [None if t is None else t[rows] for t in (self.scale, self.offset)]
         return CondensedSet(self.pixels[rows], labels, self.counts[kept], *parts, self.meta)
 
-    def prefix(self, length: int | dict[int, int]) -> "CondensedSet":
+    def prefix(self, length: int | Mapping[int, int]) -> "CondensedSet":
         """The first ``length`` images of every class (or of each class named, the others whole), in place."""
-        lengths = {int(c): length if isinstance(length, int) else length.get(int(c), len(self)) for c in self.classes}
-        limit = torch.tensor([lengths[int(c)] for c in self.labels])
+        lengths = length if isinstance(length, Mapping) else dict.fromkeys(self.classes.tolist(), length)
+        limit = torch.tensor([int(lengths.get(label, len(self))) for label in self.labels.tolist()])
         return self.select((self._rank() < limit).nonzero()[:, 0])
 
     def of_class(self, label: int) -> "CondensedSet":
@@ -142,21 +150,28 @@ class CondensedSet:
 
     def save(self, path: str | Path) -> None:
         """Write tensors and plain metadata, atomically."""
-        content = {name: getattr(self, name) for name in ("pixels", "labels", "counts", "scale", "offset", "meta")}
-        save_tensors({"format": FORMAT, **content}, path)
+        save_tensors({"format": FORMAT, **{name: getattr(self, name) for name in FIELDS}}, path)
 
     @classmethod
     def load(cls, path: str | Path) -> "CondensedSet":
-        """Read a file of :meth:`save`, or a ``res_*.pt`` of the official code (its last experiment). Runs no code."""
-        content = _read(Path(path))
+        """Read a file of :meth:`save`, or a ``res_*.pt`` of the official code (its last experiment). Runs no code.
+
+        Raises:
+            ValueError: if the file is missing, damaged or something else.
+        """
+        path = Path(path)
+        content = read_content(path)
         if content.get("format") == FORMAT:
-            return cls(*(content[name] for name in ("pixels", "labels", "counts", "scale", "offset", "meta")))
-        if isinstance(content.get("data"), list) and content["data"]:
-            images, labels = content["data"][-1]
-            return cls.from_images(
-                images, labels, meta={"source": "DatasetCondensation", "experiments": len(content["data"])}
-            )
-        raise ValueError(f"{path} is not a condensed set: no entry 'format' or 'data'")
+            fields = {name: content.get(name) for name in FIELDS}
+            check_fields(fields, path)
+            return cls(**fields)
+        if not isinstance(content.get("data"), list) or not content["data"]:
+            raise ValueError(f"{path} is not a condensed set: no entry 'format' or 'data'")
+        images, labels = check_official(content, path)
+        try:
+            return cls.from_images(images, labels, meta={"source": OFFICIAL, "experiments": len(content["data"])})
+        except (ValueError, RuntimeError) as error:
+            raise ValueError(f"{path} is a damaged condensed set: {error}") from error
 
     def _rank(self) -> Tensor:
         """(N,): how many images of the same class stand before each."""
@@ -166,17 +181,3 @@ class CondensedSet:
         rank = torch.empty_like(self.labels)
         rank[order] = torch.arange(len(self)) - first.repeat_interleave(sizes)
         return rank
-
-
-def _read(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise ValueError(f"no such file: {path}")
-    scalar = np.float64(0).__reduce__()[0]  # accuracies in the official files are numpy scalars
-    try:
-        with torch.serialization.safe_globals([scalar, np.dtype, type(np.dtype("float64")), type(np.dtype("int64"))]):
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise ValueError(f"{path} is not a condensed set ({type(error).__name__} while reading it)") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} is not a condensed set: it holds a {type(content).__name__}")
-    return content

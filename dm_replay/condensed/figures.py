@@ -39,7 +39,7 @@ def real_pixels(condensed: CondensedSet) -> np.ndarray:
 def class_name(condensed: CondensedSet, label: int) -> str:
     """The name of a class where the set knows it, else its label."""
     names = condensed.meta.get("names") or []
-    return names[label] if label < len(names) else str(label)
+    return names[label] if 0 <= label < len(names) else str(label)
 
 
 def grid(condensed: CondensedSet, classes: int = 100, per_class: int = 50) -> Image.Image:

@@ -9,7 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..runtime.labels import class_labels
+from .layout import planar
 from .memmap import mapped_images
+from .split import Split
 
 __all__ = ["digits", "npy_folder", "npz", "torchvision_files"]
 
@@ -21,8 +24,6 @@ FILES = {
     "MNIST": "MNIST/raw",
     "SVHN": "train_32x32.mat and test_32x32.mat",
 }
-
-Split = tuple[Tensor, Tensor]
 
 
 def digits() -> tuple[Split, Split, list[str]]:
@@ -37,7 +38,7 @@ def digits() -> tuple[Split, Split, list[str]]:
     pixels = np.rint(images.reshape(-1, 1, 8, 8) * (255 / 16)).astype(np.uint8)
     parts = train_test_split(pixels, labels, test_size=450, stratify=labels, random_state=0)
     train_images, test_images, train_labels, test_labels = map(torch.from_numpy, parts)
-    return (train_images, train_labels), (test_images, test_labels), list(map(str, range(10)))
+    return Split(train_images, train_labels), Split(test_images, test_labels), list(map(str, range(10)))
 
 
 def torchvision_files(kind: str, root: Path, download: bool) -> tuple[Split, Split, list[str]]:
@@ -74,8 +75,8 @@ def npz(path: Path) -> tuple[Split, Split, None]:
         raise ValueError(f"{file} is not a readable npz file of plain arrays") from error
     images, labels, test_images, test_labels = arrays.values()
     return (
-        (_planar(images, file), _integers(labels, file)),
-        (_planar(test_images, file), _integers(test_labels, file)),
+        Split(_pixels(images, file), class_labels(labels, file)),
+        Split(_pixels(test_images, file), class_labels(test_labels, file)),
         None,
     )
 
@@ -86,7 +87,7 @@ def npy_folder(folder: Path) -> tuple[Split, Split, None]:
     The images are uint8 pixels, (N, C, H, W), (N, H, W, C) or (N, H, W), and stay in their files.
     """
     train, test = (
-        (mapped_images(folder / f"{part}_images.npy"), _labels(folder / f"{part}_labels.npy"))
+        Split(mapped_images(folder / f"{part}_images.npy"), _labels(folder / f"{part}_labels.npy"), mapped=True)
         for part in ("train", "test")
     )
     return train, test, None
@@ -94,11 +95,12 @@ def npy_folder(folder: Path) -> tuple[Split, Split, None]:
 
 def _labels(file: Path) -> Tensor:
     try:
-        return _integers(np.load(file, allow_pickle=False), file)
+        labels = np.load(file, allow_pickle=False)
     except FileNotFoundError:
         raise ValueError(f"no such file of labels: {file}") from None
-    except EOFError as error:
-        raise ValueError(f"{file} is not a readable .npy file") from error
+    except (OSError, ValueError, EOFError) as error:
+        raise ValueError(f"{file} is not a readable .npy file of a plain array") from error
+    return class_labels(labels, file)
 
 
 def _whole(dataset) -> Split:
@@ -109,7 +111,7 @@ def _whole(dataset) -> Split:
         images = images[:, None]
     elif images.shape[-1] == 3:
         images = images.permute(0, 3, 1, 2)
-    return images.contiguous(), labels
+    return Split(images.contiguous(), labels)
 
 
 def _the_npz(path: Path) -> Path:
@@ -121,19 +123,10 @@ def _the_npz(path: Path) -> Path:
     return found[0]
 
 
-def _planar(images: np.ndarray, file: Path) -> Tensor:
+def _pixels(images: np.ndarray, file: Path) -> Tensor:
+    """uint8 pixels or float32 values, (N, C, H, W)."""
     if images.dtype != np.uint8 and images.dtype.kind != "f":
         raise ValueError(f"{file}: expected images of uint8 pixels or normalized floats, got {images.dtype}")
-    if images.ndim == 3:
-        images = images[:, None]
-    if images.ndim != 4:
-        raise ValueError(f"{file}: expected images (N, C, H, W), (N, H, W, C), (N, H, W), got {images.shape}")
-    if images.shape[-1] in (1, 3) and images.shape[1] not in (1, 3):
-        images = images.transpose(0, 3, 1, 2)
-    return torch.from_numpy(np.ascontiguousarray(images))
-
-
-def _integers(labels: np.ndarray, file: Path) -> Tensor:
-    if labels.dtype.kind not in "iu":
-        raise ValueError(f"{file}: expected integer labels, got {labels.dtype}")
-    return torch.from_numpy(labels.astype(np.int64))
+    with np.errstate(over="ignore"):  # what is too large becomes infinite, which TensorPool refuses
+        plain = images if images.dtype == np.uint8 else images.astype(np.float32)
+    return planar(torch.from_numpy(plain), file).contiguous()

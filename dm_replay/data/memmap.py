@@ -8,7 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["mapped_images"]
+from .layout import LAYOUTS, planar
+
+__all__ = ["mapped_array", "mapped_images"]
 
 
 def mapped_images(path: str | Path) -> Tensor:
@@ -16,7 +18,15 @@ def mapped_images(path: str | Path) -> Tensor:
 
     Args:
         path: of an array (N, C, H, W), (N, H, W, C) or (N, H, W).
+
+    Raises:
+        ValueError: if the file is missing, holds something else, or does not tell which axis holds the channels.
     """
+    return planar(mapped_array(path), path)
+
+
+def mapped_array(path: str | Path) -> Tensor:
+    """The same with its axes as they are in the file."""
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
@@ -24,11 +34,9 @@ def mapped_images(path: str | Path) -> Tensor:
     except (OSError, ValueError, EOFError) as error:
         raise ValueError(f"{path} is not a readable .npy file of a plain array") from error
     if array.dtype != np.uint8 or array.ndim not in (3, 4):
-        raise ValueError(
-            f"{path}: expected uint8 pixels (N, C, H, W), (N, H, W, C) or (N, H, W), got {array.dtype} {array.shape}"
-        )
+        raise ValueError(f"{path}: expected uint8 pixels {LAYOUTS}, got {array.dtype} {array.shape}")
     _expect_scattered_reads(array)
-    return _planar(_as_tensor(array))
+    return _as_tensor(array)
 
 
 def _expect_scattered_reads(array: np.ndarray) -> None:
@@ -42,10 +50,3 @@ def _as_tensor(array: np.ndarray) -> Tensor:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)
         return torch.from_numpy(array)
-
-
-def _planar(images: Tensor) -> Tensor:
-    if images.ndim == 3:
-        return images[:, None]
-    last = images.shape[-1] in (1, 3) and images.shape[1] not in (1, 3)
-    return images.permute(0, 3, 1, 2) if last else images

@@ -8,8 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..runtime.labels import class_labels
 from .class_index import ClassIndex, ClassRows, ClassShard
 from .memmap import mapped_images
+from .pictures import pixels_of
 
 __all__ = ["TensorPool"]
 
@@ -19,7 +21,7 @@ class TensorPool:
 
     Args:
         images: uint8 pixels, which keep a quarter of the bytes, or already normalized floats.
-        labels: (N,) integers; gaps are allowed and kept.
+        labels: (N,) whole numbers from 0, see :func:`class_labels`; gaps are allowed and kept.
         mean, std: per channel in units of [0, 1]; uint8 pixels are drawn as (pixel / 255 − mean) / std. For float
             images they are only remembered, so that pictures can show real pixel values.
         names: class names by label, if known.
@@ -44,7 +46,7 @@ class TensorPool:
         rows: Tensor | None = None,
         mapped: bool = False,
     ):
-        labels = torch.as_tensor(labels).long().cpu()
+        labels = class_labels(labels)
         if images.ndim != 4 or labels.shape != (images if rows is None else rows).shape[:1]:
             raise ValueError(
                 f"expected images (N, C, H, W) and labels (N,), got {tuple(images.shape)}, {tuple(labels.shape)}"
@@ -76,11 +78,15 @@ class TensorPool:
     def from_dataset(
         cls, dataset: Iterable, mean: Sequence[float] | None = None, std: Sequence[float] | None = None
     ) -> "TensorPool":
-        """Read every (image, label, …) item once. Images are tensors (C, H, W), or PIL images kept as uint8."""
+        """Read every (image, label, …) item once. Images are tensors (C, H, W), or PIL images kept as uint8.
+
+        Raises:
+            ValueError: for PIL images of 32 bits a channel, images of unequal size, labels that are not whole.
+        """
         images, labels = [], []
         for image, label, *_ in dataset:
-            images.append(image if isinstance(image, Tensor) else _from_pil(image))
-            labels.append(int(label))
+            images.append(image if isinstance(image, Tensor) else torch.from_numpy(pixels_of(image)))
+            labels.append(label.item() if isinstance(label, Tensor | np.ndarray | np.generic) else label)
             if images[-1].shape != images[0].shape:
                 raise ValueError(
                     f"images of unequal size: item {len(images) - 1} is {tuple(images[-1].shape)}, "
@@ -207,8 +213,3 @@ def _check_finite(images: Tensor, labels: Tensor) -> None:
         raise ValueError(
             f"{len(bad)} images hold NaN or infinite values, the first is image {first} of class {int(labels[first])}"
         )
-
-
-def _from_pil(image) -> Tensor:
-    pixels = np.atleast_3d(np.asarray(image))
-    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from .arrays import digits, npy_folder, npz, torchvision_files
 from .image_folders import image_folder, tiny_imagenet
+from .packing import packed
 from .pool import TensorPool
 
 __all__ = ["Dataset", "DatasetSpec", "data_root", "load_dataset", "names"]
@@ -47,19 +48,26 @@ class Dataset(NamedTuple):
 
 @dataclass(frozen=True)
 class _Source:
-    """How a dataset is read and normalized. Without mean and std they are those of the training images."""
+    """How a dataset is read and normalized. Without mean and std they are those of the training images.
+
+    ``read`` is given what it needs of root, download and repack, and returns two :class:`Split` and the class names.
+    """
 
     read: Callable
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     flip_invariant: bool = True
     needs_root: bool = True
-    mapped: bool = False
     downloads: bool = False
+    packs: bool = False
 
 
 def _torchvision(kind: str, mean: tuple, std: tuple, flip_invariant: bool = True) -> _Source:
     return _Source(partial(torchvision_files, kind), mean, std, flip_invariant, downloads=True)
+
+
+def _folders(name: str, listing: Callable) -> _Source:
+    return _Source(partial(packed, name, listing), *IMAGENET, packs=True)
 
 
 _SOURCES = {
@@ -67,12 +75,12 @@ _SOURCES = {
     "cifar100": _torchvision("CIFAR100", (0.5071, 0.4866, 0.4409), (0.2673, 0.2564, 0.2762)),
     "digits": _Source(digits, (0.3053,), (0.3758,), flip_invariant=False, needs_root=False),
     "fashionmnist": _torchvision("FashionMNIST", (0.2861,), (0.3530,)),
-    "imagefolder": _Source(image_folder, *IMAGENET),
-    "mapped": _Source(npy_folder, mapped=True),
+    "imagefolder": _folders("imagefolder", image_folder),
+    "mapped": _Source(npy_folder),
     "mnist": _torchvision("MNIST", (0.1307,), (0.3081,), flip_invariant=False),
     "npz": _Source(npz),
     "svhn": _torchvision("SVHN", (0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970), flip_invariant=False),
-    "tinyimagenet": _Source(tiny_imagenet, *IMAGENET),
+    "tinyimagenet": _folders("tinyimagenet", tiny_imagenet),
 }
 
 
@@ -89,8 +97,10 @@ def data_root(root: str | Path | None = None) -> Path:
     return Path(chosen).expanduser()
 
 
-def load_dataset(name: str = "digits", root: str | Path | None = None, download: bool = False) -> Dataset:
-    """Read a dataset whole; "mapped" stays in its files.
+def load_dataset(
+    name: str = "digits", root: str | Path | None = None, download: bool = False, repack: bool = False
+) -> Dataset:
+    """Read a dataset whole; "mapped" stays in its files, and image folders are decoded once, into a cache.
 
     Args:
         name: "digits" comes with scikit-learn; "cifar10", "cifar100", "fashionmnist", "mnist" and "svhn" are
@@ -100,27 +110,36 @@ def load_dataset(name: str = "digits", root: str | Path | None = None, download:
             train_labels.npy, test_images.npy and test_labels.npy, which may be larger than memory.
         root: the folder (or npz file); the environment's ``DM_DATA`` by default.
         download: whether torchvision may fetch missing files.
+        repack: decode an image folder anew. Where files came, went or changed, that happens by itself; see
+            :mod:`dm_replay.data.packing` for where the cache lies. Parts above 256 MiB stay in it, mapped.
+
+    Raises:
+        ValueError: if the dataset is unknown, missing or damaged; it says what was expected.
     """
     if name not in _SOURCES:
         raise ValueError(f"unknown dataset {name!r}; choose from {', '.join(names())}")
     source = _SOURCES[name]
-    train, test, class_names = source.read(*_arguments(source, root, download))
-    mean, std = (source.mean, source.std) if source.mean else _statistics(train[0])
-    about = {"flip_invariant": source.flip_invariant, "mapped": source.mapped}
-    train, test = (TensorPool(*split, mean, std, class_names, **about) for split in (train, test))
+    if repack and not source.packs:
+        raise ValueError(f"{name} is not packed; repack is for {', '.join(n for n in names() if _SOURCES[n].packs)}")
+    train, test, class_names = source.read(*_arguments(source, root, download, repack))
+    mean, std = (source.mean, source.std) if source.mean else _statistics(train.images)
+    train, test = (
+        TensorPool(images, labels, mean, std, class_names, flip_invariant=source.flip_invariant, mapped=mapped)
+        for images, labels, mapped in (train, test)
+    )
     if train.shape != test.shape:
         raise ValueError(f"images of unequal size: {train.shape} for training, {test.shape} for testing")
     classes = tuple(class_names or map(str, train.classes.tolist()))
     return Dataset(train, test, DatasetSpec(name, train.shape, classes, mean, std, source.flip_invariant))
 
 
-def _arguments(source: _Source, root: str | Path | None, download: bool) -> tuple:
+def _arguments(source: _Source, root: str | Path | None, download: bool, repack: bool) -> tuple:
     if not source.needs_root:
         return ()
     folder = data_root(root)
     if not folder.exists() and not source.downloads:
         raise ValueError(f"no such file or folder of a dataset: {folder}")
-    return (folder, download) if source.downloads else (folder,)
+    return (folder, *((download,) if source.downloads else ()), *((repack,) if source.packs else ()))
 
 
 def _statistics(images: Tensor) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:

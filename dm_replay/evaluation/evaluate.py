@@ -1,7 +1,7 @@
 """What a condensed set is worth: test accuracy of fresh networks trained on it alone."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
 import torch
@@ -16,6 +16,8 @@ from .report import EvalReport
 from .trainer import Trainer, networks_at_once
 
 __all__ = ["evaluate"]
+
+ROUNDING = 5e-4  # of mean and std, which are published with three or four digits
 
 
 def evaluate(
@@ -32,7 +34,8 @@ def evaluate(
     """Train ``runs`` freshly initialized networks on the set and test each after its last epoch.
 
     Args:
-        train_set: images in the normalized space of ``test_pool``. Every class of it must be one of the pool's.
+        train_set: images in the normalized space of ``test_pool``. Every class of it must be one of the pool's. Where
+            both say how they were normalized, it must be the same to three digits.
         first: number of the first run. Run k depends on ``seed`` and ``first + k`` alone, so that processes can share
             runs out and put their accuracies together.
         on_epoch: called with (run, epoch) after every epoch, both from 0. Networks trained together take turns.
@@ -85,5 +88,25 @@ def _aligned(train_set: CondensedSet, test_pool: TensorPool) -> tuple[Tensor, Te
     missing = train_set.classes[~torch.isin(train_set.classes, test_pool.classes)]
     if len(missing):
         raise ValueError(f"class {int(missing[0])} of the set has no test images")
+    _check_normalization(train_set, test_pool)
     numbered = (torch.searchsorted(test_pool.classes, labels) for labels in (train_set.labels, test_pool.labels))
     return train_set.images, *numbered
+
+
+def _check_normalization(train_set: CondensedSet, test_pool: TensorPool) -> None:
+    """Images normalized otherwise than the test images would be trained on as something else than they are."""
+    for name, default in (("mean", 0.0), ("std", 1.0)):
+        pixels = test_pool.images.dtype == torch.uint8
+        theirs = getattr(test_pool, name) or ([default] * test_pool.shape[0] if pixels else None)
+        ours = train_set.meta.get(name)
+        if ours is None or theirs is None:
+            continue
+        if len(ours) != len(theirs) or max(abs(a - b) for a, b in zip(ours, theirs, strict=True)) > ROUNDING:
+            raise ValueError(
+                f"the set's images were normalized with {name} {_rounded(ours)}, "
+                f"the test images with {_rounded(theirs)}"
+            )
+
+
+def _rounded(values: Sequence[float]) -> str:
+    return ", ".join(f"{value:.4g}" for value in values)

@@ -190,7 +190,7 @@ def _placed(pool: TensorPool, classes: Tensor, device: torch.device) -> TensorPo
 
     What decides is the same in every run and on every process, since where pixels lie decides where draws are made.
     """
-    if device.type != "cuda" or pool.mapped or pool.device == device:
+    if device.type != "cuda" or (pool.device == device and not pool.mapped):
         return pool
     size = len(pool) * math.prod(pool.shape) * pool.images.itemsize
     return pool.resident(classes, device) if size <= torch.cuda.get_device_properties(device).total_memory / 2 else pool

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from dm_replay import CondenseConfig, condense
 from dm_replay.condensed.condensed_set import STORAGES, CondensedSet
 
 
@@ -33,6 +34,42 @@ def test_bytes():
 def test_storage_keeps_values_outside_the_pixel_range():
     stored, images = make(storage="uint8", shift=7.0)
     assert (stored.images - images).abs().max() < 0.02
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+def test_a_set_owns_its_tensors(storage):
+    images, labels, counts = torch.randn(4, 1, 2, 2), torch.tensor([0, 0, 1, 1]), torch.tensor([7, 8])
+    stored = CondensedSet.from_images(images, labels, counts, storage=storage)
+    expected = stored.images
+    images.zero_(), labels.fill_(5), counts.zero_(), stored.images.zero_()
+    assert torch.equal(stored.images, expected) and expected.abs().max() > 0
+    assert stored.labels.tolist() == [0, 0, 1, 1] and stored.counts.tolist() == [7, 8]
+
+
+def test_sets_made_while_condensing_do_not_move_with_the_pixels(pool):
+    made = []
+    config = CondenseConfig(ipc=1, iterations=3, batch_real=4, network="convnet:width=4,depth=1", device="cpu")
+    result = condense(pool, config, on_step=lambda progress: made.append((progress.as_set(), progress.images)))
+    for snapshot, images in made:
+        assert torch.equal(snapshot.images, images)
+    assert not torch.equal(made[0][1], made[-1][1]) and torch.equal(result.images, made[-1][1])
+
+
+def test_numpy_lengths_and_labels():
+    stored, _ = make()
+    assert torch.equal(stored.prefix(np.int64(2)).pixels, stored.prefix(2).pixels)
+    assert torch.equal(stored.prefix({np.int64(4): np.int32(1)}).pixels, stored.prefix({4: 1}).pixels)
+    assert stored.of_class(np.int64(4)).labels.tolist() == [4, 4, 4]
+
+
+@pytest.mark.parametrize(("storage", "value"), [("float16", 1e5), ("uint8", 3e38), ("uint8", -3e38)])
+def test_values_too_large_for_the_storage_are_refused(storage, value):
+    images = torch.tensor([value, -value / 2, 0.0, 1.0]).reshape(1, 1, 2, 2)
+    assert CondensedSet.from_images(images, torch.tensor([0])).images.equal(images)
+    with pytest.raises(
+        ValueError, match=f"storage {storage} cannot hold values as large as {abs(value):.0e}".replace("+", ".")
+    ):
+        CondensedSet.from_images(images, torch.tensor([0]), storage=storage)
 
 
 def test_prefix_keeps_order_and_counts():
@@ -112,6 +149,10 @@ def test_bad_input():
         make(storage="int4")
     with pytest.raises(ValueError, match="NaN"):
         CondensedSet.from_images(torch.full((1, 1, 2, 2), float("inf")), torch.tensor([0]))
+    with pytest.raises(ValueError, match="label -1 of image 1 is negative"):
+        CondensedSet.from_images(torch.zeros(2, 1, 2, 2), torch.tensor([0, -1]))
+    with pytest.raises(ValueError, match="label 0.5 of image 0 is not a whole number"):
+        CondensedSet.from_images(torch.zeros(1, 1, 2, 2), torch.tensor([0.5]))
     with pytest.raises(ValueError, match="expected 3 counts"):
         make(counts=(1, 2))
     with pytest.raises(ValueError, match="nothing to merge"):

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from dm_replay.condensed.condensed_set import CondensedSet
-from dm_replay.condensed.figures import GAP, animate, grid, real_pixels, save_picture
+from dm_replay.condensed.figures import GAP, animate, class_name, grid, real_pixels, save_picture
 
 MEAN, STD = [0.4, 0.5, 0.6], [0.2, 0.3, 0.25]
 
@@ -56,6 +56,11 @@ def test_class_names_stand_beside_their_rows():
     condensed = CondensedSet.from_images(torch.zeros(2, 1, 64, 64), torch.tensor([0, 1]))
     named = condensed.with_meta(names=["a", "a name of some length"])
     assert grid(named).width > grid(condensed).width and grid(named).height == grid(condensed).height
+
+
+def test_a_label_that_has_no_name_is_shown_itself():
+    named = CondensedSet.from_images(torch.zeros(1, 1, 4, 4), torch.tensor([0]), meta={"names": ["ant", "bee"]})
+    assert [class_name(named, label) for label in (-1, 0, 1, 2)] == ["-1", "ant", "bee", "2"]
 
 
 def test_an_animation_has_a_frame_for_each_snapshot(tmp_path):

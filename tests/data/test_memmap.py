@@ -106,7 +106,7 @@ def test_a_pool_larger_than_memory(huge):
         assert len(condense(part, config)) == 200
 
 
-@pytest.mark.parametrize("shape", [(6, 4, 5, 3), (6, 3, 4, 5), (6, 4, 5)])
+@pytest.mark.parametrize("shape", [(6, 4, 5, 3), (6, 3, 4, 5), (6, 4, 5), (6, 5, 5, 4)])
 def test_a_folder_of_arrays(tmp_path, shape):
     generator = np.random.default_rng(0)
     for part in ("train", "test"):

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -65,6 +66,8 @@ def test_from_a_dataset_of_pictures():
             r"expected images \(N, C, H, W\) and labels \(N,\), got \(2, 3, 4, 4\), \(1,\)",
         ),
         ((torch.zeros(2, 4, 4), [0, 1]), "expected images"),
+        ((torch.zeros(2, 3, 4, 4), [0, -1]), "label -1 of image 1 is negative; expected whole numbers from 0"),
+        ((torch.zeros(2, 3, 4, 4), [0.0, 1.5]), "label 1.5 of image 1 is not a whole number"),
         (
             (torch.tensor([0.0, float("nan")])[:, None, None, None], [4, 6]),
             "1 images hold NaN .* image 1 of class 6",
@@ -77,6 +80,14 @@ def test_from_a_dataset_of_pictures():
 def test_bad_input(arguments, message):
     with pytest.raises(ValueError, match=message):
         TensorPool(*arguments)
+
+
+def test_labels_of_a_dataset_are_not_cut():
+    image = torch.zeros(1, 4, 4)
+    for labels in ([np.int32(3), torch.tensor(1)], [3.0, 1.0], [np.array([3]), torch.tensor([1])]):
+        assert TensorPool.from_dataset([(image, label) for label in labels]).labels.tolist() == [3, 1]
+    with pytest.raises(ValueError, match="label 0.7 of image 1 is not a whole number"):
+        TensorPool.from_dataset([(image, 0), (image, 0.7)])
 
 
 def test_unequal_sizes_and_absent_classes(pool, generator):

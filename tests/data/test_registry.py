@@ -94,6 +94,15 @@ def test_image_folder(folder, testing):
     assert spec.mean == (0.485, 0.456, 0.406)
 
 
+@pytest.mark.parametrize("hidden", ["._0.png", ".ipynb_checkpoints/0.png", "__MACOSX/0.png", ".DS_Store"])
+def test_hidden_files_and_folders_are_neither_images_nor_classes(folder, hidden):
+    for place in (folder / "train", folder / "train" / "ant", folder / "test", folder / "test" / "bee" / "deep"):
+        (place / hidden).parent.mkdir(parents=True, exist_ok=True)
+        (place / hidden).write_bytes(b"resource fork")
+    train, test, spec = load_dataset("imagefolder", folder)
+    assert (len(train), len(test), spec.classes) == (4, 2, ("ant", "bee"))
+
+
 def test_image_folder_reads_grey_images_as_colour(folder):
     picture(folder / "train" / "bee" / "gray.png", value=7, mode="L")
     assert (load_dataset("imagefolder", folder).train.images[-1] == 7).all()
@@ -112,11 +121,11 @@ def test_tiny_imagenet(tmp_path):
     assert torch.equal(train.images, test.images) and train.labels.tolist() == test.labels.tolist() == [0, 1]
 
 
-@pytest.mark.parametrize("shape", [(6, 8, 8, 3), (6, 3, 8, 8), (6, 8, 8), (6, 8, 8, 1)])
+@pytest.mark.parametrize("shape", [(6, 8, 8, 3), (6, 3, 8, 8), (6, 8, 8), (6, 8, 8, 1), (6, 8, 8, 4), (6, 2, 8, 8)])
 def test_npz_layouts(tmp_path, shape):
     file = write_npz(tmp_path / "x.npz", **arrays(shape))
     train, test, spec = load_dataset("npz", file)
-    expected = (6, 3, 8, 8) if 3 in shape else (6, 1, 8, 8)
+    expected = (6, next((c for c in (2, 3, 4) if c in shape), 1), 8, 8)
     assert train.images.shape == test.images.shape == expected
     drawn = train.take(torch.arange(6))
     spread = drawn.std((0, 2, 3), correction=0)
@@ -200,6 +209,21 @@ def strange_class(root):
     return "cow has no counterpart in .*train"
 
 
+def huge_image(root):
+    picture(root / "train" / "bee" / "bomb.png", (60, 50))
+    return r"cannot read the image .*bomb\.png: .*pixels"
+
+
+def large_image(root):
+    picture(root / "train" / "bee" / "large.png", (40, 30))
+    return r"cannot read the image .*large\.png: 40x30 pixels are more than"
+
+
+def float_image(root):
+    Image.new("F", (12, 10), 0.5).save(root / "train" / "bee" / "map.tif")
+    return r"cannot read the image .*map\.tif: its pixels are floats, .* expected 8 or 16 bits"
+
+
 def no_test(root):
     (root / "test").rename(root / "exam")
     return "expected the folder .*test"
@@ -218,12 +242,14 @@ def no_classes(root):
 
 WAYS_TO_SPOIL = [
     spoil_size, spoil_test_size, spoil_image, truncate_image, empty_class, strange_class, no_test, no_train,
-    no_classes,
+    no_classes, huge_image, large_image, float_image,
 ]  # fmt: skip
 
 
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("spoil", WAYS_TO_SPOIL)
-def test_bad_image_folders(folder, spoil):
+def test_bad_image_folders(folder, spoil, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     message = spoil(folder)
     with pytest.raises(ValueError, match=message) as caught:
         load_dataset("imagefolder", folder)
@@ -240,7 +266,14 @@ def test_bad_image_folders(folder, spoil):
         ({"images": np.zeros((0, 3, 8, 8), np.uint8), "labels": np.zeros(0, int)}, "at least one image"),
         ({"images": np.zeros((6, 8), np.uint8)}, r"expected images \(N, C, H, W\)"),
         ({"labels": np.zeros(5, int)}, r"labels \(N,\)"),
-        ({"labels": np.zeros(6)}, "expected integer labels, got float64"),
+        ({"labels": np.full(6, 0.5)}, r"x\.npz: label 0\.5 of image 0 is not a whole number"),
+        ({"labels": np.array(["a"] * 6)}, "expected integer labels, got <U1"),
+        ({"labels": np.array([0, 0, 1, -1, 2, 2])}, r"x\.npz: label -1 of image 3 is negative"),
+        (
+            {"labels": np.array([0, 0, 1, 2**63, 2, 2], np.uint64)},
+            "label 9223372036854775808 of image 3 is beyond int64",
+        ),
+        ({"images": np.zeros((6, 4, 4, 4), np.uint8)}, r"x\.npz: cannot tell which axis of images \(6, 4, 4, 4\)"),
         ({"labels": np.array([{}] * 6)}, "not a readable npz file of plain arrays"),
     ],
 )

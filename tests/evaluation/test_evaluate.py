@@ -71,12 +71,24 @@ def test_report(halves):
     assert again.accuracies == report.accuracies
 
 
-def test_random_set_holds_real_images_of_each_class(pool):
-    drawn = random_set(pool, 4, seed=1)
-    real = pool.take(torch.arange(len(pool)))
-    assert drawn.labels.tolist() == [2] * 4 + [5] * 4 + [9] * 4 and drawn.storage == "uint8"
-    for image, label in zip(drawn.images, drawn.labels, strict=True):
-        assert (real[pool.labels == label] - image).abs().flatten(1).amax(1).min() < 0.02
+def normalized_as(train_set, mean, std):
+    return train_set.with_meta(mean=list(mean), std=list(std))
+
+
+def test_images_normalized_otherwise_than_the_test_images_are_refused(pool):
+    drawn, quick = random_set(pool, 1), {"network": "convnet:width=4,depth=1", "runs": 1}
+    config = EvalConfig(epochs=1, compile="no", augment="none")
+    rounded = normalized_as(drawn, (0.50004, 0.4, 0.29996), pool.std)
+    assert evaluate(rounded, pool, config, **quick).accuracies == evaluate(drawn, pool, config, **quick).accuracies
+    with pytest.raises(ValueError, match=r"normalized with mean 0.5, 0.5, 0.5, the test images with 0.5, 0.4, 0.3"):
+        evaluate(normalized_as(drawn, (0.5, 0.5, 0.5), pool.std), pool, config, **quick)
+    with pytest.raises(ValueError, match=r"normalized with std 0.2, 0.2, 0.2, the test images with 0.2, 0.25, 0.3"):
+        evaluate(normalized_as(drawn, pool.mean, (0.2, 0.2, 0.2)), pool, config, **quick)
+    plain = TensorPool(pool.images, pool.labels)
+    with pytest.raises(ValueError, match=r"normalized with mean 0.5, 0.4, 0.3, the test images with 0, 0, 0"):
+        evaluate(drawn, plain, config, **quick)
+    evaluate(random_set(plain, 1), pool, config, **quick)  # says nothing of it
+    evaluate(drawn, TensorPool(pool.take(torch.arange(len(pool))), pool.labels), config, **quick)
 
 
 def test_errors(halves, pool):
@@ -89,8 +101,6 @@ def test_errors(halves, pool):
         evaluate(drawn, halves, QUICK, runs=0)
     with pytest.raises(ValueError, match="unknown network"):
         evaluate(drawn, halves, QUICK, network="mlpp")
-    with pytest.raises(ValueError, match="class 3 has 30 images, fewer than ipc 31"):
-        random_set(halves, 31)
     with pytest.raises(ValueError, match="expected lr > 0"):
         EvalConfig(lr=-1)
     with pytest.raises(ValueError, match="epochs must be at least 1"):

@@ -1,0 +1,42 @@
+"""Which axis of an array of images holds the channels."""
+
+from torch import Tensor
+
+__all__ = ["LAYOUTS", "planar"]
+
+LAYOUTS = "(N, C, H, W), (N, H, W, C) or (N, H, W)"
+
+
+def planar(images: Tensor, where: object) -> Tensor:
+    """Images (N, C, H, W), (N, H, W, C) or (N, H, W) as (N, C, H, W), without a copy.
+
+    The channels are the one of the axes 1 and 3 that is 1 or 3 long; else the one that leaves square images; else the
+    one that is at most half as long as each side of the images it leaves.
+
+    Raises:
+        ValueError: where both axes could be the channels, or the images have neither 3 nor 4 axes; it names ``where``.
+    """
+    if images.ndim == 3:
+        return images[:, None]
+    if images.ndim != 4:
+        raise ValueError(f"{where}: expected images {LAYOUTS}, got {tuple(images.shape)}")
+    return images.permute(0, 3, 1, 2) if _channels_last(*images.shape[1:], where, tuple(images.shape)) else images
+
+
+def _channels_last(one: int, two: int, three: int, where: object, shape: tuple[int, ...]) -> bool:
+    readings = (one, (two, three)), (three, (one, two))
+    rules = (
+        lambda channels, sides: channels in (1, 3),
+        lambda channels, sides: sides[0] == sides[1],
+        lambda channels, sides: 2 * channels <= min(sides),
+    )
+    for rule in rules:
+        first, last = (rule(*reading) for reading in readings)
+        if first != last:
+            return last
+        if first and rule is rules[0]:
+            break
+    raise ValueError(
+        f"{where}: cannot tell which axis of images {shape} holds the channels; "
+        "give them as a TensorPool of a tensor (N, C, H, W)"
+    )

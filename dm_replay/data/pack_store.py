@@ -1,0 +1,144 @@
+"""The files of one pack: written whole or not at all, checked when opened."""
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from .decoding import decoded_blocks
+from .image_folders import FileList
+from .pictures import read_rgb
+
+try:
+    import fcntl
+except ImportError:  # Windows: two processes that pack at the same time do the work twice
+    fcntl = None
+
+__all__ = ["FORMAT", "PARTS", "PackStore"]
+
+FORMAT = 1
+PARTS = ("train", "test")
+SPARE = 64 * 2**20  # bytes that a disk must have beyond a pack
+
+
+class PackStore:
+    """The place of the pack of a dataset ``name`` with a fingerprint ``key`` in the folder ``home``."""
+
+    def __init__(self, home: Path, name: str, key: str):
+        self.home, self.name, self.key = home, name, key
+        self.folder = home / f"{name}-{key[:16]}"
+        self.asked = time.time()
+
+    def array(self, part: str) -> Path:
+        return self.folder / f"{part}.npy"
+
+    @property
+    def made(self) -> float:
+        """When the pack was made, in seconds; 0 where it is missing, damaged, of other files or another format."""
+        try:
+            record = json.loads((self.folder / "pack.json").read_text())
+            about = {part: _about(self.array(part)) for part in PARTS}
+            same = (record["format"], record["key"], record["arrays"]) == (FORMAT, self.key, about)
+            return float(record["made"]) if same else 0.0
+        except (OSError, EOFError, ValueError, TypeError, KeyError):
+            return 0.0
+
+    def has_room(self, parts: dict[str, FileList]) -> bool:
+        """Whether the pack could be written here, by the rights and by the space."""
+        nearest = next(p for p in (self.home, *self.home.absolute().parents) if p.exists())
+        if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+            return False
+        pixels = sum(len(files) * read_rgb(files[0]).size for files, _ in parts.values())
+        return shutil.disk_usage(nearest).free >= pixels + SPARE
+
+    def write(self, parts: dict[str, FileList], even_if_whole: bool = False) -> None:
+        """Decode the images into the pack. Of processes that ask at the same time one does the work."""
+        self.home.mkdir(parents=True, exist_ok=True)
+        with self._alone() as alone:
+            if self.made > (self.asked if even_if_whole else 0):
+                return
+            if alone:
+                self._clear(r"\.[0-9a-f]{16}-.*")
+            self._write(parts)
+            self._clear("-[0-9a-f]{16}", but=self.folder)
+
+    def _write(self, parts: dict[str, FileList]) -> None:
+        temporary = Path(tempfile.mkdtemp(dir=self.home, prefix=f"{self.name}.{self.key[:16]}-"))
+        try:
+            for part, files in parts.items():
+                _write_array(temporary / f"{part}.npy", files.files, f"packing {part}")
+            arrays = {part: _about(temporary / f"{part}.npy") for part in parts}
+            record = {"format": FORMAT, "key": self.key, "made": time.time(), "arrays": arrays}
+            with _synced(temporary / "pack.json") as file:
+                file.write(json.dumps(record, indent=2).encode())
+            temporary.chmod(0o755)
+            shutil.rmtree(self.folder, ignore_errors=True)
+            temporary.rename(self.folder)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[bool]:
+        """Inside, no other process packs into this home; yields False where the system cannot promise it."""
+        try:
+            lock = open(self.home / ".lock", "ab")  # noqa: SIM115
+        except OSError:  # another user's
+            lock = None
+        with lock or contextlib.nullcontext():
+            yield lock is not None and _locked(lock)
+
+    def _clear(self, pattern: str, but: Path | None = None) -> None:
+        """Remove what earlier versions of the folder, and processes that were killed, have left."""
+        for entry in self.home.iterdir():
+            if entry != but and re.fullmatch(re.escape(self.name) + pattern, entry.name):
+                shutil.rmtree(entry, ignore_errors=True)
+
+
+def _about(array: Path) -> dict:
+    """What must still be true of an array when it is opened."""
+    header = np.load(array, mmap_mode="r")
+    return {"shape": list(header.shape), "dtype": str(header.dtype), "bytes": array.stat().st_size}
+
+
+def _write_array(file: Path, pictures: list[str], title: str) -> None:
+    """All pictures, block by block: no more than a block is ever in memory."""
+    with _synced(file) as out:
+        for number, block in enumerate(decoded_blocks(pictures, title)):
+            if number == 0:
+                shape = (len(pictures), *block.shape[1:])
+                about = {"descr": "|u1", "fortran_order": False, "shape": shape}
+                np.lib.format.write_array_header_1_0(out, about)
+            out.write(block.data)
+
+
+@contextlib.contextmanager
+def _synced(file: Path) -> Iterator:
+    with open(file, "wb") as out:
+        yield out
+        out.flush()
+        os.fsync(out.fileno())
+
+
+def _locked(file) -> bool:
+    """Wait until no other process has the lock; it is given back when the file is closed, or the process ends."""
+    if fcntl is None:
+        return False
+    try:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            tqdm.write("waiting for another process, which is packing the images", file=sys.stderr)
+            fcntl.flock(file, fcntl.LOCK_EX)
+    except OSError:  # a file system without locks
+        return False
+    return True

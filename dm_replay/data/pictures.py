@@ -1,0 +1,67 @@
+"""Pillow's images as uint8 pixels, without losing what has more than eight bits."""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+__all__ = ["large_pictures_refused", "pixels_of", "read_rgb"]
+
+KEPT = ("L", "LA", "RGB", "RGBA")
+SIXTEEN_BITS = ("PNG", "PPM")  # formats whose mode "I" is 16 bits a pixel; in TIFF it is 32
+
+
+def read_rgb(path: str | Path) -> np.ndarray:
+    """The picture in a file as RGB: (3, H, W) uint8. Sixteen bits are scaled to eight, v / 257 rounded.
+
+    Raises:
+        ValueError: naming the file, if it is no picture, damaged, larger than :data:`PIL.Image.MAX_IMAGE_PIXELS` or of
+            32 bits a channel, whose range is unknown.
+    """
+    try:
+        with Image.open(path) as image:
+            _check_size(image)
+            return np.asarray(_eight_bits(image).convert("RGB")).transpose(2, 0, 1)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ValueError(f"cannot read the image {path}: {error}") from error
+
+
+def pixels_of(image: "Image.Image | np.ndarray") -> np.ndarray:
+    """A Pillow image (or an array (H, W, C)) as (C, H, W), uint8, with the channels it has; palettes become RGB.
+
+    Raises:
+        ValueError: for 32 bits a channel, whose range is unknown.
+    """
+    if not isinstance(image, Image.Image):
+        return np.ascontiguousarray(np.atleast_3d(np.asarray(image)).transpose(2, 0, 1))
+    image = _eight_bits(image)
+    if image.mode not in KEPT:
+        image = image.convert("L" if image.mode == "1" else "RGB")
+    return np.ascontiguousarray(np.atleast_3d(np.asarray(image)).transpose(2, 0, 1))
+
+
+@contextmanager
+def large_pictures_refused() -> Iterator[None]:
+    """Inside, Pillow does not also warn of a picture that :func:`read_rgb` refuses for its size."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        yield
+
+
+def _check_size(image: Image.Image) -> None:
+    most = Image.MAX_IMAGE_PIXELS
+    if most is not None and image.width * image.height > most:
+        raise ValueError(f"{image.width}x{image.height} pixels are more than the {most:,} that a picture may have")
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in SIXTEEN_BITS):
+        values = np.asarray(image).astype(np.int64).clip(0, 65_535)
+        return Image.fromarray(((values + 128) // 257).astype(np.uint8))
+    if image.mode in ("F", "I"):
+        kind = "floats" if image.mode == "F" else "32-bit integers"
+        raise ValueError(f"its pixels are {kind}, whose range is unknown; expected 8 or 16 bits a channel")
+    return image

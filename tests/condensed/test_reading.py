@@ -1,0 +1,137 @@
+"""Files of condensed sets: those of the official code and old numpy, and damaged ones."""
+
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+
+from dm_replay.condensed.condensed_set import STORAGES, CondensedSet
+
+OLD, NEW = b"numpy.core.multiarray", b"numpy._core.multiarray"
+
+
+def official(path, module, accuracies):
+    """A ``res_*.pt`` as a numpy wrote it that has its scalars in ``module``."""
+    images, labels = torch.randn(4, 3, 4, 4), torch.tensor([0, 0, 1, 1])
+    written = path.with_suffix(".any")
+    torch.save({"data": [[images, labels]], "accs_all_exps": {"ConvNet": accuracies}}, written)
+    with zipfile.ZipFile(written) as source, zipfile.ZipFile(path, "w") as target:
+        for item in source.infolist():
+            content = source.read(item)
+            if item.filename.endswith("data.pkl"):
+                assert OLD in content or NEW in content
+                content = content.replace(NEW, OLD).replace(OLD, module)
+            target.writestr(item.filename, content)
+    return images
+
+
+@pytest.mark.parametrize("module", [OLD, NEW])
+@pytest.mark.parametrize("number", [np.float64(0.25), np.float32(0.25), np.int64(3), np.bool_(True)])
+def test_official_files_of_either_numpy(module, number, tmp_path):
+    images = official(tmp_path / "res_DM.pt", module, [number, 0.5])
+    assert torch.equal(CondensedSet.load(tmp_path / "res_DM.pt").images, images)
+
+
+def test_other_numpy_values_are_not_made(tmp_path):
+    official(tmp_path / "res_DM.pt", OLD, [np.datetime64(1, "D")])
+    with pytest.raises(ValueError, match="is not a condensed set"):
+        CondensedSet.load(tmp_path / "res_DM.pt")
+
+
+@pytest.fixture(params=STORAGES)
+def file(request, tmp_path):
+    meta = {"mean": [0.5], "std": [0.2], "names": ["ant", "bee"]}
+    images = torch.randn(5, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    stored = CondensedSet.from_images(images, torch.tensor([0, 0, 1, 1, 1]), meta=meta, storage=request.param)
+    stored.save(tmp_path / "set.pt")
+    assert torch.equal(CondensedSet.load(tmp_path / "set.pt").images, stored.images)
+    return tmp_path / "set.pt"
+
+
+def refused(path, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        CondensedSet.load(path)
+    assert "\n" not in str(caught.value) and str(caught.value).startswith(str(path))
+
+
+def test_truncated_anywhere(file):
+    content = file.read_bytes()
+    for length in (*range(0, 64), *range(64, len(content), 61), len(content) - 1):
+        file.write_bytes(content[:length])
+        refused(file, "is not a condensed set")
+
+
+def test_bytes_changed_anywhere(file):
+    """Either the error of one line, or a set that is as consistent as any."""
+    content = file.read_bytes()
+    for place in range(0, len(content), 23):
+        file.write_bytes(content[:place] + bytes([content[place] ^ 0x55]) + content[place + 1 :])
+        try:
+            stored = CondensedSet.load(file)
+        except ValueError as error:
+            assert "\n" not in str(error)
+        else:
+            assert stored.prefix(1).images.isfinite().all() and len(stored.counts) == len(stored.classes)
+
+
+WRONG = [
+    ({"pixels": None}, "its pixels are NoneType"),
+    ({"pixels": [1.0]}, "its pixels are list"),
+    ({"pixels": torch.zeros(5, 4, 4)}, r"its pixels are torch.float32 \(5, 4, 4\)"),
+    ({"pixels": torch.zeros(5, 1, 4, 4, dtype=torch.float64)}, "its pixels are torch.float64"),
+    ({"pixels": torch.zeros(5, 1, 4, 4).to_sparse()}, "its pixels are"),
+    (
+        {"pixels": torch.full((5, 1, 4, 4), float("nan")), "scale": None, "offset": None},
+        "its pixels are not all finite",
+    ),
+    ({"labels": torch.zeros(4, dtype=torch.int64)}, r"its labels are torch.int64 \(4,\)"),
+    ({"labels": torch.zeros(5)}, "its labels are torch.float32"),
+    ({"labels": torch.tensor([0, 0, 1, 1, -1])}, "its labels are"),
+    ({"counts": torch.tensor([1, 2, 3])}, r"its counts are torch.int64 \(3,\), for 2 classes"),
+    ({"counts": torch.tensor([1, -2])}, "its counts are"),
+    ({"counts": [1, 2]}, "its counts are list"),
+    ({"scale": torch.zeros(5, 2)}, r"its scale is torch.float32 \(5, 2\), for torch.\w+ \(5, 1, 4, 4\)"),
+    ({"scale": "1"}, "its scale is str"),
+    ({"offset": torch.full((5, 1), float("inf"))}, "its offset is"),
+    ({"meta": None}, "its meta is no dictionary"),
+    ({"meta": {1: 2}}, "its meta is no dictionary"),
+    ({"meta": {"mean": [0.5, 0.5]}}, "its mean is"),
+    ({"meta": {"mean": ["0.5"]}}, "its mean is"),
+    ({"meta": {"std": [0.0]}}, "its std is"),
+    ({"meta": {"names": "ant"}}, "its names are not a list of texts"),
+    ({"meta": {"names": [1]}}, "its names are not a list of texts"),
+]
+
+
+@pytest.mark.filterwarnings("ignore:Validating sparse")
+@pytest.mark.parametrize(("change", "message"), WRONG)
+def test_contents_that_do_not_fit(file, change, message):
+    content = torch.load(file, weights_only=True)
+    torch.save({**content, **change}, file)
+    refused(file, f"is a damaged condensed set: {message}")
+
+
+@pytest.mark.parametrize("missing", ["pixels", "labels", "counts", "meta"])
+def test_missing_entries(file, missing):
+    content = torch.load(file, weights_only=True)
+    del content[missing]
+    torch.save(content, file)
+    refused(file, f"is a damaged condensed set: its {missing}")
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ([3], "not a pair of images and labels"),
+        ([[torch.zeros(1, 1, 2, 2)]], "not a pair of images and labels"),
+        ([["images", "labels"]], "not a pair of images and labels"),
+        ([[torch.zeros(2, 1, 2, 2), torch.zeros(3)]], "expected images"),
+        ([[torch.zeros(2, 1, 2, 2), torch.tensor([0, -1])]], "label -1 of image 1 is negative"),
+        ([[torch.full((1, 1, 2, 2), float("nan")), torch.tensor([0])]], "NaN or infinite"),
+        ([[torch.zeros(2, 1, 2, 2, dtype=torch.complex64), torch.tensor([0, 1])]], "its images are"),
+    ],
+)
+def test_official_files_that_do_not_fit(tmp_path, data, message):
+    torch.save({"data": data}, tmp_path / "res.pt")
+    refused(tmp_path / "res.pt", f"is a damaged condensed set: .*{message}")
