@@ -1,4 +1,4 @@
-"""Many small images in the bytes of one: a stored image is a mosaic of f × f tiles, each a training image when enlarged.
+"""Many small images in the bytes of one: a stored image is a mosaic of f × f tiles, each enlarged to train with.
 
 Tile k of a side of length n covers the pixels from k·n // f to (k + 1)·n // f, so sides that f does not divide have
 tiles of unequal size. Enlarging is bilinear and linear in the stored pixels, so that condensing goes through it.

@@ -89,7 +89,7 @@ def _aligned(train_set: CondensedSet, test_pool: TensorPool) -> tuple[Tensor, Te
     if len(missing):
         raise ValueError(f"class {int(missing[0])} of the set has no test images")
     _check_normalization(train_set, test_pool)
-    numbered = (torch.searchsorted(test_pool.classes, labels) for labels in (train_set.labels, test_pool.labels))
+    numbered = (torch.searchsorted(test_pool.classes, labels) for labels in (train_set.image_labels, test_pool.labels))
     return train_set.images, *numbered
 
 

@@ -21,7 +21,7 @@ class Matcher:
     """Synthetic pixels on their way to the real images' mean features.
 
     Args:
-        real: what each class is matched to. extractor: the embedding. trained: what it takes instead of random networks.
+        real: what each class is matched to. extractor: the embedding. trained: networks that it takes.
         synthetic: the pixels, on the engine's device in at least float32.
         updates: of the pixels in each step. class_weight: of the trained networks' cross-entropy.
         seed: each iteration's draws depend on it and on the iteration's number alone.
