@@ -1,4 +1,4 @@
-# `make demo` and `make test` each set up everything they need in .venv.
+# Every target sets up everything it needs in .venv first.
 PYTHON ?= python3
 OUT ?= runs/demo
 
@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint types check clean
 
 demo: $(READY)
 	$(BIN)/dm-replay demo --out $(OUT)
@@ -16,6 +16,12 @@ test: $(READY)
 
 lint: $(READY)
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)
+	$(BIN)/mypy
+
+check: lint types test
 
 $(READY): setup.cfg pyproject.toml
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 10), "dm_replay needs Python 3.10 or newer: make PYTHON=..."'

@@ -1,12 +1,12 @@
 """Small streams for the tests of the plugin, and a spy on what a strategy trains on."""
 
 import torch
-from avalanche.benchmarks import class_incremental_benchmark, nc_benchmark
+from avalanche.benchmarks import benchmark_from_datasets, class_incremental_benchmark, nc_benchmark
 from avalanche.benchmarks.utils import as_classification_dataset
 from avalanche.core import SupervisedPlugin
 from avalanche.training.supervised import Naive
 from torch import nn
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, TensorDataset
 
 QUICK = dict(iterations=2, batch_real=4, network="convnet:width=4", compile="no")
 CLASSES, EACH = 6, 12
@@ -49,6 +49,18 @@ def plain(transform=None):
     """Class-incremental, two classes at a time, without task labels."""
     data = as_classification_dataset(Blobs(transform))
     return class_incremental_benchmark({"train": data, "test": data}, num_experiences=3, class_order=range(CLASSES))
+
+
+def of_tensors(*, task_in_item=False):
+    """The same whose items are tensors, the class too; with a task label in each item or without."""
+    parts = []
+    for task in range(3):
+        data = Blobs(classes=(2 * task, 2 * task + 1))
+        labels = torch.tensor(data.targets)
+        items = TensorDataset(data.images, labels, *([torch.full_like(labels, task)] if task_in_item else []))
+        items.targets = data.targets
+        parts.append(as_classification_dataset(items))
+    return benchmark_from_datasets(train=parts)
 
 
 def labelled(**options):

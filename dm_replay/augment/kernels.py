@@ -18,6 +18,12 @@ def warp(x: Tensor, matrix: Tensor) -> Tensor:
             absolute value, which holds up to a scale of 1.5 and a rotation of 45°.
 
     The gradient is the adjoint as a gather, not a scatter: it needs no atomics, so it is deterministic on every device.
+
+    >>> import torch
+    >>> from dm_replay.augment.kernels import warp
+    >>> x = torch.arange(4.0).view(1, 1, 1, 1, 4)
+    >>> warp(x, torch.tensor([[[1.0, 0.0, 1.0], [0.0, 1.0, 0.0]]])).flatten().tolist()  # x(q + 1)
+    [1.0, 2.0, 3.0, 0.0]
     """
     return _Warp.apply(x, matrix) if x.requires_grad else _resample(x, *_forward_taps(matrix, x.shape[-2:]))
 
@@ -118,6 +124,12 @@ def color(x: Tensor, brightness: Tensor, saturation: Tensor, contrast: Tensor) -
 
     Args:
         x: (G, B, C, H, W); brightness, saturation, contrast: (G,).
+
+    >>> import torch
+    >>> from dm_replay.augment.kernels import color
+    >>> pixel = torch.tensor([0.0, 0.5, 1.0]).view(1, 1, 3, 1, 1)
+    >>> color(pixel, torch.tensor([0.5]), torch.tensor([0.0]), torch.tensor([1.0])).flatten().tolist()  # gray, lighter
+    [1.0, 1.0, 1.0]
     """
     b, s, c = (p.to(x.dtype)[:, None, None, None, None] for p in (brightness, saturation, contrast))
     gray = x.mean(2, keepdim=True)
@@ -126,7 +138,13 @@ def color(x: Tensor, brightness: Tensor, saturation: Tensor, contrast: Tensor) -
 
 
 def cutout(x: Tensor, box: Tensor) -> Tensor:
-    """Zero a rectangle. x: (G, B, C, H, W); box: (G, 4) as top, bottom, left, right in pixels, ends excluded."""
+    """Zero a rectangle. x: (G, B, C, H, W); box: (G, 4) as top, bottom, left, right in pixels, ends excluded.
+
+    >>> import torch
+    >>> from dm_replay.augment.kernels import cutout
+    >>> cutout(torch.ones(1, 1, 1, 2, 3), torch.tensor([[0, 2, 1, 3]])).flatten().tolist()
+    [1.0, 0.0, 0.0, 1.0, 0.0, 0.0]
+    """
     top, bottom, left, right = box[:, :, None, None].unbind(1)
     y = torch.arange(x.shape[-2], device=x.device)[:, None]
     x_ = torch.arange(x.shape[-1], device=x.device)

@@ -1,6 +1,7 @@
 """Differentiable Siamese augmentation (DSA, Zhao & Bilen, ICML 2021): draw once, apply to real and synthetic alike."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
@@ -46,6 +47,17 @@ class SiameseAugment:
             in [0, saturation], a factor in [contrast, contrast + 1].
         crop: largest shift as a fraction of the side. cutout: side of the zeroed square, likewise.
         flip: probability. scale: largest zoom, each axis in [1/scale, scale]. rotate: largest angle in degrees.
+
+    Raises:
+        ValueError: for an unknown family, one given twice, or a strength out of its range.
+
+    >>> import torch
+    >>> from dm_replay import SiameseAugment
+    >>> augment = SiameseAugment.parse("crop_flip")
+    >>> real, synthetic = torch.rand(2, 7, 3, 8, 8), torch.rand(2, 5, 3, 8, 8)  # two classes
+    >>> params = augment.sample(2, (8, 8), torch.Generator().manual_seed(0))
+    >>> augment.apply(real, params).shape, augment.apply(synthetic, params).shape
+    (torch.Size([2, 7, 3, 8, 8]), torch.Size([2, 5, 3, 8, 8]))
     """
 
     families: tuple[str, ...] = ("color", "crop", "cutout", "flip", "scale", "rotate")
@@ -85,7 +97,7 @@ class SiameseAugment:
     def name(self) -> str:
         return "_".join(self.families) or "none"
 
-    def sample(self, groups: int, image_size: tuple[int, int], generator: torch.Generator) -> AugmentParams:
+    def sample(self, groups: int, image_size: Sequence[int], generator: torch.Generator) -> AugmentParams:
         """Draw the parameters of ``groups`` augmentations for images of ``image_size`` (H, W), float32.
 
         The number of random values does not depend on what they come to mean, so a group's draw depends on its
@@ -102,7 +114,7 @@ class SiameseAugment:
             torch.rand(groups, 3, generator=generator, device=generator.device),
         )
 
-    def resolve(self, choice: Tensor, u: Tensor, image_size: tuple[int, int]) -> AugmentParams:
+    def resolve(self, choice: Tensor, u: Tensor, image_size: Sequence[int]) -> AugmentParams:
         """What random values, (G,) and (G, 3), come to mean. Makes no tensor from host data, as a CUDA graph asks."""
         zero, one = torch.zeros_like(choice), torch.ones_like(choice)
         values = dict.fromkeys(("xy", "x", "yx", "y", "brightness", "top", "bottom", "left", "right"), zero)

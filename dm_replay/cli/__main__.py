@@ -1,8 +1,10 @@
 """The command line: it starts at once, and says in one line what was wrong."""
 
-import argparse
+import contextlib
+import re
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 
 from .. import __version__
 
@@ -17,17 +19,37 @@ COMMANDS = {
 }
 
 
+# What to lower where the memory does not suffice.
+LOWER = {
+    "condense": "--memory-budget, --batch-real, --ipc or the network's width",
+    "evaluate": "--parallel-networks, --batch or the network's width",
+    "show": "--classes or --per-class",
+}
+# How PyTorch, its devices and C++ say that an allocation failed.
+NO_MEMORY = ("out of memory", "not enough memory", "allocate memory", "bad_alloc", "Storage size calculation")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status: 0, 2 after an error in what was given, 130 after Ctrl-C."""
+    argv = sys.argv[1:] if argv is None else list(argv)
     try:
-        _dispatch(sys.argv[1:] if argv is None else list(argv))
-    except (ValueError, OSError, argparse.ArgumentError) as error:
-        print(f"dm-replay: error: {_one_line(error)}", file=sys.stderr)
-        return 2
+        with _warnings_in_one_line():
+            _dispatch(argv)
+    except (ValueError, OSError, OverflowError) as error:
+        return _failed(_one_line(error))
+    except (MemoryError, RuntimeError) as error:
+        if not _is_lack_of_memory(error):
+            raise
+        return _failed(_lack_of_memory(error, argv[0]))
     except KeyboardInterrupt as stop:
         print(f"dm-replay: {_one_line(stop) or 'interrupted'}", file=sys.stderr)
         return 130
     return 0
+
+
+def _failed(reason: str) -> int:
+    print(f"dm-replay: error: {reason}", file=sys.stderr)
+    return 2
 
 
 def _dispatch(argv: list[str]) -> None:
@@ -39,7 +61,7 @@ def _dispatch(argv: list[str]) -> None:
     elif name in COMMANDS:
         from . import commands
 
-        getattr(commands, name)([_underscored(word) for word in argv[1:]])
+        getattr(commands, name)(argv[1:])
     else:
         raise ValueError(f"unknown command {name!r}; choose from {', '.join(COMMANDS)}")
 
@@ -49,19 +71,36 @@ def _help() -> str:
     return f"usage: dm-replay COMMAND ...\n\n{rows}\n\ndm-replay COMMAND --help tells the options of each."
 
 
-def _underscored(word: str) -> str:
-    """Options are named as in Python; dashes will do, too: --batch-real is --batch_real."""
-    if not word.startswith("--"):
-        return word
-    name, equals, value = word[2:].partition("=")
-    return f"--{name.replace('-', '_')}{equals}{value}"
-
-
 def _one_line(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         file = error.filename2 or error.filename
         return f"{error.strerror}: {file}" if file else error.strerror
     return " ".join(str(error).split())
+
+
+def _is_lack_of_memory(error: BaseException) -> bool:
+    return isinstance(error, MemoryError) or any(sign in str(error) for sign in NO_MEMORY)
+
+
+def _lack_of_memory(error: BaseException, command: str) -> str:
+    asked = re.search(r"allocate (\d[\d.]*) (\w+)", str(error))
+    how_much = f" for another {_in_gib(*asked.groups())}" if asked else ""
+    return f"not enough memory{how_much}" + (f": lower {LOWER[command]}" if command in LOWER else "")
+
+
+def _in_gib(number: str, unit: str) -> str:
+    return f"{int(number) / 2**30:.3g} GiB" if unit == "bytes" else f"{number} {unit}"
+
+
+@contextlib.contextmanager
+def _warnings_in_one_line() -> Iterator[None]:
+    """Without the file and line of their origin, which mean nothing to who typed a command."""
+    usual = warnings.formatwarning
+    warnings.formatwarning = lambda message, *_, **__: f"dm-replay: warning: {' '.join(str(message).split())}\n"
+    try:
+        yield
+    finally:
+        warnings.formatwarning = usual
 
 
 if __name__ == "__main__":

@@ -2,57 +2,51 @@
 
 import json
 import shlex
-import time
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
-
-import torch
-from jsonargparse import Namespace
 
 from ..condensed.condensed_set import CondensedSet
 from ..condensed.export import FORMATS
-from ..condensed.figures import animate, grid, save_picture
+from ..condensed.figures import ANIMATION, PICTURE, animate, grid, save_picture
 from ..coresets.random import random_set
-from ..data.registry import Dataset
 from ..evaluation.config import EvalConfig
-from ..evaluation.evaluate import evaluate as measure
-from ..evaluation.report import EvalReport
 from ..matching.config import CondenseConfig
 from ..runs.condense_run import Interrupted, condense_run
-from ..runs.loss_log import progress_bar
+from ..runs.evaluate_run import evaluate_run
+from ..runs.resuming import SNAPSHOTS, check_out
 from ..runs.run_folder import RunFolder
-from ..runtime.distributed import RankLost, World, joined, world
+from ..runtime.distributed import RankLost, world
 from ..runtime.engine import resolve_device
 from ..runtime.provenance import provenance
-from .flags import Flags, make
+from .flags import Arguments, Flags, dataset_of, make
 
 __all__ = ["condense", "demo", "evaluate", "export", "show"]
 
 
 def condense(argv: Sequence[str]) -> None:
     """Condense a dataset into a few synthetic images per class, in a folder. A stopped run can go on."""
-    flags = Flags(condense)
-    flags.add_argument("--out", type=Path, required=True, help="folder of the run")
+    flags = Flags(condense, "dm-replay condense --dataset cifar10 --root DIR --ipc 10 --out RUN")
+    flags.add_out("FOLDER", "folder of the run")
     flags.add_switches(
         resume="go on with the stopped run in --out, with the settings it was begun with",
         overwrite="begin anew where --out holds a run",
         quiet="no progress bar",
     )
     switches = ("resume", "overwrite", "quiet")
-    settings = flags.add_function(condense_run, "out", "dataset", "config", *switches)
+    snapshots = f"pictures to write on the way, beside one after the first iteration; 0 for none (default: {SNAPSHOTS})"
+    settings = flags.add_function(condense_run, "out", "dataset", "config", *switches, snapshots=snapshots)
     flags.add_dataset(default="digits")
-    flags.add_config("method", CondenseConfig)
+    flags.add_config("method (auto: what is usual for the dataset)", CondenseConfig)
     args = flags.parse_args(argv)
     folder = RunFolder(args.out)
     if args.resume:
-        begun_with = folder.read_record().get("settings", {})
-        flags.set_defaults({name: value for name, value in begun_with.items() if name in args})
+        flags.remember(folder.begun_with(), folder.record)
         args = flags.parse_args(argv)
-    dataset, config = make(CondenseConfig, args)
+    config = make(CondenseConfig, args)
+    check_out(folder, args.resume, args.overwrite)
     how = {name: args[name] for name in (*settings, *switches)}
     try:
-        condensed = condense_run(args.out, dataset, config, **how)
+        condensed = condense_run(args.out, dataset_of(args), config, **how)
     except Interrupted as stop:
         if not world().main:
             raise SystemExit(130) from stop
@@ -61,32 +55,41 @@ def condense(argv: Sequence[str]) -> None:
         raise RankLost(f"{lost}; go on with: {_resuming(args)}") from lost
     if not world().main:
         return
-    seconds = folder.read_record()["timings"]["seconds_per_iteration"]
-    print(f"{folder.condensed}: {_contents(condensed)}, {seconds:.3g} s per iteration")
+    timings = folder.read_record().get("timings")
+    pace = timings.get("seconds_per_iteration") if isinstance(timings, dict) else None
+    print(f"{folder.condensed}: {_contents(condensed)}" + (f", {pace:.3g} s per iteration" if pace else ""))
 
 
 def evaluate(argv: Sequence[str]) -> None:
     """Train fresh networks on a condensed set alone and test them on the dataset's real test images."""
-    flags = Flags(evaluate)
-    _add_set(flags)
+    flags = Flags(evaluate, "dm-replay evaluate RUN --runs 5 --baseline")
+    flags.add_set()
     flags.add_switches(
         json="print one JSON object",
         baseline="also measure as many random real images, likewise",
         quiet="no progress bar",
     )
+    flags.add_function(
+        evaluate_run,
+        *("sets", "test_pool", "config", "quiet"),
+        network="what is trained, e.g. convnet:norm=batch,depth=4",
+        runs="networks, each trained and tested by itself",
+        seed="seed of everything random",
+        first="number of the first run: run k depends on --seed and --first + k alone, so that runs can be shared out",
+    )
     flags.add_dataset(default=None)
-    flags.add_function(measure, "train_set", "test_pool", "config", "on_epoch")
-    flags.add_config("training", EvalConfig)
+    flags.add_config("training (auto: what is usual for the dataset)", EvalConfig)
     args = flags.parse_args(argv)
+    config = make(EvalConfig, args)
     condensed = _load(args.set)
-    args.dataset = args.dataset or _dataset_of(condensed)
-    dataset, config = make(EvalConfig, args)
+    args.dataset = args.dataset or _dataset_name(condensed)
+    dataset = dataset_of(args)
     sets = {"condensed": condensed}
     if args.baseline:
         sets["random"] = random_set(dataset.train.subset(condensed.classes), _per_class(condensed), args.seed)
-    with joined() as here:
-        reports = {name: _measure(name, images, dataset, config, args, here) for name, images in sets.items()}
-    if not here.main:
+    how = {name: args[name] for name in ("network", "runs", "seed", "first", "quiet")}
+    reports = evaluate_run(sets, dataset.test, config, **how)
+    if not world().main:
         return
     if args.json:
         origin = {"set": str(args.set), "dataset": args.dataset, **provenance(resolve_device(config.device))}
@@ -99,13 +102,13 @@ def evaluate(argv: Sequence[str]) -> None:
 
 def show(argv: Sequence[str]) -> None:
     """Picture of a condensed set, classes as rows; with --out X.gif, animation of its run's snapshots."""
-    flags = Flags(show)
-    _add_set(flags)
-    _add_out(flags, "picture (.png) or animation (.gif)")
+    flags = Flags(show, "dm-replay show RUN --out grid.png")
+    flags.add_set()
+    flags.add_out("FILE", f"picture ({PICTURE}) or animation ({ANIMATION})")
     flags.add_function(grid, "condensed")
     args = flags.parse_args(argv)
-    _check_folder_of(args.out)
-    if args.out.suffix.lower() == ".gif":
+    _check_file(args.out, PICTURE, ANIMATION)
+    if args.out.suffix.lower() == ANIMATION:
         return _animate(args.set, args.out)
     condensed = _load(args.set)
     save_picture(grid(condensed, args.classes, args.per_class), args.out)
@@ -115,12 +118,14 @@ def show(argv: Sequence[str]) -> None:
 
 def export(argv: Sequence[str]) -> None:
     """Write condensed images for other programs."""
-    flags = Flags(export)
-    _add_set(flags)
-    flags.add_argument("--format", choices=sorted(FORMATS), required=True)
-    _add_out(flags, "npz file or new folder")
+    flags = Flags(export, "dm-replay export RUN --format npz --out images.npz")
+    flags.add_set()
+    choices = sorted(FORMATS)
+    text = "a folder of PNGs for each class, or arrays as networks see them"
+    flags.add_argument("--format", required=True, choices=choices, metavar="{" + ",".join(choices) + "}", help=text)
+    flags.add_out("PATH", "npz file or new folder")
     args = flags.parse_args(argv)
-    _check_folder_of(args.out)
+    _check_parent(args.out)
     condensed = _load(args.set)
     FORMATS[args.format](condensed, args.out)
     print(f"{args.out}: {_contents(condensed)}")
@@ -130,59 +135,28 @@ def demo(argv: Sequence[str]) -> None:
     """Class-incremental digits in Avalanche: naive, stock replay and condensed replay at equal bytes."""
     from .demo import run_demo
 
-    flags = Flags(demo)
-    flags.add_function(run_demo)
+    flags = Flags(demo, "dm-replay demo --seeds 1")
+    flags.add_out("FOLDER", "folder for accuracy.png and condensed.png", default="runs/demo")
+    flags.add_function(run_demo, "out")
     run_demo(**flags.parse_args(argv).as_dict())
-
-
-def _add_set(flags: Flags) -> None:
-    flags.add_argument("set", type=Path, help="condensed.pt, a run's folder, or the official code's res_*.pt")
-
-
-def _add_out(flags: Flags, help: str) -> None:
-    flags.add_argument("--out", type=Path, required=True, help=help)
 
 
 def _load(path: Path) -> CondensedSet:
     return CondensedSet.load(RunFolder(path).condensed if path.is_dir() else path)
 
 
-def _dataset_of(condensed: CondensedSet) -> str:
+def _dataset_name(condensed: CondensedSet) -> str:
     if "dataset" not in condensed.meta:
         raise ValueError("the set does not say of which dataset it is: give --dataset")
     return condensed.meta["dataset"]
 
 
-def _resuming(args: Namespace) -> str:
+def _resuming(args: Arguments) -> str:
     """The command that goes on with a stopped run."""
     here = world()
     launch = ["torchrun", "--nproc-per-node", str(here.local_size), "-m", "dm_replay.cli"]
     argv = [*(["dm-replay"] if here.size == 1 else launch), "condense", "--resume", "--out", str(args.out)]
     return shlex.join([*argv, "--root", str(args.root)] if args.root else argv)
-
-
-def _measure(
-    name: str, images: CondensedSet, dataset: Dataset, config: EvalConfig, args: Namespace, here: World
-) -> EvalReport:
-    """The report of all runs, which the processes share out, on the first process; elsewhere of its own."""
-    started = time.perf_counter()
-    report = _own_runs(name, images, dataset, config, args, here)
-    accuracies = here.gather(torch.tensor(report.accuracies, dtype=torch.float64)).tolist()
-    settings = {**report.settings, "runs": len(accuracies)}
-    return replace(report, accuracies=tuple(accuracies), settings=settings, seconds=time.perf_counter() - started)
-
-
-def _own_runs(
-    name: str, images: CondensedSet, dataset: Dataset, config: EvalConfig, args: Namespace, here: World
-) -> EvalReport:
-    shard = here.shard(args.runs)
-    runs = shard.stop - shard.start
-    if runs == 0 and not here.main:
-        return EvalReport((), {}, 0.0)
-    how = {"network": args.network, "seed": args.seed, "runs": runs, "first": args.first + shard.start}
-    quiet = args.quiet or not here.main
-    with progress_bar(f"evaluating {name}", runs * (config.epochs + 1), quiet=quiet, unit=" epochs") as bar:
-        return measure(images, dataset.test, config, **how, on_epoch=lambda run, epoch: bar.update())
 
 
 def _animate(path: Path, out: Path) -> None:
@@ -193,7 +167,15 @@ def _animate(path: Path, out: Path) -> None:
     print(f"{out}: {len(folder.snapshots)} snapshots")
 
 
-def _check_folder_of(out: Path) -> None:
+def _check_file(out: Path, *suffixes: str) -> None:
+    if out.is_dir():
+        raise ValueError(f"{out} is a directory; expected a file to write")
+    if out.suffix.lower() not in suffixes:
+        raise ValueError(f"cannot write {out}: its name must end in {' or '.join(suffixes)}")
+    _check_parent(out)
+
+
+def _check_parent(out: Path) -> None:
     if not out.absolute().parent.is_dir():
         raise ValueError(f"no such folder to write to: {out.absolute().parent}")
 

@@ -1,57 +1,183 @@
 """Command-line flags made from what they set: one source of names, defaults and help."""
 
-from collections.abc import Callable
+import argparse
+import inspect
+import shutil
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar, get_args, get_type_hints
 
-from jsonargparse import ArgumentParser, Namespace
-
+from ..condensed.condensed_set import STORAGES
 from ..data.registry import Dataset, load_dataset
-from ..data.registry import names as dataset_names
+from ..runtime.engine import COMPILE, PRECISIONS
+from .docstrings import documented
+from .values import number, path, true_or_false, whole_number
 
-__all__ = ["Flags", "make"]
+__all__ = ["Arguments", "Flags", "dataset_of", "make"]
 
 Config = TypeVar("Config")
 
+WIDTH, INDENT = 100, 30  # columns of the help at most, and of the options in it
+CHOICES = {"compile": COMPILE, "init": ("real", "noise"), "precision": PRECISIONS, "storage": tuple(STORAGES)}
+KINDS = {int: (whole_number, "N"), float: (number, "X"), bool: (true_or_false, "{true,false}"), str: (str, "TEXT")}
+METAVARS = {"augment": "FAMILIES", "device": "DEVICE", "network": "NETWORK"}
+MACHINE = ("device", "precision", "compile", "memory_budget", "parallel_networks")
+MISSING, UNKNOWN = "the following arguments are required: ", "unrecognized arguments"
 
-class Flags(ArgumentParser):
-    """The options of one command. What is wrong with them is a ValueError that names the choices."""
 
-    def __init__(self, command: Callable):
-        prog = f"dm-replay {command.__name__}"
-        super().__init__(prog=prog, description=command.__doc__, exit_on_error=False, allow_abbrev=False)
+class Arguments(argparse.Namespace):
+    """The values of the options, by name."""
+
+    def __getitem__(self, name: str) -> Any:
+        return getattr(self, name)
+
+    def as_dict(self) -> dict[str, Any]:
+        return dict(vars(self))
+
+
+class Flags(argparse.ArgumentParser):
+    """The options of one command; --batch-real and --batch_real both set ``batch_real``.
+
+    What is wrong with them is a ValueError that names the choices.
+    """
+
+    def __init__(self, command: Callable, example: str = ""):
+        super().__init__(
+            prog=f"dm-replay {command.__name__}",
+            description=command.__doc__,
+            epilog=f"example: {example}" if example else None,
+            formatter_class=_Formatter,
+            allow_abbrev=False,
+        )
+
+    def add_set(self) -> None:
+        text = "condensed.pt, a run's folder, or the official code's res_*.pt"
+        self.add_argument("set", type=path, metavar="SET", help=text)
+
+    def add_out(self, kind: str, help: str, default: str | None = None) -> None:
+        """Where to write, called ``kind`` in the help; required unless there is a default."""
+        text = _with_default(help, default)
+        self.add_argument("--out", type=path, metavar=kind, required=default is None, default=default, help=text)
 
     def add_switches(self, **help: str) -> None:
         for name, text in help.items():
-            self.add_argument(f"--{name}", action="store_true", help=text)
+            self.add_argument(_option(name), action="store_true", help=text)
 
     def add_dataset(self, default: str | None) -> None:
-        self.add_argument("--dataset", default=default, help=f"one of {', '.join(dataset_names())}")
-        self.add_argument("--root", type=Path, help="folder of its files; else DM_DATA of the environment")
-        self.add_switches(
-            download="fetch missing files, where torchvision can",
-            repack="decode an image folder anew, whose cache is else used until a file changes",
-        )
+        """--dataset, by default the set's own, and what else :func:`load_dataset` takes."""
+        group, texts = self.add_argument_group("data"), documented(load_dataset)
+        which = _with_default(texts["name"], default or "the one that the set is of")
+        group.add_argument("--dataset", metavar="NAME", default=default, help=which)
+        group.add_argument("--root", type=path, metavar="PATH", help=texts["root"])
+        for name in _dataset_options()[1:]:
+            _add(group, name, bool, False, texts.get(name))
 
-    def add_function(self, function: Callable, *but: str) -> list[str]:
-        """The parameters of a function ``but`` some; returns their names."""
-        return self.add_function_arguments(function, skip=set(but), as_group=False)
+    def add_function(self, function: Callable, *but: str, **help: str) -> list[str]:
+        """The parameters of a function ``but`` some, with its docstring's words or those given; returns their names."""
+        texts, types = {**documented(function), **help}, get_type_hints(function)
+        taken = {p.name: p.default for p in inspect.signature(function).parameters.values() if p.name not in but}
+        for name, default in taken.items():
+            _add(self, name, types[name], default, texts.get(name))
+        return list(taken)
 
     def add_config(self, title: str, config: type) -> None:
-        """The fields of a dataclass."""
-        group = self.add_argument_group(f"{title} (auto: what is usual for the dataset or the device)")
-        group.add_class_arguments(config, as_group=False)
+        """The fields of a dataclass; those about the machine in a group of their own."""
+        groups = [self.add_argument_group(name) for name in (title, "machine")]
+        texts, types = documented(config), get_type_hints(config)
+        for field in fields(config):
+            _add(groups[field.name in MACHINE], field.name, types[field.name], field.default, texts.get(field.name))
 
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        if message.startswith("unrecognized arguments"):
+    def remember(self, settings: Mapping[str, Any], source: Path) -> None:
+        """Take these values as defaults; ValueError if one is not of its option's type."""
+        for action in (action for action in self._actions if action.dest in settings):
+            value, kind = settings[action.dest], int if action.default is None else type(action.default)
+            if type(value) not in ((int, float) if kind is float else (kind,)):
+                raise ValueError(f"{source} is damaged ({action.dest} is {value!r}); begin anew with --overwrite")
+            action.default = value
+
+    def parse_args(self, argv: Sequence[str]) -> Arguments:  # type: ignore[override]
+        return super().parse_args([_dashed(word) for word in argv], Arguments())
+
+    def format_help(self) -> str:
+        needed = (_written(action) for action in self._actions if action.required)
+        self.usage = " ".join(["%(prog)s", *needed, "[options]"])
+        return super().format_help()
+
+    def error(self, message: str) -> NoReturn:
+        if message.startswith(MISSING):
+            names = message.removeprefix(MISSING).split(", ")
+            missing = [action for action in self._actions if _known_as(action) in names]
+            raise ValueError("add " + " and ".join(f"{_written(action)} ({action.help})" for action in missing))
+        if message.startswith(UNKNOWN):
             options = (option for action in self._actions for option in action.option_strings)
             message += f"; choose from {', '.join(sorted(o for o in options if o.startswith('--')))}"
-        raise ValueError(message) from ex
+        raise ValueError(message)
 
 
-def make(config: type[Config], args: Namespace) -> tuple[Dataset, Config]:
-    """The dataset that the flags name, and the dataclass of their values."""
-    return load_dataset(args.dataset, args.root, args.download, args.repack), config(
-        **{field.name: args[field.name] for field in fields(config)}
+def make(config: type[Config], args: Arguments) -> Config:
+    """The dataclass of the values of its options."""
+    return config(**{field.name: args[field.name] for field in fields(config)})  # type: ignore[arg-type]
+
+
+def dataset_of(args: Arguments) -> Dataset:
+    """The dataset that the options name."""
+    return load_dataset(args.dataset, **{name: args[name] for name in _dataset_options()})
+
+
+def _dataset_options() -> list[str]:
+    return [name for name in inspect.signature(load_dataset).parameters if name != "name"]
+
+
+def _add(group: argparse._ActionsContainer, name: str, hint: Any, default: Any, text: str | None) -> None:
+    """One option. What is off by default is switched on; else the value follows."""
+    if default is False:
+        group.add_argument(_option(name), action="store_true", help=text)
+        return
+    kind, metavar = KINDS[next((part for part in get_args(hint) if part in KINDS), hint)]
+    if name in CHOICES:  # shown only: what takes the value refuses others
+        metavar = "{" + ",".join(CHOICES[name]) + "}"
+    group.add_argument(
+        _option(name),
+        type=kind,
+        metavar=METAVARS.get(name, metavar),
+        default=default,
+        help=_with_default(text or "", default),
     )
+
+
+def _with_default(text: str, default: object) -> str:
+    if default is None:
+        return text
+    written = f"{default:g}" if isinstance(default, float) else str(default).lower() if default is True else default
+    return f"{text} (default: {written})".strip()
+
+
+def _option(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _dashed(word: str) -> str:
+    if not word.startswith("--"):
+        return word
+    name, equals, value = word.partition("=")
+    return f"{name.replace('_', '-')}{equals}{value}"
+
+
+def _known_as(action: argparse.Action) -> str:
+    return "/".join(action.option_strings) or str(action.metavar)
+
+
+def _written(action: argparse.Action) -> str:
+    """An option with its value, as it is to be typed."""
+    return " ".join([*action.option_strings, str(action.metavar)])
+
+
+class _Formatter(argparse.HelpFormatter):
+    """Of the terminal's width, but not wider than reads well; texts are taken as they stand."""
+
+    def __init__(self, prog: str):
+        super().__init__(prog, max_help_position=INDENT, width=min(WIDTH, shutil.get_terminal_size().columns) - 2)
+
+    def _expand_help(self, action: argparse.Action) -> str:
+        return action.help or ""

@@ -32,6 +32,18 @@ class CondensedSet:
         scale, offset: (N, C) float32 for uint8 storage, else None: value = pixel · scale + offset.
         meta: plain metadata (settings, seed, mean and std of the normalization, class names).
         formation: f, the tiles of a stored image along a side.
+
+    >>> import torch
+    >>> from dm_replay import CondensedSet
+    >>> images = torch.rand(6, 3, 8, 8)
+    >>> condensed = CondensedSet.from_images(images, torch.tensor([0, 0, 0, 1, 1, 1]), storage="uint8")
+    >>> condensed.prefix(2).labels.tolist()
+    [0, 0, 1, 1]
+    >>> condensed.nbytes  # a byte for each value, a scale and an offset for each channel of an image
+    1296
+    >>> condensed.save("condensed.pt")
+    >>> len(CondensedSet.load("condensed.pt").of_class(1))
+    3
     """
 
     pixels: Tensor
@@ -177,7 +189,11 @@ class CondensedSet:
 
     @staticmethod
     def merge(sets: Sequence["CondensedSet"]) -> "CondensedSet":
-        """All images of sets of one storage, image shape and formation; counts of a class in several sets add up."""
+        """All images of sets of one storage, image shape and formation; counts of a class in several sets add up.
+
+        Raises:
+            ValueError: for no sets, or sets of different storage, image shape or formation.
+        """
         if not sets:
             raise ValueError("nothing to merge")
         kinds = {(s.storage, tuple(s.pixels.shape[1:]), s.formation) for s in sets}

@@ -16,7 +16,16 @@ __all__ = ["FORMATS", "to_imagefolder", "to_npz"]
 
 
 def to_npz(condensed: CondensedSet, out: Path) -> None:
-    """``images`` float32 (N, C, H, W) as networks see them, ``labels`` int64 (N,)."""
+    """``images`` float32 (N, C, H, W) as networks see them, ``labels`` int64 (N,).
+
+    >>> import numpy as np, torch
+    >>> from pathlib import Path
+    >>> from dm_replay import CondensedSet
+    >>> from dm_replay.condensed.export import to_npz
+    >>> to_npz(CondensedSet.from_images(torch.rand(4, 3, 8, 8), torch.tensor([0, 0, 1, 1])), Path("images.npz"))
+    >>> np.load("images.npz")["images"].shape
+    (4, 3, 8, 8)
+    """
     with atomic(out) as temporary, open(temporary, "wb") as file:
         np.savez(file, images=condensed.images.numpy(), labels=condensed.labels.numpy())
 
@@ -26,7 +35,13 @@ def to_imagefolder(condensed: CondensedSet, out: Path) -> None:
 
     Labels are padded with zeros: readers that number the folders alphabetically keep the classes' order.
     Values outside the range of real pixels are cut off; :func:`to_npz` keeps them.
+
+    Raises:
+        ValueError: if ``out`` is there already, or the images have other than 1 or 3 channels.
     """
+    channels = condensed.pixels.shape[1]
+    if channels not in (1, 3):
+        raise ValueError(f"imagefolder takes images of 1 or 3 channels, these have {channels}; use --format npz")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"{out} exists already; choose a new folder")
     pixels = real_pixels(condensed)

@@ -11,22 +11,23 @@ from PIL import Image, ImageDraw, ImageFont
 from ..runtime.atomic_files import atomic
 from .condensed_set import CondensedSet
 
-__all__ = ["animate", "class_name", "grid", "real_pixels", "save_picture"]
+__all__ = ["ANIMATION", "PICTURE", "animate", "class_name", "grid", "real_pixels", "save_picture"]
+
+PICTURE, ANIMATION = ".png", ".gif"  # the suffixes of what is written here
 
 SMALLEST = 48  # pixels; smaller images are enlarged by a whole factor until they are at least this high
 GAP = 2  # pixels between images
 FONT_SIZE = 14
+LONGEST_NAME = 40  # characters of a class's name
 PAPER, INK = 255, (40, 40, 40)
 
 
 def real_pixels(condensed: CondensedSet) -> np.ndarray:
-    """The images as they would look among the real ones: (N, H, W, C) uint8.
+    """The images as they would look among the real ones: (N, H, W, C) uint8, of any number of channels C.
 
     The set's mean and std undo the normalization; without them each channel's own range becomes 0 to 255.
     """
     images = condensed.images
-    if images.shape[1] not in (1, 3):
-        raise ValueError(f"only images of 1 or 3 channels can be shown, these have {images.shape[1]}")
     if "mean" in condensed.meta and "std" in condensed.meta:
         mean, std = (torch.tensor(condensed.meta[name])[:, None, None] for name in ("mean", "std"))
         images = images * std + mean
@@ -45,17 +46,31 @@ def class_name(condensed: CondensedSet, label: int) -> str:
 def grid(condensed: CondensedSet, classes: int = 100, per_class: int = 50) -> Image.Image:
     """Classes as rows with their names.
 
+    Images of two channels are shown by their mean, as gray; of more than three by the first three, as RGB.
+
     Args:
         classes: rows at most.
         per_class: images in a row at most.
+
+    Raises:
+        ValueError: if either is below 1, or the set is empty.
+
+    >>> import torch
+    >>> from dm_replay import CondensedSet
+    >>> from dm_replay.condensed.figures import grid
+    >>> condensed = CondensedSet.from_images(torch.rand(4, 3, 32, 32), torch.tensor([0, 0, 1, 1]))
+    >>> grid(condensed.with_meta(names=["cat", "dog"])).save("grid.png")
     """
+    for what, limit in (("classes", classes), ("per_class", per_class)):
+        if limit < 1:
+            raise ValueError(f"{what} must be at least 1, got {limit}")
     pixels = _visible(real_pixels(condensed))
     labels = condensed.classes[:classes].tolist()
     rows = [(condensed.labels == label).nonzero()[:per_class, 0].tolist() for label in labels]
     if not any(rows):
         raise ValueError("no images to show")
     height, width = pixels.shape[1:3]
-    names = [class_name(condensed, label) for label in labels]
+    names = [_short(class_name(condensed, label)) for label in labels]
     font = ImageFont.load_default(FONT_SIZE)
     margin = int(max(map(font.getlength, names))) + 4 * GAP
     size = (margin + max(map(len, rows)) * (width + GAP), GAP + len(rows) * (height + GAP))
@@ -70,7 +85,12 @@ def grid(condensed: CondensedSet, classes: int = 100, per_class: int = 50) -> Im
 
 
 def animate(frames: Sequence[Path], out: Path, seconds: float = 6.0) -> None:
-    """A GIF of a run's snapshots, each captioned with its iteration; the last one is held longer."""
+    """A GIF of a run's snapshots, each captioned with its iteration; the last one is held longer.
+
+    Raises:
+        ValueError: if ``out`` is not called .gif, or a snapshot is damaged.
+    """
+    _check_suffix(out, ANIMATION)
     pictures = [_captioned(frame) for frame in frames]
     each = max(50, round(1000 * seconds / len(pictures)))
     durations = [each] * (len(pictures) - 1) + [each + 2000]
@@ -79,20 +99,36 @@ def animate(frames: Sequence[Path], out: Path, seconds: float = 6.0) -> None:
 
 
 def save_picture(picture: Image.Image, out: Path) -> None:
-    """Write a PNG, whole or not at all."""
+    """Write a PNG, whole or not at all; ValueError if ``out`` is not called .png."""
+    _check_suffix(out, PICTURE)
     with atomic(out) as temporary:
         picture.save(temporary, format="PNG")
 
 
+def _check_suffix(out: Path, suffix: str) -> None:
+    if out.suffix.lower() != suffix:
+        raise ValueError(f"{out} would be written as {suffix}: expected a name that ends in {suffix}")
+
+
+def _short(name: str) -> str:
+    """A name on one line that leaves room for the images."""
+    line = " ".join(name.split())
+    return line if len(line) <= LONGEST_NAME else f"{line[: LONGEST_NAME - 1]}…"
+
+
 def _visible(pixels: np.ndarray) -> np.ndarray:
     """(N, H, W, C) -> (N, H', W', 3), enlarged by repeating pixels."""
+    pixels = pixels[..., :3] if pixels.shape[3] > 2 else pixels.mean(3, keepdims=True).round().astype(np.uint8)
     factor = -(-SMALLEST // min(pixels.shape[1:3]))
     large = pixels.repeat(factor, axis=1).repeat(factor, axis=2)
     return np.ascontiguousarray(np.broadcast_to(large, (*large.shape[:3], 3)))
 
 
 def _captioned(frame: Path) -> Image.Image:
-    snapshot = Image.open(frame).convert("RGB")
+    try:
+        snapshot = Image.open(frame).convert("RGB")
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(f"cannot read the snapshot {frame}: {error}") from error
     band = FONT_SIZE + 4 * GAP
     picture = Image.new("RGB", (snapshot.width, snapshot.height + band), (PAPER,) * 3)
     picture.paste(snapshot, (0, band))

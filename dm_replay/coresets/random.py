@@ -49,7 +49,16 @@ def random_exemplars(pool: TensorPool, config: _Wanted | None = None, *, seed: i
 
 
 def random_set(pool: TensorPool, ipc: int, seed: int = 0) -> CondensedSet:
-    """:func:`random_exemplars` by their number alone."""
+    """:func:`random_exemplars` by their number alone.
+
+    Raises:
+        ValueError: if a class has fewer images.
+
+    >>> from dm_replay import load_dataset
+    >>> from dm_replay.coresets.random import random_set
+    >>> random_set(load_dataset("digits").train, 2, seed=0).labels.tolist()[:6]
+    [0, 0, 1, 1, 2, 2]
+    """
     return random_exemplars(pool, ExemplarConfig(ipc), seed=seed)
 
 

@@ -48,7 +48,7 @@ class ClassShard:
         """This process's rows of a tensor, or of a named tuple of tensors, that has one row for each class."""
         if isinstance(rows, tuple):
             return type(rows)(*map(self.take, rows))
-        return rows[self.part]
+        return rows[self.part]  # type: ignore[index]
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,5 +1,6 @@
 """TensorPool: labelled real images, ready to be drawn class by class."""
 
+import copy
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from .memmap import mapped_images
 from .pictures import pixels_of
 
 __all__ = ["TensorPool"]
+
+FINITE_CHUNK = 256  # images; looking at all at once takes half as much memory again as they do
 
 
 class TensorPool:
@@ -32,6 +35,18 @@ class TensorPool:
 
     Attributes:
         index: the images by class. The pixels may lie elsewhere, on a device or in a file.
+
+    Raises:
+        ValueError: for no images, shapes that do not belong together, pixels of another type, NaN or infinite values.
+
+    >>> import torch
+    >>> from dm_replay import TensorPool
+    >>> images = torch.randint(0, 256, (6, 3, 8, 8), dtype=torch.uint8)
+    >>> pool = TensorPool(images, [3, 3, 3, 7, 7, 7], mean=[0.5] * 3, std=[0.25] * 3)
+    >>> pool.classes.tolist(), pool.counts.tolist()
+    ([3, 7], [3, 3])
+    >>> pool.draw([3, 7], 2, torch.Generator().manual_seed(0)).shape  # classes, images of each, C, H, W
+    torch.Size([2, 2, 3, 8, 8])
     """
 
     def __init__(
@@ -121,7 +136,8 @@ class TensorPool:
     @property
     def shape(self) -> tuple[int, int, int]:
         """(C, H, W) of every image."""
-        return tuple(self.images.shape[1:])
+        channels, height, width = self.images.shape[1:]
+        return channels, height, width
 
     @property
     def device(self) -> torch.device:
@@ -146,6 +162,19 @@ class TensorPool:
             return TensorPool(self.images, labels, rows=places, mapped=True, **self._about)
         return TensorPool(self.raw(rows), labels, **self._about)
 
+    def standardized(self, mean: Sequence[float], std: Sequence[float]) -> "TensorPool":
+        """The same pool with (x − mean) / std per channel of what it gives; uint8 pixels are shared, floats copied."""
+        twin = copy.copy(self)
+        if self.images.dtype == torch.uint8:
+            shifts, scales = self.mean or [0.0] * self.shape[0], self.std or [1.0] * self.shape[0]
+            twin.mean = tuple(shift + scale * m for shift, scale, m in zip(shifts, scales, mean, strict=True))
+            twin.std = tuple(scale * s for scale, s in zip(scales, std, strict=True))
+            twin._affines = {}
+        else:
+            center, spread = (torch.tensor(v, device=self.device)[:, None, None] for v in (mean, std))
+            twin.images, twin.mean, twin.std = (self.images - center).div_(spread), None, None
+        return twin
+
     def normalize(self, images: Tensor) -> Tensor:
         """Stored pixels (…, C, H, W) -> float32 values as networks see them."""
         if images.dtype != torch.uint8:
@@ -158,7 +187,11 @@ class TensorPool:
         return self.normalize(self.raw(indices))
 
     def raw(self, indices: Tensor) -> Tensor:
-        """Stored pixels of any shape of indices: (…,) -> (…, C, H, W)."""
+        """Stored pixels of any shape of indices: (…,) -> (…, C, H, W).
+
+        Raises:
+            ValueError: for an image whose pixels were left behind by :meth:`resident`.
+        """
         if self._rows is not None and bool((self._rows[indices.to(self._rows.device)] < 0).any()):
             raise ValueError("the pixels of some of these images were left behind: see resident()")
         return self.gather(indices)
@@ -207,7 +240,8 @@ class TensorPool:
 
 
 def _check_finite(images: Tensor, labels: Tensor) -> None:
-    bad = (~images.isfinite().flatten(1).all(1)).nonzero()[:, 0]
+    finite = [part.isfinite().flatten(1).all(1) for part in images.split(FINITE_CHUNK)]
+    bad = (~torch.cat(finite)).nonzero()[:, 0]
     if len(bad):
         first = int(bad[0])
         raise ValueError(

@@ -115,6 +115,11 @@ def load_dataset(
 
     Raises:
         ValueError: if the dataset is unknown, missing or damaged; it says what was expected.
+
+    >>> from dm_replay import load_dataset
+    >>> train, test, spec = load_dataset("digits")
+    >>> len(train), len(test), spec.shape
+    (1347, 450, (1, 8, 8))
     """
     if name not in _SOURCES:
         raise ValueError(f"unknown dataset {name!r}; choose from {', '.join(names())}")

@@ -23,6 +23,13 @@ class EvalConfig:
         compile: "yes", "no", or "auto" for where it earns back its half minute.
         device: "auto", "cpu", "cuda", ...
         parallel_networks: networks trained at once; 0 for as many as suit the device, see :func:`networks_at_once`.
+
+    Raises:
+        ValueError: for a value that is out of its range or none of its choices.
+
+    >>> from dm_replay import EvalConfig
+    >>> EvalConfig(epochs=300).resolve(flip_invariant=False).augment
+    'color_crop_cutout_scale_rotate'
     """
 
     epochs: int = 1000

@@ -39,6 +39,16 @@ def evaluate(
         first: number of the first run. Run k depends on ``seed`` and ``first + k`` alone, so that processes can share
             runs out and put their accuracies together.
         on_epoch: called with (run, epoch) after every epoch, both from 0. Networks trained together take turns.
+
+    Raises:
+        ValueError: for a class without test images, images of another shape than the test images, or a bad setting.
+
+    >>> from dm_replay import EvalConfig, evaluate, load_dataset
+    >>> from dm_replay.coresets.random import random_set
+    >>> train, test, spec = load_dataset("digits")
+    >>> report = evaluate(random_set(train, 1), test, EvalConfig(epochs=2), network="convnet:width=8", runs=2)
+    >>> len(report.accuracies), report.settings["images"]
+    (2, 10)
     """
     config = (config or EvalConfig()).resolve(test_pool.flip_invariant)
     if runs < 1:

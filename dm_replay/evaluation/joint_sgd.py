@@ -36,7 +36,7 @@ class JointSGD:
         weight_decay: float,
     ):
         self.networks, self.loss, self.momentum, self.weight_decay = networks, loss, momentum, weight_decay
-        self.parameters = [list(network.parameters()) for network in networks]
+        self.parameters: list[list[Tensor]] = [list(network.parameters()) for network in networks]
         self.velocity = [[torch.zeros_like(parameter) for parameter in own] for own in self.parameters]
         device = self.parameters[0][0].device
         self.lr = torch.zeros((), device=device)
@@ -57,7 +57,7 @@ class JointSGD:
                     self._update(number, torch.autograd.grad(loss, self.parameters[number]))
 
     @torch.no_grad()
-    def _update(self, number: int, gradients: Sequence[Tensor]) -> None:
+    def _update(self, number: int, gradients: tuple[Tensor, ...]) -> None:
         parameters, velocity = self.parameters[number], self.velocity[number]
         torch._foreach_mul_(velocity, self.momentum)
         torch._foreach_add_(velocity, gradients)

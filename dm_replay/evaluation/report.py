@@ -13,6 +13,10 @@ class EvalReport:
     """Test accuracies in percent, one for each network, each of its last epoch.
 
     ``mean`` ± ``std`` is over the networks (population standard deviation, as the papers give it).
+
+    >>> from dm_replay import EvalReport
+    >>> print(EvalReport((43.0, 45.0), settings={}, seconds=60.0))
+    44.00 ± 1.00 % over 2 networks
     """
 
     accuracies: tuple[float, ...]

@@ -108,8 +108,9 @@ class Trainer:
             run_epoch()
             if epoch == config.epochs // 2 + 1:
                 sgd.restart(config.lr * 0.1)
-            for run in range(len(seeds) if on_epoch is not None else 0):
-                on_epoch(run, epoch)
+            if on_epoch is not None:
+                for run in range(len(seeds)):
+                    on_epoch(run, epoch)
         return networks
 
     def accuracy(self, pool: TensorPool, labels: Tensor) -> float:
@@ -136,7 +137,7 @@ class Trainer:
         """The first ``count`` networks, ready for training; those that are missing are made."""
         for _ in range(count - len(self.networks)):
             network = build_network(self.name, self.shape, self.classes)
-            self.networks.append(network.to(self.engine.device, memory_format=torch.channels_last))
+            self.networks.append(network.to(self.engine.device).to(memory_format=torch.channels_last))
         return [network.train() for network in self.networks[:count]]
 
     def _augment(self, images: Tensor, params: AugmentParams, rows: Tensor) -> Tensor:

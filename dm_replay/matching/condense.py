@@ -57,7 +57,7 @@ class Progress:
         return self.matcher.pixels.detach().flatten(0, 1).cpu().clone()
 
     @property
-    def state(self) -> dict[str, Tensor | int | float]:
+    def state(self) -> dict[str, Any]:
         """What :func:`condense` takes as ``state`` to go on from here."""
         seconds = {} if self.schedule.config.seconds is None else {"seconds": self.schedule.seconds}
         return {"iteration": self.iteration, **seconds, **self.matcher.synthetic.state()}
@@ -76,6 +76,7 @@ class Condenser:
     def __init__(self):
         self._extractors: dict[tuple, Extractor] = {}
 
+    @torch.inference_mode(False)  # a caller's no_grad and inference_mode end here: gradients are needed
     def condense(
         self,
         pool: TensorPool,
@@ -169,6 +170,18 @@ def condense(pool: TensorPool, config: CondenseConfig | None = None, **how: Any)
         ``config.ipc`` images of every class (of the shard), class by class, in the pool's normalized space.
 
     The same seed on the same device with the same library gives the same pixels.
+
+    Raises:
+        ValueError: for classes without images, a class with fewer real images than ``ipc``, or a ``previous`` or
+            ``state`` of other shapes.
+
+    >>> import torch
+    >>> from dm_replay import CondenseConfig, TensorPool, condense
+    >>> images = torch.randint(0, 256, (40, 3, 8, 8), dtype=torch.uint8)
+    >>> pool = TensorPool(images, labels=[0, 1] * 20)
+    >>> condensed = condense(pool, CondenseConfig(ipc=2, iterations=3, network="convnet:width=8"), seed=0)
+    >>> condensed.images.shape, condensed.labels.tolist()
+    (torch.Size([4, 3, 8, 8]), [0, 0, 1, 1])
     """
     return Condenser().condense(pool, config, **how)
 

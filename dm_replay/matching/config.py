@@ -53,6 +53,13 @@ class CondenseConfig:
         storage: of the result: "float32", "float16" or "uint8".
         memory_budget: GiB of device memory for the activations of the gradient-free work, and likewise, at another
             time, of the work with a gradient. It bounds the images at a time; networks with BatchNorm need all at once.
+
+    Raises:
+        ValueError: for a value that is out of its range or none of its choices.
+
+    >>> from dm_replay import CondenseConfig
+    >>> CondenseConfig(ipc=1, network="convnet:norm=batch").resolve(flip_invariant=False).augment
+    'color_crop_cutout_scale_rotate'
     """
 
     preset: str = "paper"

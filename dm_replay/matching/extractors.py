@@ -50,8 +50,8 @@ class Extractor:
         self.mixed = mixed and engine.dtype == torch.bfloat16
         self.master = torch.promote_types(engine.dtype, torch.float32)
         frozen = build_network(network, shape, classes).train().requires_grad_(False)
-        self.network = frozen.to(engine.device, self.master, memory_format=torch.channels_last)
-        self.batch_statistics = self.network.batch_statistics
+        self.network = frozen.to(engine.device, self.master).to(memory_format=torch.channels_last)
+        self.batch_statistics = bool(self.network.batch_statistics)
         same = self.dtype == self.master
         self._real_network = self.network if same else copy.deepcopy(self.network).to(self.dtype)
         self.embed_real = compiled(self._embed_real, engine)
@@ -110,7 +110,8 @@ class Extractor:
 
     def _embed(self, network: nn.Module, x: Tensor, params: AugmentParams, dtype: torch.dtype) -> Tensor:
         flat = self.augment.apply(x, params).flatten(0, 1)
-        features = network.embed(flat.to(dtype).contiguous(memory_format=torch.channels_last))
+        channels_last = flat.to(dtype).contiguous(memory_format=torch.channels_last)
+        features = network.embed(channels_last)  # type: ignore[operator]
         return features.view(*x.shape[:2], -1)
 
 

@@ -69,7 +69,8 @@ class RealBatches:
         self.resident = not pool.mapped and pool.device == engine.device
         self.draws_on = (engine.draws or engine.device) if self.resident else torch.device("cpu")
         self._rows = pool.rows_of(shard, self.draws_on)
-        self._places = list(blocks_of(*self.weights.shape, sys.maxsize if whole else engine.chunk))
+        groups, rows = self.weights.shape
+        self._places = list(blocks_of(groups, rows, sys.maxsize if whole else engine.chunk))
         self._ahead: ReadAhead | None = None
         self._next: int | None = None
 

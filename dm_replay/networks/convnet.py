@@ -1,11 +1,15 @@
 """The ConvNet of the condensation papers (Gidaris & Komodakis 2018; Zhao et al. 2021)."""
 
+from collections.abc import Collection
+from numbers import Integral
 from typing import ClassVar
 
 from torch import Tensor, nn
 
 __all__ = ["ConvNet"]
 
+GROUPS = 4  # of norm=group
+WIDEST, DEEPEST = 65_536, 100  # channels; blocks where no pooling sets an end to them
 ACTIVATIONS = {
     "relu": lambda: nn.ReLU(inplace=True),
     "leakyrelu": lambda: nn.LeakyReLU(0.01, inplace=True),
@@ -14,7 +18,7 @@ ACTIVATIONS = {
 }
 NORMS = {
     "instance": lambda c, h, w: nn.GroupNorm(c, c),
-    "group": lambda c, h, w: nn.GroupNorm(4, c),
+    "group": lambda c, h, w: nn.GroupNorm(GROUPS, c),
     "layer": lambda c, h, w: nn.LayerNorm((c, h, w)),
     "batch": lambda c, h, w: nn.BatchNorm2d(c),
     "none": lambda c, h, w: nn.Identity(),
@@ -34,7 +38,13 @@ class ConvNet(nn.Module):
         pooling: avg, max or none.
     """
 
-    options: ClassVar[tuple[str, ...]] = ("activation", "depth", "norm", "pooling", "width")
+    options: ClassVar[dict[str, Collection[str] | None]] = {
+        "activation": ACTIVATIONS,
+        "depth": None,
+        "norm": NORMS,
+        "pooling": POOLINGS,
+        "width": None,
+    }  # with their choices; None: whole numbers from 1
 
     def __init__(
         self,
@@ -47,19 +57,15 @@ class ConvNet(nn.Module):
         pooling: str = "avg",
     ):
         super().__init__()
-        for kind, value, known in (
-            ("activation", activation, ACTIVATIONS),
-            ("norm", norm, NORMS),
-            ("pooling", pooling, POOLINGS),
-        ):
-            if value not in known:
-                raise ValueError(f"unknown {kind} {value!r}; choose from {', '.join(sorted(known))}")
+        given = {} if depth is None else {"depth": depth}
+        self.check(activation=activation, norm=norm, pooling=pooling, width=width, **given)
         channels, height, width_px = image_shape
         padding = 3 if (height, width_px) == (28, 28) else 1
         height, width_px = height + 2 * padding - 2, width_px + 2 * padding - 2
-        deepest = min(height, width_px).bit_length() - 1
-        depth = _usual_depth(deepest) if depth is None else depth
-        if depth < 1 or (pooling != "none" and depth > deepest):
+        halvings = min(height, width_px).bit_length() - 1
+        depth = _usual_depth(halvings) if depth is None else depth
+        deepest = DEEPEST if pooling == "none" else halvings
+        if depth > deepest:
             raise ValueError(f"depth {depth} does not fit {image_shape[1]}x{image_shape[2]} images: 1 to {deepest}")
 
         blocks: list[nn.Module] = []
@@ -77,6 +83,18 @@ class ConvNet(nn.Module):
         self.classifier = nn.Linear(width * height * width_px, classes)
         self.batch_statistics = norm == "batch"
 
+    @classmethod
+    def check(cls, **options: int | str) -> None:
+        """ValueError for a value that an option cannot have with any images."""
+        for name, value in options.items():
+            choices = cls.options[name]
+            if choices is not None and value not in choices:
+                raise ValueError(f"unknown {name} {value!r}; choose from {', '.join(sorted(choices))}")
+            if choices is None and not (isinstance(value, Integral) and 1 <= value <= WIDEST):
+                raise ValueError(f"{name} must be a whole number from 1 to {WIDEST}, got {value}")
+        if options.get("norm") == "group" and int(options.get("width", GROUPS)) % GROUPS:
+            raise ValueError(f"width must be a multiple of {GROUPS} where norm is group, got {options['width']}")
+
     def embed(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, D): the flattened output of the last block."""
         return self.features(x)
@@ -85,6 +103,6 @@ class ConvNet(nn.Module):
         return self.classifier(self.features(x))
 
 
-def _usual_depth(deepest: int) -> int:
+def _usual_depth(halvings: int) -> int:
     """The papers' 3 at 32 pixels and 4 at 64; on smaller images one less than fits, so that 2 × 2 are left."""
-    return max(1, min(deepest - 1, 3) if deepest < 6 else deepest - 2)
+    return max(1, min(halvings - 1, 3) if halvings < 6 else halvings - 2)

@@ -16,7 +16,15 @@ def names() -> list[str]:
 
 
 def parse(text: str) -> tuple[str, dict[str, int | str]]:
-    """``"convnet:norm=batch,depth=4"`` -> ``("convnet", {"norm": "batch", "depth": 4})``."""
+    """The family and the options of a network's name.
+
+    Raises:
+        ValueError: for an unknown family or option, or a value that the option cannot have.
+
+    >>> from dm_replay.networks import parse
+    >>> parse("convnet:norm=batch,depth=4")
+    ('convnet', {'norm': 'batch', 'depth': 4})
+    """
     name, _, rest = text.partition(":")
     if name not in FAMILIES:
         raise ValueError(f"unknown network {name!r}; choose from {', '.join(names())}")
@@ -25,12 +33,13 @@ def parse(text: str) -> tuple[str, dict[str, int | str]]:
         key, equals, value = item.partition("=")
         if not equals:
             raise ValueError(f"network option {item!r} should read name=value")
-        options[key] = int(value) if value.isdigit() else value
+        options[key] = int(value) if value.isdecimal() else value
     unknown = set(options) - set(FAMILIES[name].options)
     if unknown:
         raise ValueError(
             f"unknown option {sorted(unknown)[0]!r} of {name}; choose from {', '.join(FAMILIES[name].options)}"
         )
+    FAMILIES[name].check(**options)
     return name, options
 
 
@@ -45,6 +54,16 @@ def build_network(name: str, image_shape: tuple[int, int, int], classes: int, *,
     Returns:
         A module with ``embed(x)`` (N, C, H, W) -> (N, D) features and ``forward(x)`` -> (N, classes) logits, and the
         attribute ``batch_statistics``: whether an image's features depend on the rest of its batch.
+
+    Raises:
+        ValueError: for an unknown family or option, or one that does not fit the images.
+
+    >>> import torch
+    >>> from dm_replay import build_network
+    >>> network = build_network("convnet:width=16,norm=batch", (3, 32, 32), classes=10)
+    >>> x = torch.rand(2, 3, 32, 32)
+    >>> network(x).shape, network.embed(x).shape
+    (torch.Size([2, 10]), torch.Size([2, 256]))
     """
     family, written = parse(name)
     with isolated(seed, "network"):

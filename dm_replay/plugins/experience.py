@@ -1,7 +1,7 @@
 """Reading an experience: its images as a model meets them at test time, with labels and tasks."""
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import repeat
 from typing import NamedTuple
 
@@ -11,49 +11,77 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ..data.pool import TensorPool
+from .items import ItemForm
 
-__all__ = ["RealImages", "groups_of", "read", "warn_if_random"]
+__all__ = ["RealImages", "groups_of", "inspect", "read", "warn_if_random"]
 
-READ_BATCH = 256  # images
+Group = tuple[int, int]  # task, class
+
+READ_BATCH = 64  # images
 REREAD = 16  # images; a random flip leaves all of them as they were once in 65,000 times
 
 
 class RealImages(NamedTuple):
-    """Images (N, C, H, W) float32, labels (N,) and task labels (N,), on the CPU.
+    """Images (N, C, H, W) uint8 or float32, labels (N,) and task labels (N,), on the CPU.
 
-    ``task_aware`` says whether the items carry task labels; where they don't, the task is 0.
+    ``form`` is that of the items; where they carry no task labels, the task is 0. ``groups`` are those present.
     """
 
     images: Tensor
     labels: Tensor
     tasks: Tensor
-    task_aware: bool
+    form: ItemForm
+    groups: frozenset[Group]
 
     @classmethod
-    def join(cls, parts: "Iterable[RealImages]") -> "RealImages":
-        images, labels, tasks, aware = zip(*parts, strict=True)
-        return cls(torch.cat(images), torch.cat(labels), torch.cat(tasks), aware[-1])
+    def join(cls, parts: "Sequence[RealImages]") -> "RealImages":
+        if len(parts) == 1:
+            return parts[0]
+        images, labels, tasks, forms, groups = zip(*parts, strict=True)
+        return cls(torch.cat(images), torch.cat(labels), torch.cat(tasks), forms[-1], frozenset().union(*groups))
 
     def pools(self) -> dict[int, TensorPool]:
-        """The images by task."""
-        rows = {task: self.tasks == task for task in self.tasks.unique().tolist()}
-        return {task: TensorPool(self.images[own], self.labels[own]) for task, own in rows.items()}
+        """The images by task, in the values that the experience has; those of a single task are shared."""
+        present = self.tasks.unique().tolist()
+        if len(present) == 1:
+            return {present[0]: _pool(self.images, self.labels)}
+        rows = {task: self.tasks == task for task in present}
+        return {task: _pool(self.images[own], self.labels[own]) for task, own in rows.items()}
+
+
+def _pool(images: Tensor, labels: Tensor) -> TensorPool:
+    """A pool that gives the values as they are: uint8 pixels, which it would divide by 255, too."""
+    if images.dtype != torch.uint8:
+        return TensorPool(images, labels)
+    channels = images.shape[1]
+    return TensorPool(images, labels, mean=[0.0] * channels, std=[1 / 255] * channels)
+
+
+def inspect(dataset: Dataset) -> tuple[tuple[int, int, int], ItemForm]:
+    """The shape (C, H, W) of an Avalanche dataset's images and the form of its items, by the first of them.
+
+    Raises:
+        ValueError: the dataset is empty, or its items cannot be condensed.
+    """
+    if len(dataset) == 0:
+        raise ValueError("expected an experience with at least one image, got an empty one")
+    dataset = dataset.eval()
+    item = dataset[0]
+    images, *_ = _checked(_collated(dataset, [item]))
+    label, *task = (part.dtype if isinstance(part, Tensor) else None for part in item[1:])
+    tasks = "none" if not task else "attribute" if hasattr(dataset, "targets_task_labels") else "item"
+    form = ItemForm(images.dtype, isinstance(item[0], np.ndarray), label, *(task or [None]), tasks)
+    return tuple(images.shape[1:]), form
 
 
 def read(dataset: Dataset, num_workers: int = 0) -> RealImages:
     """Every item (x, y) or (x, y, task label) of an Avalanche dataset, in its eval mode.
 
-    The dataset's own collate function is used; the global random generator is left alone.
+    The dataset's own collate function is used; the global random generator is left alone. The
+    images are kept once: as uint8 where they come so, else as float32.
     """
-    if len(dataset) == 0:
-        raise ValueError("expected an experience with at least one image, got an empty one")
+    shape, form = inspect(dataset)
     dataset = dataset.eval()
-    image = dataset[0][0]
-    if not isinstance(image, Tensor | np.ndarray):
-        raise ValueError(
-            f"expected tensors after the eval transforms, got {type(image).__name__}: "
-            "give the benchmark an eval_transform that ends in a tensor"
-        )
     loader = DataLoader(
         dataset,
         batch_size=READ_BATCH,
@@ -61,21 +89,46 @@ def read(dataset: Dataset, num_workers: int = 0) -> RealImages:
         num_workers=num_workers,
         generator=torch.Generator(),
     )
-    return RealImages.join(map(_unpack, loader))
+    kept = torch.uint8 if form.pixel == torch.uint8 else torch.float32
+    real = torch.empty(len(dataset), *shape, dtype=kept)
+    labels, tasks = torch.zeros(2, len(dataset), dtype=torch.long)
+    first = 0
+    for batch in loader:
+        images, *numbers = _checked(batch)
+        if tuple(images.shape[1:]) != shape:
+            raise ValueError(f"expected images of one shape, got {shape} and {tuple(images.shape[1:])}")
+        rows = slice(first, first + len(images))
+        _check_finite(images, numbers[0], first)
+        real[rows] = images
+        for whole, part in zip((labels, tasks), numbers, strict=False):
+            whole[rows] = part
+        first = rows.stop
+    groups = torch.stack([tasks, labels], 1).unique(dim=0).tolist()
+    return RealImages(real, labels, tasks, form, frozenset(map(tuple, groups)))
 
 
-def groups_of(dataset: Dataset) -> set[tuple[int, int]]:
+def _check_finite(images: Tensor, labels: Tensor, first: int) -> None:
+    bad = (~images.isfinite().flatten(1).all(1)).nonzero()[:, 0].tolist()
+    if bad:
+        image, label = first + bad[0], int(labels[bad[0]])
+        raise ValueError(f"image {image} of the experience, of class {label}, holds NaN or infinite values")
+
+
+def groups_of(dataset: Dataset, form: ItemForm) -> set[Group]:
     """The (task, class) groups of an Avalanche dataset by its attributes, no image being read."""
     targets = getattr(dataset, "targets", ())
+    if form.tasks == "item":
+        return set()  # known only when all items are read
     tasks = getattr(dataset, "targets_task_labels", repeat(0))
     return {(int(task), int(target)) for task, target in zip(tasks, targets, strict=False)}
 
 
-def warn_if_random(dataset: Dataset, images: Tensor) -> None:
-    """Read a few items again; if they differ from ``images`` (N, C, H, W), warn."""
+def warn_if_random(dataset: Dataset) -> None:
+    """Read a few items twice, each time as one mini-batch; if the images differ, warn."""
     dataset = dataset.eval()
-    rows = torch.linspace(0, len(images) - 1, min(REREAD, len(images))).long().tolist()
-    if any(not torch.equal(_float(dataset[row][0]), images[row]) for row in rows):
+    rows = torch.linspace(0, len(dataset) - 1, min(REREAD, len(dataset))).long().tolist()
+    once, again = (torch.as_tensor(_collated(dataset, [dataset[row] for row in rows])[0]) for _ in range(2))
+    if not torch.equal(once.nan_to_num(), again.nan_to_num()):
         warnings.warn(
             "the experience's images differ each time they are read, so augmented images are "
             "condensed. Transforms inside a torchvision dataset cannot be switched off: pass "
@@ -84,12 +137,32 @@ def warn_if_random(dataset: Dataset, images: Tensor) -> None:
         )
 
 
-def _unpack(batch: list[Tensor]) -> RealImages:
-    if len(batch) not in (2, 3):
-        raise ValueError(f"expected items (x, y) or (x, y, task label), got {len(batch)} parts")
-    labels, *tasks = (part.cpu().long() for part in batch[1:])
-    return RealImages(_float(batch[0]), labels, *(tasks or [torch.zeros_like(labels)]), bool(tasks))
+def _collated(dataset: Dataset, items: Iterable) -> Sequence:
+    try:
+        return dataset.collate_fn(items)
+    except TypeError as error:
+        kind = type(items[0][0]).__name__
+        raise ValueError(
+            f"expected tensors after the eval transforms, got {kind}: "
+            "give the benchmark an eval_transform that ends in a tensor"
+        ) from error
 
 
-def _float(images: Tensor | np.ndarray) -> Tensor:
-    return torch.as_tensor(images).detach().cpu().float()
+def _checked(batch: Sequence) -> list[Tensor]:
+    """A mini-batch's images (N, C, H, W), labels (N,) and, where it has them, task labels (N,), on the CPU."""
+    if not isinstance(batch, Sequence) or len(batch) not in (2, 3):
+        parts = f"{len(batch)} parts" if isinstance(batch, Sequence) else f"a {type(batch).__name__}"
+        raise ValueError(f"expected items (x, y) or (x, y, task label), got {parts}")
+    images, labels, *tasks = batch
+    if not isinstance(images, Tensor | np.ndarray):
+        raise ValueError(f"expected each x to be an image as a tensor, got {type(images).__name__}")
+    images = torch.as_tensor(images).detach().cpu()
+    if images.ndim != 4:
+        raise ValueError(f"expected images (C, H, W), got {tuple(images.shape[1:])} for each x")
+    numbers = [torch.as_tensor(part).detach().cpu() for part in (labels, *tasks)]
+    for part in numbers:
+        if part.ndim != 1:
+            raise ValueError(f"expected one label for each image, got {tuple(part.shape[1:])}")
+        if part.is_floating_point():
+            raise ValueError(f"expected labels that are whole numbers, got {part.dtype}")
+    return [images, *numbers]

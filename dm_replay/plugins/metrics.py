@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from avalanche.evaluation import PluginMetric
 from avalanche.evaluation.metric_results import MetricValue, TensorImage
+from avalanche.logging import TextLogger
 from torch import Tensor
 from torchvision.utils import make_grid
 
@@ -25,12 +26,21 @@ def condensed_memory_metrics(
     Args:
         grid: whether to make the picture.
         mean, std: of the normalization, to show real pixel values.
+
+    >>> from avalanche.training.plugins import EvaluationPlugin
+    >>> from dm_replay import condensed_memory_metrics
+    >>> evaluator = EvaluationPlugin(condensed_memory_metrics(grid=False), loggers=[])
     """
     return [CondensedMemoryMetric(grid, mean, std)]
 
 
 class CondensedMemoryMetric(PluginMetric[dict]):
-    """Emits all its values whenever the memory has changed."""
+    """Emits all its values whenever the memory has changed.
+
+    Text loggers, the interactive one among them, print what they hold after epochs and evaluations
+    only, so that they would show these values, which come later, with the next experience or never.
+    They are made to print them at once and then to forget them.
+    """
 
     def __init__(self, grid: bool, mean: Sequence[float] | None = None, std: Sequence[float] | None = None):
         super().__init__()
@@ -43,11 +53,20 @@ class CondensedMemoryMetric(PluginMetric[dict]):
     def reset(self) -> None:
         self._values, self._updates = {}, 0
 
+    def before_training_exp(self, strategy) -> list[MetricValue]:
+        return self._emit(strategy)
+
     def after_training_exp(self, strategy) -> list[MetricValue]:
         return self._emit(strategy)
 
     def after_training(self, strategy) -> list[MetricValue]:
         return self._emit(strategy)
+
+    def before_training_epoch(self, strategy) -> None:
+        self._forget_printed(strategy)
+
+    def before_eval(self, strategy) -> None:
+        self._forget_printed(strategy)
 
     def __str__(self) -> str:
         return "CondensedMemory"
@@ -62,7 +81,21 @@ class CondensedMemoryMetric(PluginMetric[dict]):
         if self.grid:
             self._values["Grid"] = TensorImage(memory_grid(memory, self.mean, self.std))
         step = strategy.clock.train_iterations
-        return [MetricValue(self, f"{self}_{name}/train_phase", value, step) for name, value in self._values.items()]
+        values = [MetricValue(self, self._name(name), value, step) for name, value in self._values.items()]
+        for logger in _text_loggers(strategy):
+            held, logger.metric_vals = logger.metric_vals, {}
+            logger.log_metrics(values)
+            logger.print_current_metrics()
+            logger.metric_vals = held
+        return values
+
+    def _forget_printed(self, strategy) -> None:
+        for logger in _text_loggers(strategy):
+            for name in self._values:
+                logger.metric_vals.pop(self._name(name), None)
+
+    def _name(self, value: str) -> str:
+        return f"{self}_{value}/train_phase"
 
 
 def memory_grid(
@@ -84,6 +117,10 @@ def memory_grid(
     for row, part in zip(tiles, groups, strict=True):
         row[: len(part)] = (part * scale + offset).clamp(0, 1)
     return make_grid(tiles.flatten(0, 1), nrow=longest)
+
+
+def _text_loggers(strategy) -> list[TextLogger]:
+    return [logger for logger in strategy.evaluator.loggers if isinstance(logger, TextLogger)]
 
 
 def _buffer_of(strategy) -> CondensedBuffer:

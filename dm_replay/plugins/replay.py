@@ -7,6 +7,7 @@ from avalanche.distributed import DistributedHelper
 from avalanche.training.plugins import ReplayPlugin
 
 from ..augment.siamese import SiameseAugment
+from ..replay.checks import whole_number
 from ..replay.loader import ReplayLoader
 from ..runtime.seeding import derive
 from .storage_policy import CondensedBuffer
@@ -33,7 +34,16 @@ class DMReplayPlugin(ReplayPlugin, supports_distributed=True):
             2,000 to 20,000), ``ipc``, ``seed``, ``progress``, ``device``, ``augment`` or any other
             field of :class:`CondenseConfig`, or a whole ``config``.
 
-    >>> Naive(model=model, optimizer=optimizer, plugins=[DMReplayPlugin(200, iterations=1000)])
+    Raises:
+        ValueError: for a size below 1, a bad setting, or a ``storage_policy`` that does not go with the rest.
+
+    >>> import torch
+    >>> from avalanche.training.supervised import Naive
+    >>> from dm_replay import DMReplayPlugin
+    >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
+    >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    >>> plugin = DMReplayPlugin(mem_size=200, iterations=1000)
+    >>> strategy = Naive(model=model, optimizer=optimizer, plugins=[plugin], evaluator=None)
     """
 
     def __init__(
@@ -47,9 +57,10 @@ class DMReplayPlugin(ReplayPlugin, supports_distributed=True):
         augment_replay: bool = True,
         **settings: Any,
     ):
-        for name, size in (("batch_size", batch_size), ("batch_size_mem", batch_size_mem)):
-            if size is not None and size < 1:
-                raise ValueError(f"{name} must be at least 1, got {size}")
+        if batch_size is not None:
+            batch_size = whole_number("batch_size", batch_size, 1)
+        if batch_size_mem is not None:
+            batch_size_mem = whole_number("batch_size_mem", batch_size_mem, 1)
         if storage_policy is None:
             storage_policy = CondensedBuffer(mem_size, **settings)
         elif settings:
@@ -59,7 +70,7 @@ class DMReplayPlugin(ReplayPlugin, supports_distributed=True):
             raise ValueError(f"storage_policy must be a CondensedBuffer, got a {kind}")
         elif storage_policy.max_size != mem_size:
             raise ValueError(f"mem_size {mem_size} is not the storage_policy's {storage_policy.max_size}")
-        super().__init__(mem_size, batch_size, batch_size_mem, task_balanced_dataloader, storage_policy)
+        super().__init__(storage_policy.max_size, batch_size, batch_size_mem, task_balanced_dataloader, storage_policy)
         self.augment_replay = augment_replay
         self._loaders = self._experiences = 0
 
@@ -67,7 +78,7 @@ class DMReplayPlugin(ReplayPlugin, supports_distributed=True):
         self._experiences = 0
 
     def before_training_exp(self, strategy, *args, shuffle: bool = True, **kwargs) -> None:
-        """Let condensed images follow the current data; raise if the new ones will not fit."""
+        """Let condensed images follow the current data; raise if the new ones cannot be condensed or will not fit."""
         self.storage_policy.prepare(strategy.experience)
         if len(self.storage_policy.memory):
             data = self._current(strategy, shuffle=shuffle, **kwargs)
@@ -100,6 +111,7 @@ class DMReplayPlugin(ReplayPlugin, supports_distributed=True):
             *memory.to_set(),
             self.batch_size_mem or strategy.train_mb_size,
             augment=SiameseAugment.parse(memory.config.augment) if self.augment_replay else None,
+            standardization=memory.standardization,
             device=strategy.device,
             seed=derive(memory.seed, "replay", self._loaders, DistributedHelper.rank),
             shuffle=shuffle,

@@ -1,31 +1,21 @@
 """CondensedBuffer: a CondensedMemory as Avalanche's replay plugins know their buffers."""
 
-from dataclasses import fields, replace
 from time import perf_counter
 from typing import Any
 
 import torch
 from avalanche.benchmarks import OnlineCLExperience
-from avalanche.benchmarks.utils import (
-    AvalancheDataset,
-    DataAttribute,
-    FlatData,
-    TaskAwareSupervisedClassificationDataset,
-    TaskLabels,
-    TransformGroups,
-)
-from avalanche.benchmarks.utils.classification_dataset import ClassificationDataset
+from avalanche.benchmarks.utils import AvalancheDataset
 from avalanche.training.storage_policy import BalancedExemplarsBuffer
-from torch import Tensor
-from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from ..condensed.condensed_set import CondensedSet
-from ..condensed.quantize import dequantize
 from ..matching.condense import Progress
 from ..matching.config import CondenseConfig
-from ..replay.memory import DEFAULT, CondensedMemory
-from .experience import RealImages, groups_of, read, warn_if_random
+from ..replay.memory import CondensedMemory
+from .experience import RealImages, groups_of, inspect, read, warn_if_random
+from .items import ItemForm, as_dataset
+from .settings import check_network, condense_config
 
 __all__ = ["CondensedBuffer", "GroupKey"]
 
@@ -60,6 +50,9 @@ class CondensedBuffer(BalancedExemplarsBuffer):
     A mini-experience of an online stream is set aside; the stream is condensed at its task
     boundaries or, where it hides them, whenever ``max_size`` images have come together.
 
+    An error leaves the memory as it was and gives up what was set aside with the images that
+    caused it. After Ctrl-C the same experience can be given again, as if it came first then.
+
     Args:
         max_size: images in all.
         ipc: a fixed number of images per class; by default the classes seen share ``max_size``.
@@ -71,6 +64,14 @@ class CondensedBuffer(BalancedExemplarsBuffer):
 
     Attributes:
         memory: the :class:`CondensedMemory`. seconds: how long its last update took.
+
+    Raises:
+        ValueError: a setting is unknown or cannot be used on this machine.
+
+    >>> from avalanche.training.plugins import ReplayPlugin
+    >>> from dm_replay import CondensedBuffer
+    >>> ReplayPlugin(mem_size=200, storage_policy=CondensedBuffer(200, iterations=1000)).storage_policy.max_size
+    200
     """
 
     def __init__(
@@ -83,20 +84,27 @@ class CondensedBuffer(BalancedExemplarsBuffer):
         progress: bool = True,
         **settings: Any,
     ):
-        super().__init__(max_size)
-        self.memory = CondensedMemory(max_size, ipc, _config(config, settings), seed)
+        memory = CondensedMemory(max_size, ipc, condense_config(config, settings), seed)
+        super().__init__(memory.mem_size)
+        self.memory = memory
         self.progress = progress
         self.seconds = 0.0
         self._aside: list[RealImages] = []
-        self._task_aware = True
+        self._form = ItemForm()
+        self._of_strategy = False
         self._checked = False
 
     @property
     def buffer(self) -> AvalancheDataset:
-        """All images as one dataset; its items carry task labels if the data's did."""
+        """All images as one dataset; its items are like those of the data.
+
+        A strategy that holds its buffer itself, as ER_ACE does, draws its mini-batches from the
+        buffer alone and takes their task labels for granted: it gets them in any case.
+        """
         if self._buffer is None:
+            form = self._form.with_tasks() if self._of_strategy else self._form
             full = len(self.memory) > 0
-            self._buffer = _as_dataset(*self.memory.to_set(), self._task_aware) if full else AvalancheDataset([])
+            self._buffer = as_dataset(*self.memory.to_set(), form) if full else AvalancheDataset([])
         return self._buffer
 
     def update(self, strategy, num_workers: int = 0, **kwargs) -> None:
@@ -104,34 +112,36 @@ class CondensedBuffer(BalancedExemplarsBuffer):
         self.post_adapt(strategy, strategy.experience, num_workers)
 
     def post_adapt(self, agent, exp, num_workers: int = 0) -> None:
-        """Condense an experience into the memory; nothing is asked of the agent."""
+        """Condense an experience into the memory; nothing is asked of the agent but whose buffer this is."""
+        self._of_strategy = getattr(agent, "storage_policy", None) is self
         if _at_boundary(exp, "is_first_subexp"):
             self.flush()
-        self._aside.append(self._read(exp.dataset, num_workers))
-        if _at_boundary(exp, "is_last_subexp") or (_hides_boundaries(exp) and self._enough_aside):
-            self.flush()
+        aside = [*self._aside, self._read(exp.dataset, num_workers)]
+        self.memory.check_shapes(part.images.shape[1:] for part in aside)
+        self.memory.shares(_groups(aside))
+        whole = _at_boundary(exp, "is_last_subexp")
+        if whole or (_hides_boundaries(exp) and sum(len(part.labels) for part in aside) >= self.max_size):
+            self._condense(aside)
+        else:
+            self._aside = aside
 
     def prepare(self, exp) -> None:
-        """Before an experience: condense what came before, and raise now if it will not fit."""
+        """Before an experience: condense what came before, and raise now if it cannot be condensed or will not fit."""
         if _at_boundary(exp, "is_first_subexp"):
             self.flush()
-        self.memory.shares(groups_of(exp.dataset))
+        shape, form = inspect(exp.dataset)
+        self.memory.check_shapes([shape, *(part.images.shape[1:] for part in self._aside)])
+        check_network(self.memory.config.network, shape)
+        self.memory.shares(_groups(self._aside) | groups_of(exp.dataset, form))
 
     def flush(self) -> None:
         """Condense what is set aside, if anything is."""
-        if not self._aside:
-            return
-        real = RealImages.join(self._aside)
-        started = perf_counter()
-        with tqdm(desc="condensing", leave=False, disable=None if self.progress else True) as bar:
-            self.memory.update(real.pools(), None if bar.disable else _BarUpdater(bar))
-        self.seconds, self._aside = perf_counter() - started, []
-        self._task_aware = real.task_aware
-        self._refresh()
+        if self._aside:
+            self._condense(self._aside)
 
     def resize(self, strategy, new_size: int) -> None:
         self.memory.resize(new_size)
-        self.max_size = new_size
+        self.max_size = self.memory.mem_size
         self._refresh()
 
     def get_group_lengths(self, num_groups: int) -> list[int]:
@@ -140,69 +150,47 @@ class CondensedBuffer(BalancedExemplarsBuffer):
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_buffer": None}
 
-    @property
-    def _enough_aside(self) -> bool:
-        return sum(len(part.labels) for part in self._aside) >= self.max_size
+    def _condense(self, aside: list[RealImages]) -> None:
+        """What raises an error now would raise it again, so it is given up; what Ctrl-C stopped would not."""
+        started = perf_counter()
+        try:
+            real = RealImages.join(aside)
+            with tqdm(desc="condensing", leave=False, disable=None if self.progress else True) as bar:
+                self.memory.update(real.pools(), None if bar.disable else _BarUpdater(bar))
+        except Exception:
+            self._aside = []
+            raise
+        self.seconds, self._aside, self._form = perf_counter() - started, [], real.form
+        self._refresh()
 
     def _read(self, dataset: AvalancheDataset, num_workers: int) -> RealImages:
         real = read(dataset, num_workers)
         if not self._checked:
-            warn_if_random(dataset, real.images)
+            warn_if_random(dataset)
             self._checked = True
         return real
 
     def _refresh(self) -> None:
         self._buffer = None
         self.buffer_groups = {
-            GroupKey(*key): _GroupBuffer(part, key[0], self._task_aware) for key, part in self.memory.groups.items()
+            GroupKey(*key): _GroupBuffer(part, key[0], self._form) for key, part in self.memory.groups.items()
         }
 
 
 class _GroupBuffer:
-    """One group's images, for plugins that look into ``buffer_groups``."""
+    """One group's images, for plugins that look into ``buffer_groups``: there, items always have task labels."""
 
-    def __init__(self, images: CondensedSet, task: int, task_aware: bool):
-        self.images, self.task, self.task_aware = images, task, task_aware
+    def __init__(self, images: CondensedSet, task: int, form: ItemForm):
+        self.images, self.task, self.form = images, task, form.with_tasks()
         self.max_size = len(images)
 
     @property
     def buffer(self) -> AvalancheDataset:
-        return _as_dataset(self.images, torch.full((self.max_size,), self.task), self.task_aware)
+        return as_dataset(self.images, torch.full((self.max_size,), self.task), self.form)
 
 
-class _Items(Dataset):
-    """Items (x, y) as Avalanche likes them: x float32 on the CPU, y an int."""
-
-    def __init__(self, images: CondensedSet):
-        self.stored = images.pixels, images.scale, images.offset
-        self.labels = images.labels.tolist()
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, row: int) -> tuple[Tensor, int]:
-        return dequantize(*(part[row : row + 1] for part in self.stored))[0], self.labels[row]
-
-
-def _as_dataset(images: CondensedSet, tasks: Tensor, task_aware: bool) -> AvalancheDataset:
-    items = [_Items(images)]
-    targets = DataAttribute(images.labels.tolist(), "targets")
-    groups = TransformGroups({"train": None, "eval": None})
-    if not task_aware:
-        return ClassificationDataset(items, data_attributes=[targets], transform_groups=groups)
-    # A plain list of task labels could not be joined with an experience's constant ones.
-    labels = TaskLabels(FlatData([tasks.tolist()], can_flatten=False))
-    return TaskAwareSupervisedClassificationDataset(items, data_attributes=[targets, labels], transform_groups=groups)
-
-
-def _config(config: CondenseConfig | None, settings: dict[str, Any]) -> CondenseConfig:
-    if config is not None and settings:
-        raise ValueError(f"give config or single settings, got config and {', '.join(settings)}")
-    known = sorted({field.name for field in fields(CondenseConfig)} - {"ipc", "storage"})
-    for name in settings:
-        if name not in known:
-            raise ValueError(f"unknown setting {name!r}; choose from {', '.join(known)}")
-    return config or replace(DEFAULT, **settings)
+def _groups(parts: list[RealImages]) -> set[tuple[int, int]]:
+    return set().union(*(part.groups for part in parts))
 
 
 def _hides_boundaries(exp) -> bool:

@@ -1,17 +1,21 @@
 """CondensedMemory: a fixed number of condensed images, shared among the groups seen so far."""
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..condensed.condensed_set import CondensedSet
 from ..data.pool import TensorPool
-from ..matching.condense import Progress, condense
+from ..matching.condense import Condenser, Progress
 from ..matching.config import CondenseConfig
 from ..runtime.seeding import derive
+from .checks import whole_number
+from .standardize import Standardization
 
 __all__ = ["DEFAULT", "CondensedMemory", "Group"]
 
@@ -20,15 +24,20 @@ OnStep = Callable[[int, int, Progress], None]
 
 # 0.37 s per iteration for two classes of CIFAR-10 at 10 images each on two CPU cores, 0.75 s at 100.
 DEFAULT = CondenseConfig(iterations=200, nested=0.05)
+LOOK = 50  # iterations; looking at the loss waits for the device
 
 
 class CondensedMemory:
     """At most ``mem_size`` condensed images, uint8 with a scale and offset per image and channel.
 
-    With G groups seen, group i in order of arrival holds ⌈(mem_size − i) / G⌉ images, as if they
-    were dealt round: all of the memory is used, and a share never grows when groups join. What
+    With G groups seen, the share of group i in order of arrival is ⌈(mem_size − i) / G⌉ images, as
+    if they were dealt round: all of the memory is shared out, and a share never grows when groups
+    join. A group never gets more images than it has real ones; what it leaves stays empty. What
     comes in is condensed at its share; what is already there is cut to its prefix, at no cost and
     without the old data.
+
+    Images may come in any scale: they are condensed with each channel standardized by the mean
+    and deviation of the first update's images, and kept in the scale they came in.
 
     Args:
         mem_size: images in all.
@@ -37,8 +46,20 @@ class CondensedMemory:
         seed: the same seed and the same stream give the same images.
 
     Attributes:
-        groups: the condensed set of each (task, class), in order of arrival.
+        groups: the condensed set of each (task, class), in order of arrival, in the space that the pools give.
         updates: how often something was condensed into the memory.
+        standardization: between that space and the one condensed in; None before the first update.
+
+    Raises:
+        ValueError: for a size below 1, or an ``ipc`` that does not fit.
+
+    >>> from dm_replay import CondenseConfig, CondensedMemory, load_dataset
+    >>> digits = load_dataset("digits").train
+    >>> memory = CondensedMemory(8, config=CondenseConfig(iterations=2, batch_real=8, network="convnet:width=8"))
+    >>> memory.update(digits.subset([0, 1]))
+    >>> memory.update(digits.subset([2]))
+    >>> {group: len(images) for group, images in memory.groups.items()}  # (task, class): images
+    {(0, 0): 3, (0, 1): 3, (0, 2): 2}
     """
 
     def __init__(
@@ -48,22 +69,31 @@ class CondensedMemory:
         config: CondenseConfig | None = None,
         seed: int = 0,
     ):
-        if mem_size < 1:
-            raise ValueError(f"mem_size must be at least 1, got {mem_size}")
-        if ipc is not None and not 1 <= ipc <= mem_size:
+        self.mem_size, self.seed = whole_number("mem_size", mem_size, 1), whole_number("seed", seed)
+        self.ipc = None if ipc is None else whole_number("ipc", ipc)
+        if ipc is not None and not 1 <= self.ipc <= self.mem_size:
             raise ValueError(f"ipc must lie between 1 and mem_size {mem_size}, got {ipc}")
-        self.mem_size, self.ipc, self.seed = mem_size, ipc, seed
         self.config = config or DEFAULT
         self.groups: dict[Group, CondensedSet] = {}
         self.updates = 0
+        self.standardization: Standardization | None = None
+        self._condenser = Condenser()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without compiled networks, which no copy or checkpoint can hold."""
+        return {name: value for name, value in vars(self).items() if name != "_condenser"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _condenser=Condenser())
 
     def __len__(self) -> int:
         return sum(map(len, self.groups.values()))
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the stored pixels with their scales and offsets."""
-        return sum(part.nbytes for part in self.groups.values())
+        """Bytes of the stored pixels with their scales and offsets, and of the standardization."""
+        shared = 0 if self.standardization is None else self.standardization.nbytes
+        return shared + sum(part.nbytes for part in self.groups.values())
 
     @property
     def counts(self) -> dict[Group, int]:
@@ -76,7 +106,11 @@ class CondensedMemory:
         return CondensedSet.merge(list(self.groups.values())), torch.tensor(tasks)
 
     def lengths(self, groups: int) -> list[int]:
-        """The shares of that many groups in order of arrival; ValueError if they do not fit."""
+        """The shares of that many groups in order of arrival.
+
+        Raises:
+            ValueError: if they do not fit.
+        """
         need = groups * (self.ipc or 1)
         if need > self.mem_size:
             raise ValueError(
@@ -99,64 +133,102 @@ class CondensedMemory:
         Args:
             incoming: real images by task; a pool alone is task 0.
             on_step: called as ``on_step(done, total, progress)`` after each iteration.
+
+        Raises:
+            ValueError: the classes will not fit, the images have another shape than those held, or the loss
+                does not stay finite.
         """
         pools = incoming if isinstance(incoming, Mapping) else {0: incoming}
-        self._check_shapes(pools)
+        self.check_shapes(pool.shape for pool in pools.values())
         shares = self.shares((task, c) for task, pool in pools.items() for c in pool.classes.tolist())
-        jobs = [job for task, pool in pools.items() for job in self._jobs(task, pool, shares)]
+        space = self.standardization or Standardization.fit(pools.values())
+        jobs = [job for task, pool in pools.items() for job in self._jobs(task, pool, shares, space)]
         groups, each = dict(self.groups), self.config.iterations
         for number, job in enumerate(jobs):
-            step = _counted(on_step, number * each, len(jobs) * each)
+            step = _watched(on_step, number * each, len(jobs) * each, self.config.lr_img)
             seed = derive(self.seed, "memory", self.updates, job.task, job.ipc)
-            result = job.run(self.config, seed, step)
+            result = job.run(self._condenser, self.config, seed, step)
             groups |= {(job.task, c): result.of_class(c) for c in job.classes}
         self.groups = {group: groups[group].prefix(share) for group, share in shares.items()}
         self.updates += 1
+        self.standardization = space
 
     def resize(self, mem_size: int) -> None:
         """A smaller size cuts every group now; a larger one serves the updates from now on."""
-        shares = CondensedMemory(mem_size, self.ipc).shares(self.groups)
-        self.mem_size = mem_size
+        resized = CondensedMemory(mem_size, self.ipc)
+        shares = resized.shares(self.groups)
+        self.mem_size = resized.mem_size
         self.groups = {group: part.prefix(shares[group]) for group, part in self.groups.items()}
 
-    def _check_shapes(self, pools: Mapping[int, TensorPool]) -> None:
+    def check_shapes(self, shapes: Iterable[tuple[int, int, int]]) -> None:
+        """Raises:
+        ValueError: unless these shapes (C, H, W) and that of the images held are one.
+        """
         held = {tuple(part.pixels.shape[1:]) for part in self.groups.values()}
-        shapes = sorted(held | {pool.shape for pool in pools.values()})
-        if len(shapes) != 1:
-            raise ValueError(f"expected images of one shape, got {shapes or 'none'}")
+        found = sorted(held | set(map(tuple, shapes)))
+        if len(found) != 1:
+            raise ValueError(f"expected images of one shape, got {found or 'none'}")
 
-    def _jobs(self, task: int, pool: TensorPool, shares: dict[Group, int]) -> list["_Job"]:
+    def _jobs(self, task: int, pool: TensorPool, shares: dict[Group, int], space: Standardization) -> list["_Job"]:
         """A pool's classes by how many images they get: their share, if there are as many."""
         classes = pool.classes.tolist()
         held = {c: self.groups[task, c] for c in classes if (task, c) in self.groups}
         by_size = defaultdict(list)
         for c, new in zip(classes, pool.counts.tolist(), strict=True):
             by_size[min(shares[task, c], new + len(held.get(c, ())))].append(c)
+        known = {"mean": pool.mean, "std": pool.std}
+        known = {name: list(values) for name, values in known.items() if values is not None}
+        pool = space.apply_to_pool(pool)
         return [
-            _Job(task, pool, members, ipc, [held[c] for c in members if c in held]) for ipc, members in by_size.items()
+            _Job(task, pool, members, ipc, [held[c] for c in members if c in held], space, known)
+            for ipc, members in by_size.items()
         ]
 
 
 @dataclass(frozen=True)
 class _Job:
-    """Classes of one task that are condensed together, to ``ipc`` images each."""
+    """Classes of one task that are condensed together, to ``ipc`` images each.
+
+    Attributes:
+        pool: standardized by ``space``. previous: as the memory holds them.
+        known: mean and std of the user's own normalization, for the metadata of the result.
+    """
 
     task: int
     pool: TensorPool
     classes: list[int]
     ipc: int
     previous: list[CondensedSet]
+    space: Standardization
+    known: dict[str, list[float]]
 
-    def run(self, config: CondenseConfig, seed: int, on_step: Callable[[Progress], None] | None) -> CondensedSet:
-        return condense(
+    def run(
+        self, condenser: Condenser, config: CondenseConfig, seed: int, on_step: Callable[[Progress], None]
+    ) -> CondensedSet:
+        result = condenser.condense(
             self.pool,
             replace(config, ipc=self.ipc, storage="uint8"),
             seed=seed,
             classes=self.classes,
-            previous=CondensedSet.merge(self.previous) if self.previous else None,
+            previous=self.space.apply_to_set(CondensedSet.merge(self.previous)) if self.previous else None,
             on_step=on_step,
         )
+        meta = {name: value for name, value in result.meta.items() if name not in ("mean", "std")}
+        return replace(self.space.undo_set(result), meta=meta | self.known)
 
 
-def _counted(on_step: OnStep | None, before: int, total: int) -> Callable[[Progress], None] | None:
-    return on_step and (lambda progress: on_step(before + progress.iteration, total, progress))
+def _watched(on_step: OnStep | None, before: int, total: int, lr: float) -> Callable[[Progress], None]:
+    def step(progress: Progress) -> None:
+        if progress.iteration % LOOK == 0 or progress.iteration == progress.iterations:
+            _check_finite(progress, lr)
+        if on_step is not None:
+            on_step(before + progress.iteration, total, progress)
+
+    return step
+
+
+def _check_finite(progress: Progress, lr: float) -> None:
+    """The loss is that before the last update, which may be the one that went too far."""
+    loss = float(progress.loss)
+    if not math.isfinite(loss) or not progress.images.isfinite().all():
+        raise ValueError(f"the loss became {loss:g} within {progress.iteration} iterations: lower lr_img, now {lr:g}")

@@ -1,25 +1,29 @@
 """Condensing in a folder: with a record, snapshots and checkpoints, so that a stopped run can go on."""
 
+import contextlib
 import signal
 import threading
 import time
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from ..matching.config import CondenseConfig
-from ..matching.condense import Progress, condense
 from ..condensed.condensed_set import CondensedSet
+from ..condensed.figures import grid, save_picture
 from ..data.registry import Dataset
+from ..matching.condense import Progress, condense
+from ..matching.config import CondenseConfig
 from ..runtime.distributed import World, joined
 from ..runtime.engine import resolve_device
 from ..runtime.interrupts import Interrupts
-from .loss_log import LossLog
-from ..condensed.figures import grid, save_picture
 from ..runtime.provenance import provenance
+from .loss_log import LossLog
+from .resuming import check_out, checkpoint_to_resume, settings_of, snapshots_to_take
 from .run_folder import RunFolder
+from .run_lock import locked
 
 __all__ = ["Interrupted", "condense_run"]
 
@@ -38,46 +42,50 @@ def condense_run(
     seed: int = 0,
     resume: bool = False,
     overwrite: bool = False,
-    snapshots: int = 10,
+    snapshots: int | None = None,
     checkpoint_seconds: float = 60.0,
     quiet: bool = False,
 ) -> CondensedSet:
     """Condense a dataset's training images in the folder ``out``, as :class:`RunFolder` describes it.
 
-    Nothing is written before the first iteration has gone well. Started several times by ``torchrun``, each process
-    condenses its shard of the classes, the first one alone writes and shows, and the files, checkpoints too, are those
-    of a single process; so a stopped run can go on with any number of them.
+    The folder is locked meanwhile, and nothing else is written before the first iteration has gone well. Started
+    several times by ``torchrun``, each process condenses its shard of the classes, the first one alone writes and
+    shows, and the files, checkpoints too, are those of a single process; so a stopped run can go on with any number of
+    them.
 
     Args:
+        seed: of everything random.
         resume: go on from the checkpoint in ``out``, to the same pixels as an uninterrupted run; begin where
             there is none, and return the result where the run is finished.
         overwrite: begin anew where ``out`` holds a run.
-        snapshots: pictures to write on the way, beside one after the first iteration; 0 for none.
-        checkpoint_seconds: between checkpoints. Ctrl-C writes one, too, and raises :class:`Interrupted`.
+        snapshots: pictures to write on the way, beside one after the first iteration; 0 for none. By default 10, or
+            what a resumed run was begun with.
+        checkpoint_seconds: seconds between checkpoints; Ctrl-C writes one, too.
         quiet: no progress bar.
 
     Returns:
         The condensed set; on other processes than the first, their shard of it.
 
     Raises:
+        Interrupted: after Ctrl-C, when the checkpoint is written.
         RankLost: if another process of the run has died. The run can go on from its last checkpoint.
+        ValueError: if settings, data or what ``out`` holds are unfit, or another process is at work there.
     """
     config = (config or CondenseConfig()).resolve(dataset.train.flip_invariant)
     folder = RunFolder(Path(out))
-    folder.check_writable()
-    if resume and overwrite:
-        raise ValueError("--resume and --overwrite exclude each other")
-    settings = _settings(dataset, config, seed)
-    with joined() as world:
-        checkpoint = None if overwrite else _begun(folder, settings, resume)
+    check_out(folder, resume, overwrite)
+    if not checkpoint_seconds >= 0:
+        raise ValueError(f"checkpoint_seconds must be at least 0, got {checkpoint_seconds}")
+    settings = settings_of(dataset, config, seed)
+    with joined() as world, _locked(folder, world):
+        checkpoint = None if overwrite else checkpoint_to_resume(folder, settings, resume)
         if resume and folder.finished:
             return CondensedSet.load(folder.condensed)
+        settings["snapshots"] = snapshots_to_take(snapshots, folder, resume)
         shard = world.shard(settings["classes"])
         loss_log = LossLog(config.iterations, checkpoint and checkpoint["loss_log"], quiet or not world.main)
         with _Signals(world) as signals, loss_log:
-            recorder = RunRecorder(
-                folder, settings, loss_log, signals, world, snapshots, checkpoint_seconds, checkpoint is None
-            )
+            recorder = RunRecorder(folder, settings, loss_log, signals, world, checkpoint_seconds, checkpoint is None)
             state = checkpoint and _part(checkpoint["state"], shard)
             condensed = condense(dataset.train, config, seed=seed, on_step=recorder, state=state, shard=shard)
             condensed = _united(condensed, world).with_meta(dataset=dataset.spec.name)
@@ -89,7 +97,8 @@ def condense_run(
 class RunRecorder:
     """Writes a run's files while it is condensed. Of several processes only the first writes.
 
-    The processes work alone between two synchronizations, in which they agree whether to stop, to save, and when to do so next.
+    The processes work alone between two synchronizations, in which they agree whether to stop, to save, and when to do
+    so next.
     """
 
     folder: RunFolder
@@ -97,7 +106,6 @@ class RunRecorder:
     loss_log: LossLog
     signals: "_Signals"
     world: World
-    snapshots: int
     checkpoint_seconds: float
     fresh: bool
     begun: bool = False
@@ -106,7 +114,7 @@ class RunRecorder:
 
     def __post_init__(self):
         self.origin = provenance(resolve_device(self.settings["device"]))
-        self.snapshot_iterations = _snapshot_iterations(self.settings["iterations"], self.snapshots)
+        self.snapshot_iterations = _snapshot_iterations(self.settings["iterations"], self.settings["snapshots"])
         self.last_sync_at = time.perf_counter()
 
     def __call__(self, step: Progress) -> None:
@@ -192,6 +200,21 @@ class RunRecorder:
         )
 
 
+@contextlib.contextmanager
+def _locked(folder: RunFolder, world: World) -> Iterator[None]:
+    """The first process holds the folder for all; ValueError in each if it cannot."""
+    with contextlib.ExitStack() as held:
+        refused: Exception | None = None
+        try:
+            if world.main:
+                held.enter_context(locked(folder.path))
+        except (ValueError, OSError) as error:
+            refused = error
+        if any(world.largest(refused is not None)):
+            raise refused or ValueError(f"the first process cannot work in {folder.path}")
+        yield
+
+
 class _Signals(Interrupts):
     """Of several processes: heard once and without a word, since the launcher repeats a Ctrl-C, and SIGTERM likewise,
     by which it ends the others when one has died."""
@@ -237,28 +260,5 @@ def _part(state: dict[str, Tensor | int], shard: slice) -> dict[str, Tensor | in
 
 def _snapshot_iterations(iterations: int, snapshots: int) -> set[int]:
     """The first iteration and ``snapshots`` evenly spaced ones, the last among them."""
+    snapshots = min(snapshots, iterations)
     return {1, *(-(-iterations * k // snapshots) for k in range(1, snapshots + 1))} if snapshots else set()
-
-
-def _settings(dataset: Dataset, config: CondenseConfig, seed: int) -> dict:
-    """What decides the pixels, as plain data."""
-    pool = dataset.train
-    data = {"real_images": len(pool), "classes": len(pool.classes), "image_shape": list(pool.shape)}
-    return {"dataset": dataset.spec.name, **data, "seed": seed, **asdict(config)}
-
-
-def _begun(folder: RunFolder, settings: dict, resume: bool) -> dict | None:
-    """The checkpoint to go on from, None where there is none; ValueError unless it is of the same run."""
-    if not folder.begun:
-        return None
-    if not resume:
-        kind = "a finished run" if folder.finished else "an unfinished run"
-        raise ValueError(f"{folder.path} holds {kind}; go on with --resume or begin anew with --overwrite")
-    checkpoint = folder.read_checkpoint()
-    begun_with = (checkpoint or folder.read_record()).get("settings", {})
-    for name, value in settings.items():
-        if begun_with.get(name) != value:
-            raise ValueError(
-                f"cannot resume {folder.path} with {name} {value}: it was begun with {begun_with.get(name)}"
-            )
-    return checkpoint

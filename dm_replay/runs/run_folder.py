@@ -4,6 +4,7 @@
     RUN/run.json            settings, seed, versions, commit, device, losses, stored bytes, timings
     RUN/images/iter_*.png   snapshots
     RUN/checkpoint.pt       while the run is under way
+    RUN/.lock               while a process works on it, see :mod:`run_lock`
 
 Each is written whole or not at all, so that the run can be killed at any moment.
 """
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from ..condensed.condensed_set import CondensedSet
 from ..runtime.atomic_files import atomic, save_tensors
@@ -21,6 +23,11 @@ from ..runtime.atomic_files import atomic, save_tensors
 __all__ = ["RunFolder"]
 
 CHECKPOINT = ("settings", "state", "loss_log")
+FOREIGN = "is not a record of dm-replay; move it away, or choose another --out"
+
+
+class _Damaged(ValueError):
+    """What stands in a file cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +54,7 @@ class RunFolder:
 
     @property
     def snapshots(self) -> list[Path]:
-        return sorted(self.images.glob("iter_*.png"))
+        return sorted(self.images.glob("iter_[0-9]*.png"))
 
     @property
     def finished(self) -> bool:
@@ -58,13 +65,35 @@ class RunFolder:
         return self.condensed.exists() or self.checkpoint.exists()
 
     def read_record(self) -> dict:
-        """The content of run.json; {} where there is none."""
+        """The content of run.json; {} where there is none.
+
+        Raises:
+            ValueError: if it is damaged, or of another program.
+        """
         if not self.record.exists():
             return {}
         try:
-            return dict(json.loads(self.record.read_text()))
-        except (ValueError, TypeError) as error:
-            raise ValueError(f"{self.record} is not readable; begin anew with --overwrite") from error
+            record = json.loads(self.record.read_text())
+        except ValueError as error:
+            raise _Damaged(f"{self.record} is not readable; begin anew with --overwrite") from error
+        if not _is_ours(record):
+            raise ValueError(f"{self.record} {FOREIGN}")
+        return record
+
+    def check_record(self) -> None:
+        """ValueError if run.json is of another program, which is never overwritten; damaged, it may be a run's own."""
+        try:
+            self.read_record()
+        except _Damaged as error:
+            if not self.begun:
+                raise ValueError(f"{self.record} {FOREIGN}") from error
+
+    def begun_with(self) -> dict:
+        """The settings of the run here, of its checkpoint where run.json is missing; {} where there is no run."""
+        if self.record.exists():
+            return self.read_record()["settings"]
+        checkpoint = self.read_checkpoint()
+        return checkpoint["settings"] if checkpoint else {}
 
     def write_record(self, record: dict) -> None:
         """One line for each entry, so that long lists of losses don't fill the screen."""
@@ -78,7 +107,9 @@ class RunFolder:
             return None
         try:
             content = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
-            return {name: content[name] for name in CHECKPOINT}
+            checkpoint = {name: content[name] for name in CHECKPOINT}
+            _check_checkpoint(**checkpoint)
+            return checkpoint
         except Exception as error:
             raise ValueError(f"{self.checkpoint} is not readable; begin anew with --overwrite") from error
 
@@ -97,8 +128,10 @@ class RunFolder:
             raise ValueError(f"no permission to write in {nearest}")
 
     def clear(self) -> None:
-        """Remove the files of a run, and nothing else."""
-        for file in (self.checkpoint, self.condensed, self.record, *self.snapshots):
+        """Remove the files of a run, and nothing else; its record last, which tells that the others are a run's."""
+        if not self.begun and not self.record.exists():
+            return
+        for file in (self.checkpoint, self.condensed, *self.snapshots, self.record):
             file.unlink(missing_ok=True)
 
     def sweep(self) -> None:
@@ -106,3 +139,22 @@ class RunFolder:
         for pattern in (".condensed-*.pt", ".checkpoint-*.pt", ".run-*.json", "images/.iter_*.png"):
             for file in self.path.glob(pattern):
                 file.unlink(missing_ok=True)
+
+
+def _is_ours(record: object) -> bool:
+    if not isinstance(record, dict):
+        return False
+    settings, versions = record.get("settings"), record.get("versions")
+    return isinstance(settings, dict) and isinstance(versions, dict) and "dm_replay" in versions
+
+
+def _check_checkpoint(settings: dict, state: dict, loss_log: dict) -> None:
+    """ValueError, KeyError or AttributeError unless the parts are what they were when they were written."""
+    tensors = [value for name, value in state.items() if name != "iteration"]
+    if not isinstance(settings.get("iterations"), int) or not isinstance(state["iteration"], int):
+        raise ValueError("no number of iterations")
+    if not tensors or not all(isinstance(value, Tensor) for value in tensors):
+        raise ValueError("no tensors")
+    if not 0 < state["iteration"] == len(loss_log["losses"]) or loss_log["samples"].ndim != 1:
+        raise ValueError("no loss of each iteration")
+    float(loss_log["seconds"])

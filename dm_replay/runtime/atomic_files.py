@@ -18,6 +18,13 @@ def atomic(path: str | Path) -> Iterator[Path]:
 
     Whatever is raised inside (a full disk, Ctrl-C) removes the temporary file and leaves ``path`` as it was.
     The temporary file keeps the suffix, for writers that choose a format by it.
+
+    >>> from pathlib import Path
+    >>> from dm_replay.runtime.atomic_files import atomic
+    >>> with atomic("note.txt") as temporary:
+    ...     size = temporary.write_text("whole or not at all")
+    >>> Path("note.txt").read_text()
+    'whole or not at all'
     """
     path = Path(path)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)

@@ -73,7 +73,7 @@ class World:
         """For each place the largest of all processes' values, on each of them. For all."""
         return self._reduced(torch.tensor(values), dist.ReduceOp.MAX).tolist()
 
-    def _reduced(self, values: Tensor, how: dist.ReduceOp) -> Tensor:
+    def _reduced(self, values: Tensor, how: "dist.ReduceOp.RedOpType") -> Tensor:
         if self.size == 1:
             return values
         values = values.clone()

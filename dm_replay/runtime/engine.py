@@ -89,6 +89,8 @@ def resolve_device(device: str) -> torch.device:
         where = torch.empty(0, device=torch.device(device)).device
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise ValueError(f"device {device!r} cannot be used: {str(error).splitlines()[0]}") from error
+    if where.type == "meta":
+        raise ValueError("device 'meta' cannot be used: its tensors hold no values; choose cpu, cuda, ... or auto")
     return where
 
 

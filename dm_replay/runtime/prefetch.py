@@ -32,7 +32,8 @@ class ReadAhead:
     """
 
     def __init__(self, tensors: Iterator[Tensor], depth: int, device: torch.device):
-        self._tensors, self._ready, self._stopped = tensors, queue.Queue(max(1, depth)), threading.Event()
+        self._tensors, self._stopped = tensors, threading.Event()
+        self._ready: queue.Queue[tuple[Tensor, torch.cuda.Event | None] | _End] = queue.Queue(max(1, depth))
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
         self._end: _End | None = None
         self._thread = threading.Thread(target=self._run, name="dm_replay read-ahead", daemon=True)
@@ -83,7 +84,7 @@ class ReadAhead:
             return copy, self._stream.record_event()
 
     def _received(self, tensor: Tensor, copied: torch.cuda.Event | None) -> Tensor:
-        if copied is not None:
+        if copied is not None and self._stream is not None:
             reader = torch.cuda.current_stream(self._stream.device)
             reader.wait_event(copied)
             tensor.record_stream(reader)

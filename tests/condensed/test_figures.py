@@ -73,3 +73,50 @@ def test_an_animation_has_a_frame_for_each_snapshot(tmp_path):
         for number, value in enumerate((0, 100, 200)):
             animation.seek(number)
             assert animation.convert("RGB").getpixel((20, animation.height - 5)) == (value,) * 3
+
+
+@pytest.mark.parametrize(("channels", "shown"), [(2, [75] * 3), (4, [50, 100, 150]), (9, [50, 100, 150])])
+def test_images_of_other_numbers_of_channels(channels, shown):
+    """Two are shown by their mean, as gray; of more than three the first three, as RGB."""
+    values = torch.tensor([50.0, 100, 150, 200, 250, 250, 250, 250, 250][:channels])
+    pixels = values[None, :, None, None].expand(1, channels, 8, 8)
+    meta = {"mean": [0.5] * channels, "std": [0.25] * channels}
+    condensed = CondensedSet.from_images((pixels / 255 - 0.5) / 0.25, torch.tensor([0]), meta=meta)
+    assert real_pixels(condensed).shape == (1, 8, 8, channels)
+    assert (cell(grid(condensed), 0, 0, 48, 1) == np.array(shown)).all()
+
+
+def test_names_leave_room_and_belong_to_their_labels():
+    condensed = CondensedSet.from_images(torch.zeros(1, 1, 64, 64), torch.tensor([0]))
+    width = grid(condensed).width
+    for name in ("x" * 10_000, "two\nlines"):
+        assert grid(condensed.with_meta(names=[name])).width < width + 600
+    assert class_name(condensed.with_meta(names=["a", "b"]), -1) == "-1"
+
+
+@pytest.mark.parametrize("limits", [{"classes": 0}, {"classes": -1}, {"per_class": 0}], ids=str)
+def test_bad_limits(limits):
+    condensed = CondensedSet.from_images(torch.zeros(1, 1, 8, 8), torch.tensor([0]))
+    with pytest.raises(ValueError, match="must be at least 1, got"):
+        grid(condensed, **limits)
+
+
+def test_nothing_is_written_under_a_suffix_that_it_has_not(tmp_path):
+    picture = Image.new("RGB", (40, 30))
+    save_picture(picture, tmp_path / "iter_000001.png")
+    with pytest.raises(ValueError, match="expected a name that ends in .png"):
+        save_picture(picture, tmp_path / "x.jpg")
+    with pytest.raises(ValueError, match="expected a name that ends in .gif"):
+        animate([tmp_path / "iter_000001.png"], tmp_path / "x.png")
+    assert [path.name for path in tmp_path.iterdir()] == ["iter_000001.png"]
+
+
+def test_a_damaged_snapshot_names_itself(tmp_path, monkeypatch):
+    frame = tmp_path / "iter_000001.png"
+    save_picture(Image.new("RGB", (40, 30)), frame)
+    with monkeypatch.context() as patch, pytest.raises(ValueError, match="cannot read the snapshot .*iter_000001.png"):
+        patch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+        animate([frame], tmp_path / "run.gif")
+    frame.write_bytes(frame.read_bytes()[:60])
+    with pytest.raises(ValueError, match="cannot read the snapshot .*iter_000001.png"):
+        animate([frame], tmp_path / "run.gif")

@@ -191,11 +191,11 @@ def test_repack(folder, decoded):
         load_dataset("digits", repack=True)
 
 
-@pytest.mark.parametrize(("dataset", "error"), [("digits", "digits is not packed"), ("imagefolder", "unknown network")])
+@pytest.mark.parametrize(("dataset", "error"), [("digits", "digits is not packed"), ("imagefolder", "fewer than ipc")])
 def test_repack_on_the_command_line(folder, decoded, capsys, dataset, error):
     load(folder)
     where = ["--root", str(folder), "--out", str(folder / "run")]
-    assert main(["condense", "--dataset", dataset, *where, "--repack", "--network", "nothing"]) == 2
+    assert main(["condense", "--dataset", dataset, *where, "--repack", "--ipc", "99999"]) == 2
     assert error in capsys.readouterr().err
     assert decoded == (2 if dataset == "imagefolder" else 1) * BOTH
 

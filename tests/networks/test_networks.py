@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from dm_replay.networks import build_network, parse, reset
+from dm_replay.networks import ConvNet, build_network, parse, reset
 
 NAMES = [
     f"convnet:{options}"
@@ -78,6 +78,15 @@ def test_building_leaves_the_global_generator_alone():
         ("resnet99", "unknown network 'resnet99'; choose from convnet"),
         ("convnet:dept=3", "unknown option 'dept' of convnet; choose from activation, depth"),
         ("convnet:depth", "should read name=value"),
+        ("convnet:depth=x", "depth must be a whole number from 1 to 65536, got x"),
+        ("convnet:depth=-1", "depth must be a whole number from 1 to 65536, got -1"),
+        ("convnet:width=0", "width must be a whole number from 1 to 65536, got 0"),
+        ("convnet:width=1.5", "width must be a whole number from 1 to 65536, got 1.5"),
+        ("convnet:width=²", "width must be a whole number from 1 to 65536, got ²"),
+        ("convnet:width=99999999999999999999999", "width must be a whole number from 1 to 65536, got 9"),
+        ("convnet:pooling=none,depth=101", "depth 101 does not fit 8x8 images: 1 to 100"),
+        ("convnet:norm=3", "unknown norm 3; choose from batch"),
+        ("convnet:norm=group,width=6", "width must be a multiple of 4 where norm is group, got 6"),
         ("convnet:norm=bach", "unknown norm 'bach'; choose from batch, group"),
         ("convnet:depth=4", "depth 4 does not fit 8x8 images: 1 to 3"),
     ],
@@ -89,3 +98,17 @@ def test_errors_name_the_choices(name, message):
 
 def test_parse():
     assert parse("convnet:norm=batch,depth=4") == ("convnet", {"norm": "batch", "depth": 4})
+
+
+@pytest.mark.parametrize(
+    "options", [{"width": 1.5}, {"width": 0}, {"depth": "3"}, {"norm": "group", "width": 6}], ids=str
+)
+def test_values_of_options_are_checked(options):
+    with pytest.raises(ValueError, match=r"(width|depth) must be a"):
+        ConvNet((1, 8, 8), 2, **options)
+
+
+@pytest.mark.parametrize("text", ["width=0", "width=1.5", "depth=x", "norm=bach", "norm=group,width=6"])
+def test_options_are_checked_before_there_are_images(text):
+    with pytest.raises(ValueError, match="width|depth|norm"):
+        parse(f"convnet:{text}")

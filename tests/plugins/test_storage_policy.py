@@ -9,7 +9,7 @@ import pytest
 import torch
 from avalanche.benchmarks import benchmark_from_datasets, nc_benchmark
 from avalanche.benchmarks.utils import AvalancheDataset, as_classification_dataset
-from avalanche.training.plugins import GDumbPlugin, MIRPlugin, RARPlugin
+from avalanche.training.plugins import GDumbPlugin
 from streams import CLASSES, QUICK, Blobs, Spy, labelled, plain, run, strategy
 from torch import nn
 from torch.utils.data import DataLoader
@@ -32,10 +32,11 @@ def test_the_buffer_is_an_ordinary_avalanche_dataset(benchmark):
     assert type(label) is int and all(type(t) is int for t in task)
     assert data.targets.uniques == {0, 1}
     assert torch.equal(data.train()[0][0], data.eval()[0][0])
-    group = buffer.buffer_groups[GroupKey(0, 1)].buffer
-    for one, other in ((data, experience.dataset), (experience.dataset, data), (group, experience.dataset)):
+    for one, other in ((data, experience.dataset), (experience.dataset, data)):
         both = one.concat(other)
         assert sum(len(batch[0]) for batch in DataLoader(both, 15, collate_fn=both.collate_fn)) == len(both)
+    (group_item, *_) = buffer.buffer_groups[GroupKey(0, 1)].buffer
+    assert group_item[1:] == (1, 0) or group_item[1:] == [1, 0], "with a task label in any case, as the stock groups"
     if task:
         assert data.targets_task_labels.uniques == {0} and len(data.task_set) == 1
 
@@ -110,15 +111,20 @@ def test_pil_images_are_refused_in_a_line():
         CondensedBuffer(6, **QUICK).post_adapt(None, plain(ToPILImage()).train_stream[0])
 
 
-@pytest.mark.parametrize("dtype,batch_dtype", [(torch.float64, torch.float64), (torch.uint8, torch.float32)])
-def test_the_buffer_hands_out_float32_whatever_the_data(dtype, batch_dtype):
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.int32])
+def test_the_buffer_hands_out_what_it_was_given(dtype):
     replay, spy = DMReplayPlugin(6, **QUICK), Spy()
-    learner = strategy(replay, spy, model=nn.Sequential(nn.Flatten(), nn.Linear(64, CLASSES)).to(batch_dtype))
+    learner = strategy(replay, spy, model=nn.Sequential(nn.Flatten(), ToDouble(), nn.Linear(64, CLASSES).double()))
     stream = plain(lambda x: (x * 100).to(dtype)).train_stream
     replay.storage_policy.post_adapt(None, stream[0])
-    assert {image.dtype for image, *_ in replay.storage_policy.buffer} == {torch.float32}
+    assert {image.dtype for image, *_ in replay.storage_policy.buffer} == {dtype}
     learner.train(stream[1])
-    assert {x.dtype for x, _ in spy.batches[0]} == {batch_dtype}
+    assert {x.dtype for x, _ in spy.batches[0]} == {dtype}
+
+
+class ToDouble(nn.Module):
+    def forward(self, x):
+        return x.double()
 
 
 def test_gdumb_trains_on_the_memory_alone():
@@ -129,19 +135,6 @@ def test_gdumb_trains_on_the_memory_alone():
         learner.train(experience)
     assert [sum(len(y) for _, y, _ in experience) for experience in spy.batches] == [6, 6, 6]
     assert {int(c) for _, y, _ in spy.batches[2] for c in y} == set(range(CLASSES))
-
-
-def test_mir_and_rar():
-    mir = MIRPlugin(batch_size_mem=2, mem_size=8, subsample=4)
-    mir.storage_policy = CondensedBuffer(8, **QUICK)
-    rar = RARPlugin(
-        batch_size_mem=4, mem_size=8, use_adversarial_replay=False, storage_policy=CondensedBuffer(8, **QUICK)
-    )
-    for plugin in (mir, rar):
-        learner = strategy(plugin)
-        for experience in labelled().train_stream:
-            learner.train(experience)
-        assert len(plugin.storage_policy.buffer) == 8
 
 
 def test_resize():
@@ -178,12 +171,3 @@ def test_the_bar_counts_the_iterations(monkeypatch):
         monkeypatch.setattr("sys.stderr", terminal)
         CondensedBuffer(6, progress=progress, **QUICK).post_adapt(None, plain().train_stream[0])
     assert "condensing" in shown.text and quiet.text == ""
-
-
-def test_a_failed_update_keeps_what_is_set_aside(monkeypatch):
-    experience, buffer = plain().train_stream[0], CondensedBuffer(6, **QUICK)
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("dm_replay.replay.memory.condense", MagicMock(side_effect=KeyboardInterrupt))
-        buffer.post_adapt(None, experience)
-    buffer.flush()
-    assert len(buffer.buffer) == 6

@@ -1,11 +1,15 @@
 """Laws of the mini-batches."""
 
+import copy
+import pickle
+
 import pytest
 import torch
 
 from dm_replay.augment.siamese import SiameseAugment
 from dm_replay.condensed.condensed_set import CondensedSet
 from dm_replay.replay.loader import ReplayLoader
+from dm_replay.replay.standardize import Standardization
 
 
 def memory(size=10, shape=(1, 8, 8)):
@@ -94,3 +98,35 @@ def test_same_seed_same_batches():
         next(iter(loader(batches([2]), 8, seed=seed, augment=SiameseAugment())))[0] for seed in (1, 1, 2)
     )
     assert torch.equal(one, same) and not torch.equal(one, other)
+
+
+def test_augmentation_acts_in_the_standardized_space():
+    """Cutout is to the mean of the data, and color a part of its deviation."""
+    space = Standardization(torch.tensor([100.0]), torch.tensor([40.0]))
+    stored = space.undo_set(memory())
+    common = dict(rows=8, augment=SiameseAugment(("color", "cutout")), seed=3)
+    zeros = torch.zeros(10).long()
+    (there,) = ReplayLoader(batches([2]), stored, zeros, standardization=space, **common)
+    (here,) = ReplayLoader(batches([2]), memory(), zeros, **common)
+    torch.testing.assert_close(there[0][2:], space.undo(here[0][2:]), rtol=1e-4, atol=1e-3)
+    assert (there[0][2:] == 100).any(), "the mean, exactly"
+    (plain,) = ReplayLoader(batches([2]), stored, zeros, 8, standardization=space, shuffle=False)
+    assert torch.equal(plain[0][2:], stored.images[:8])
+
+
+def test_current_bytes_are_followed_by_bytes():
+    space = Standardization(torch.tensor([128.0]), torch.tensor([90.0]))
+    stored = space.undo_set(memory())
+    (batch,) = ReplayLoader(batches([2], dtype=torch.uint8), stored, torch.zeros(10).long(), 10, shuffle=False)
+    assert batch[0].dtype == torch.uint8 and (batch[0][:2] == 7).all()
+    assert torch.equal(batch[0][2:].float(), stored.images.round().clamp(0, 255))
+    assert stored.images.max() > 255, "or there was nothing to clamp"
+
+
+@pytest.mark.parametrize("how", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
+def test_a_copy_goes_on_with_the_same_batches(how):
+    original = loader(batches([2] * 3), 4, augment=SiameseAugment())
+    next(iter(original))
+    twin = how(original)
+    for one, other in zip(original, twin, strict=True):
+        assert torch.equal(one[0], other[0]) and torch.equal(one[1], other[1])

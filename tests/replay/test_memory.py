@@ -3,12 +3,13 @@
 import pickle
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 from dm_replay.data.pool import TensorPool
+from dm_replay.matching.condense import Condenser
 from dm_replay.matching.config import CondenseConfig
-from dm_replay.replay import memory as module
 from dm_replay.replay.memory import CondensedMemory
 
 QUICK = CondenseConfig(iterations=2, batch_real=4, network="convnet:width=4", nested=0.05, compile="no")
@@ -102,28 +103,29 @@ def test_too_many_classes_is_an_error_before_anything_is_condensed(size, ipc, ma
     assert memory.groups == before
 
 
-def test_a_class_never_gets_more_images_than_it_has():
+def test_a_class_never_gets_more_images_than_it_has_and_what_it_leaves_stays_empty():
     memory = CondensedMemory(20, config=QUICK)
     memory.update(pool({0: 3, 1: 12}))
     assert lengths(memory) == {(0, 0): 3, (0, 1): 10}
+    assert len(memory) == 13 < memory.mem_size
 
 
 def test_returning_classes_are_condensed_with_what_the_memory_holds(monkeypatch):
     asked = []
 
-    def recording(pool, config, **arguments):
+    def recording(self, pool, config, **arguments):
         asked.append(arguments["previous"])
-        return real(pool, config, **arguments)
+        return real(self, pool, config, **arguments)
 
-    real = module.condense
-    monkeypatch.setattr(module, "condense", recording)
+    real = Condenser.condense
+    monkeypatch.setattr(Condenser, "condense", recording)
     memory = CondensedMemory(6, config=QUICK)
     memory.update({0: pool({0: 9, 1: 12}), 1: pool({0: 7})})
     held = memory.groups[0, 1]
     memory.update({0: pool({1: 5}, seed=1)})
     assert asked[:2] == [None, None]
     assert asked[2].classes.tolist() == [1] and asked[2].counts.tolist() == [12]
-    assert torch.equal(asked[2].images, held.images)
+    torch.testing.assert_close(asked[2].images, memory.standardization.apply(held.images), rtol=1e-5, atol=1e-5)
     assert memory.counts == {(0, 0): 9, (0, 1): 17, (1, 0): 7}
 
 
@@ -155,8 +157,9 @@ def test_tasks_with_the_same_class_ids_stay_apart():
 
 def test_bytes_are_those_of_uint8_with_a_scale_and_an_offset_per_channel():
     memory = CondensedMemory(6, config=QUICK)
+    assert memory.nbytes == 0
     memory.update(pool({0: 9, 1: 9}, shape=(3, 8, 8)))
-    assert memory.nbytes == 6 * (3 * 8 * 8 + 3 * 8)
+    assert memory.nbytes == 6 * (3 * 8 * 8 + 3 * 8) + 3 * 8, "and of the standardization once"
 
 
 def test_same_seed_same_images_and_the_global_generator_is_left_alone():
@@ -193,6 +196,40 @@ def test_an_interrupted_update_leaves_the_memory_as_it_was():
     assert memory.groups == before and memory.updates == 1
 
 
+@pytest.mark.parametrize("iterations", [3, 120])
+def test_a_learning_rate_that_is_too_high_is_an_error_and_leaves_the_memory(iterations):
+    memory = CondensedMemory(8, config=replace(QUICK, lr_img=1e30, iterations=iterations))
+    done = []
+    with pytest.raises(ValueError, match="the loss became .* within .* iterations: lower lr_img, now 1e.30"):
+        memory.update(pool({0: 9}), lambda *step: done.append(step[0]))
+    assert len(done) < min(iterations, 50), "noticed on the way"
+    assert not memory.groups and memory.updates == 0 and memory.standardization is None
+    memory.config = QUICK
+    memory.update(pool({0: 9}))
+    fresh = CondensedMemory(8, config=QUICK)
+    fresh.update(pool({0: 9}))
+    assert images_equal(memory, fresh)
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_gradients_are_on_whatever_the_caller_switched_off(mode):
+    outside, inside = CondensedMemory(4, config=QUICK), CondensedMemory(4, config=QUICK)
+    with mode():
+        inside.update(pool({0: 9, 1: 9}))
+        inside.update(pool({0: 9}, seed=1))
+    outside.update(pool({0: 9, 1: 9}))
+    outside.update(pool({0: 9}, seed=1))
+    assert images_equal(outside, inside)
+
+
+def test_numpy_integers_are_whole_numbers():
+    memory = CondensedMemory(np.int64(6), ipc=np.int32(2), config=QUICK, seed=np.int64(3))
+    assert (memory.mem_size, memory.ipc, memory.seed) == (6, 2, 3)
+    assert all(type(value) is int for value in (memory.mem_size, memory.ipc, memory.seed))
+    memory.resize(np.int64(8))
+    assert type(memory.mem_size) is int
+
+
 def test_on_step_counts_through_all_that_is_condensed():
     seen = []
     memory = CondensedMemory(9, config=QUICK)
@@ -218,6 +255,10 @@ def test_errors_speak():
         CondensedMemory(0)
     with pytest.raises(ValueError, match="between 1 and mem_size 4, got 5"):
         CondensedMemory(4, ipc=5)
+    with pytest.raises(ValueError, match="mem_size must be a whole number, got 4.5"):
+        CondensedMemory(4.5)
+    with pytest.raises(ValueError, match="seed must be a whole number, got 'one'"):
+        CondensedMemory(4, seed="one")
     memory = CondensedMemory(4, config=QUICK)
     memory.update(pool({0: 9}))
     with pytest.raises(ValueError, match="images of one shape"):

@@ -11,14 +11,15 @@ import pytest
 import torch
 from PIL import Image
 
-from dm_replay.matching.config import CondenseConfig
-from dm_replay.matching.condense import condense
 from dm_replay.condensed.condensed_set import CondensedSet
-from dm_replay.data.registry import Dataset, DatasetSpec
-from dm_replay.runs.loss_log import LossLog
 from dm_replay.data.pool import TensorPool
-from dm_replay.runs.run_folder import RunFolder
+from dm_replay.data.registry import Dataset, DatasetSpec
+from dm_replay.matching.condense import condense
+from dm_replay.matching.config import CondenseConfig
 from dm_replay.runs.condense_run import Interrupted, RunRecorder, condense_run
+from dm_replay.runs.loss_log import LossLog
+from dm_replay.runs.run_folder import RunFolder
+from dm_replay.runs.run_lock import locked
 
 CONFIG = CondenseConfig(
     ipc=2, iterations=6, batch_real=4, network="convnet:width=4,depth=1", device="cpu", compile="no"
@@ -312,6 +313,111 @@ def test_several_processes_meet_soon_after_a_resume(run, monkeypatch):
     monkeypatch.setattr(RunRecorder, "_next_sync_after", lambda self, at: paces.append(at - self.last_sync) or at + 1)
     run(resume=True)
     assert paces[0] == 1
+
+
+def test_a_resumed_run_keeps_its_number_of_snapshots(run, tmp_path, monkeypatch):
+    folder = RunFolder(tmp_path / "run")
+    for asked, resumed, taken in ((6, None, 6), (0, None, 0), (6, 0, 2), (None, None, 6)):
+        with ctrl_c_in(monkeypatch, LossLog, "note", 2), pytest.raises(Interrupted):
+            run(snapshots=asked, overwrite=True)
+        run(snapshots=resumed, resume=True)
+        assert len(folder.snapshots) == taken
+        assert folder.read_record()["settings"]["snapshots"] == next(n for n in (resumed, asked, 10) if n is not None)
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"snapshots": -1}, "snapshots must be a whole number of at least 0, got -1"),
+        ({"checkpoint_seconds": -1}, "checkpoint_seconds must be at least 0, got -1"),
+        ({"checkpoint_seconds": float("nan")}, "checkpoint_seconds must be at least 0, got nan"),
+    ],
+)
+def test_bad_numbers(run, tmp_path, option, message):
+    with pytest.raises(ValueError, match=message):
+        run(**option)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("channels", [2, 4, 7])
+def test_images_of_any_number_of_channels(tmp_path, channels):
+    images = torch.randint(0, 256, (6, channels, 8, 8), dtype=torch.uint8)
+    pool = TensorPool(images, [0, 0, 0, 1, 1, 1], (0.5,) * channels, (0.25,) * channels)
+    spec = DatasetSpec("many", pool.shape, ("0", "1"), pool.mean, pool.std, False)
+    result = condense_run(tmp_path / "run", Dataset(pool, pool, spec), CONFIG, snapshots=2, quiet=True)
+    assert result.images.shape == (4, channels, 8, 8)
+    assert files(tmp_path / "run") == FINISHED
+
+
+def test_a_folder_in_use_is_left_alone(run, tmp_path):
+    with locked(tmp_path / "run"):
+        for options in ({}, {"resume": True}, {"overwrite": True}):
+            with pytest.raises(ValueError, match=f"run is in use by process {os.getpid()} on"):
+                run(**options)
+        assert files(tmp_path / "run") == [".lock"]
+    run()
+    assert files(tmp_path / "run") == FINISHED
+
+
+def test_a_folder_is_in_use_from_before_the_first_iteration_to_the_end(run, tmp_path, monkeypatch):
+    """While the run is under way, nobody else gets it: neither before anything is written nor as the result is."""
+    refused = []
+
+    def trying(original):
+        def wrapped(*args):
+            with pytest.raises(ValueError, match="in use") as caught:
+                run(overwrite=True)
+            refused.append(caught.value)
+            return original(*args)
+
+        return wrapped
+
+    monkeypatch.setattr(RunRecorder, "_begin", trying(RunRecorder._begin))
+    monkeypatch.setattr(RunFolder, "write_result", trying(RunFolder.write_result))
+    run()
+    assert len(refused) == 2 and files(tmp_path / "run") == FINISHED
+
+
+FOREIGN = ['{"name": "other", "settings": 3}', "[1, 2]", "3", "[1, 2", "name: other"]
+
+
+@pytest.mark.parametrize("content", FOREIGN)
+def test_the_record_of_another_program_is_never_overwritten(run, tmp_path, content):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.json").write_text(content)
+    for options in ({}, {"resume": True}, {"overwrite": True}):
+        with pytest.raises(ValueError, match=r"run.json is not a record of dm-replay; move it away, or choose"):
+            run(**options)
+    assert files(tmp_path / "run") == ["run.json"] and (tmp_path / "run" / "run.json").read_text() == content
+
+
+def test_pictures_of_another_program_are_left_alone(run, tmp_path):
+    (tmp_path / "run" / "images").mkdir(parents=True)
+    other = tmp_path / "run" / "images" / "iter_000099.png"
+    other.write_text("mine")
+    run()
+    assert other.read_text() == "mine"
+
+
+def test_a_damaged_record_of_a_run_is_overwritten_when_asked(run, straight, tmp_path):
+    run()
+    (tmp_path / "run" / "run.json").write_text("[1, 2")
+    assert torch.equal(run(overwrite=True).images, straight)
+    assert RunFolder(tmp_path / "run").read_record()["status"] == "finished"
+
+
+WRONG = [None, 3, {}, {"iteration": 2}, {"losses": 1, "samples": 2, "seconds": "x"}]
+
+
+@pytest.mark.parametrize("lost", ["settings", "state", "loss_log"])
+@pytest.mark.parametrize("instead", WRONG, ids=str)
+def test_a_checkpoint_of_the_wrong_content(run, tmp_path, monkeypatch, lost, instead):
+    with ctrl_c_in(monkeypatch, LossLog, "note", 2), pytest.raises(Interrupted):
+        run()
+    folder = RunFolder(tmp_path / "run")
+    torch.save({**folder.read_checkpoint(), lost: instead}, folder.checkpoint)
+    with pytest.raises(ValueError, match="checkpoint.pt is not readable; begin anew with --overwrite"):
+        run(resume=True)
 
 
 def test_labels_with_gaps_and_one_image_of_a_class(tmp_path):

@@ -13,11 +13,12 @@ import pytest
 import torch
 
 from dm_replay.cli import __main__ as cli
-from dm_replay.matching.config import CondenseConfig
-from dm_replay.matching.condense import condense
 from dm_replay.condensed.condensed_set import CondensedSet
-from dm_replay.runtime.distributed import World, world
+from dm_replay.matching.condense import condense
+from dm_replay.matching.config import CondenseConfig
 from dm_replay.runs.run_folder import RunFolder
+from dm_replay.runs.run_lock import locked
+from dm_replay.runtime.distributed import World, world
 
 CONFIG = CondenseConfig(
     ipc=2, iterations=4, batch_real=6, network="convnet:width=8,depth=1", device="cpu", compile="no"
@@ -192,6 +193,16 @@ def test_a_run_of_one_process_goes_on_with_two(alone, start, tmp_path):
         process.communicate(timeout=LIMIT)
         assert process.returncode == 0
     assert_same(out, alone)
+
+
+def test_a_folder_in_use_is_refused_by_all(start, tmp_path):
+    out = RunFolder(tmp_path / "run")
+    with locked(out.path):
+        processes = start([*WORDS, "--out", str(out.path)])
+        said = [process.communicate(timeout=LIMIT)[1] for process in processes]
+    assert [process.returncode for process in processes] == [2, 2]
+    assert f"run is in use by process {os.getpid()}" in said[0] and "Traceback" not in said[0] + said[1]
+    assert not out.path.exists()
 
 
 def until(condition):

@@ -1,0 +1,44 @@
+"""Settings of the condensation as the plugin takes them, checked before anything is trained."""
+
+from dataclasses import fields, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..matching.config import CondenseConfig
+from ..networks import build_network
+from ..replay.memory import DEFAULT
+from ..runtime.engine import resolve_device
+
+__all__ = ["check_network", "condense_config"]
+
+LARGE = (3, 512, 512)  # an image that any sensible depth fits; the real one is known when an experience comes
+
+
+def condense_config(config: CondenseConfig | None, settings: dict[str, Any]) -> CondenseConfig:
+    """The config, or the default with these fields changed; ValueError if it cannot be run here."""
+    if config is not None and settings:
+        raise ValueError(f"give config or single settings, got config and {', '.join(settings)}")
+    known = sorted({field.name for field in fields(CondenseConfig)} - {"ipc", "storage"})
+    for name in settings:
+        if name not in known:
+            raise ValueError(f"unknown setting {name!r}; choose from {', '.join(known)}")
+    plain = {name: value.item() if isinstance(value, np.generic) else value for name, value in settings.items()}
+    config = config or replace(DEFAULT, **plain)
+    if config.device != "auto":
+        resolve_device(config.device)
+    check_network(config.network, LARGE)
+    return config
+
+
+def check_network(name: str, image_shape: tuple[int, int, int]) -> None:
+    """ValueError unless such a network can be built for such images."""
+    try:
+        with torch.device("meta"):
+            build_network(name, image_shape, 1)
+    except ValueError as error:
+        raise ValueError(f"network {name!r}: {error}") from error
+    except Exception as error:
+        reason = f"{type(error).__name__}: {str(error).splitlines()[0]}" if str(error) else type(error).__name__
+        raise ValueError(f"network {name!r} cannot be built: {reason}") from error

@@ -1,0 +1,19 @@
+"""Condensing needs gradients, whatever its caller has switched off."""
+
+import pytest
+import torch
+
+from dm_replay.matching.condense import condense
+from dm_replay.matching.config import CondenseConfig
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_condense_turns_gradients_on(pool, mode):
+    config = CondenseConfig(ipc=2, iterations=3, batch_real=8, network="convnet:width=16", compile="no")
+    with mode():
+        inside = condense(pool.subset([2, 5]), config, seed=3)
+        again = condense(pool.subset([2, 5]), config, seed=3, previous=inside)
+        assert not torch.is_grad_enabled()
+    outside = condense(pool.subset([2, 5]), config, seed=3)
+    assert torch.equal(inside.images, outside.images)
+    assert torch.equal(again.images, condense(pool.subset([2, 5]), config, seed=3, previous=outside).images)

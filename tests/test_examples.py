@@ -1,0 +1,52 @@
+"""The examples run, stay short and leave what they say they leave."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dm_replay import CondensedSet
+
+HOME = Path(__file__).parents[1]
+EXAMPLES = HOME / "examples"
+
+
+@pytest.fixture
+def example(tmp_path, monkeypatch):
+    """``example(name, *words)`` runs a script in ``tmp_path`` and returns what it printed."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(name, *words):
+        environment = {**os.environ, "PYTHONPATH": str(HOME), "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, EXAMPLES / f"{name}.py", *words]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.splitlines()
+
+    return run
+
+
+def test_condense(example):
+    lines = example("condense", "--ipc", "1", "--iterations", "2", "--epochs", "1", "--runs", "1")
+    assert [line.split()[0] for line in lines] == ["condensed", "random"]
+    assert len(CondensedSet.load("digits.pt")) == 10 and Path("digits.png").is_file()
+
+
+def test_own_data(example):
+    assert example("own_data", "--iterations", "1") == ["shapes.npz: 9 images stand for 300"]
+    with np.load("shapes.npz") as written:
+        assert written["images"].shape == (9, 3, 16, 16) and written["labels"].tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+
+
+def test_avalanche_replay(example):
+    lines = example("avalanche_replay", "--iterations", "1", "--epochs", "1")
+    assert [line.split(":")[0] for line in lines] == ["no memory", "condensed replay"]
+
+
+def test_every_example_is_run_and_can_be_read_at_a_glance():
+    scripts = {path.stem: len(path.read_text().splitlines()) for path in EXAMPLES.glob("*.py")}
+    assert set(scripts) == {name.removeprefix("test_") for name in globals() if name.removeprefix("test_") in scripts}
+    assert max(scripts.values()) <= 40
