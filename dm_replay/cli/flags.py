@@ -20,7 +20,12 @@ Config = TypeVar("Config")
 
 WIDTH, INDENT = 100, 30  # columns of the help at most, and of the options in it
 CHOICES = {"compile": COMPILE, "init": ("real", "noise"), "precision": PRECISIONS, "storage": tuple(STORAGES)}
-KINDS = {int: (whole_number, "N"), float: (number, "X"), bool: (true_or_false, "{true,false}"), str: (str, "TEXT")}
+KINDS: dict[type, tuple[Callable[[str], Any], str]] = {
+    int: (whole_number, "N"),
+    float: (number, "X"),
+    bool: (true_or_false, "{true,false}"),
+    str: (str, "TEXT"),
+}
 METAVARS = {"augment": "FAMILIES", "device": "DEVICE", "network": "NETWORK"}
 MACHINE = ("device", "precision", "compile", "memory_budget", "parallel_networks")
 MISSING, UNKNOWN = "the following arguments are required: ", "unrecognized arguments"

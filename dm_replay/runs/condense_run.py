@@ -137,7 +137,7 @@ class RunRecorder:
 
     def _begin(self) -> None:
         self.begun = True
-        self.world.largest(0)  # all have read what the folder held
+        self.world.barrier()  # all have read what the folder held
         if not self.world.main:
             return
         self.folder.images.mkdir(parents=True, exist_ok=True)
@@ -155,7 +155,7 @@ class RunRecorder:
     def _synchronize(self, step: Progress) -> None:
         due = self.loss_log.seconds_since_saved >= self.checkpoint_seconds and step.iteration < step.iterations
         plan = (due, self._next_sync_after(step.iteration)) if self.world.main else (0, 0)
-        stop, save, self.next_sync = self.world.largest(self.signals.requested, *plan)
+        stop, save, self.next_sync = self.world.all_reduce_max(self.signals.requested, *plan)
         self.last_sync, self.last_sync_at = step.iteration, time.perf_counter()
         if stop:
             self._stop(step)
@@ -184,12 +184,15 @@ class RunRecorder:
         self.loss_log.saved()
 
     def _unite_losses(self) -> None:
-        """The loss_log's losses, which are means over this process's classes, become those over all classes."""
+        """The loss_log's losses, which are means over this process's classes, become those over all classes.
+
+        Repeating it changes nothing, since the weights of all processes sum to 1.
+        """
         self.loss_log.catch_up()
         shard = self.world.shard(self.settings["classes"])
         weight = (shard.stop - shard.start) / self.settings["classes"]
         own = torch.tensor(self.loss_log.losses, dtype=torch.float64)
-        self.loss_log.losses[:] = self.world.total(own * weight).tolist()
+        self.loss_log.losses[:] = self.world.all_reduce_sum(own * weight).tolist()
 
     def _record(self, status: str, **result: int) -> None:
         if not self.world.main:
@@ -210,7 +213,7 @@ def _locked(folder: RunFolder, world: World) -> Iterator[None]:
                 held.enter_context(locked(folder.path))
         except (ValueError, OSError) as error:
             refused = error
-        if any(world.largest(refused is not None)):
+        if any(world.all_reduce_max(refused is not None)):
             raise refused or ValueError(f"the first process cannot work in {folder.path}")
         yield
 

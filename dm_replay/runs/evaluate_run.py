@@ -51,9 +51,9 @@ def evaluate_run(
     reports = {}
     with joined() as world:
         own = range(first, first + runs)[world.shard(runs)]
-        how = {"total": len(own) * (config.epochs + 1), "quiet": quiet or not world.main, "unit": " epochs"}
+        epochs, quiet = len(own) * (config.epochs + 1), quiet or not world.main
         for name, condensed in sets.items():
-            with progress_bar(f"evaluating {name}", **how) as bar:
+            with progress_bar(f"evaluating {name}", epochs, quiet=quiet, unit=" epochs") as bar:
                 on_epoch = partial(_advance, bar)
                 reports[name] = _united(partial(measure, condensed, on_epoch=on_epoch), own, world)
     return reports

@@ -86,8 +86,8 @@ def _lock(handle: int, folder: Path) -> None:
             raise OSError(errno.ENOSYS, "no flock on this system")
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        holder = _described(_holder(folder / NAME))
-        raise ValueError(f"{folder} is in use by {holder}; wait for it, or choose another --out") from None
+        who = _described(_holder(folder / NAME))
+        raise ValueError(f"{folder} is in use by {who}; wait for it, or choose another --out") from None
     except OSError as error:
         if error.errno not in UNSUPPORTED:
             raise

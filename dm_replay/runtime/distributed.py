@@ -65,11 +65,15 @@ class World:
                 dist.recv(part, source)
             return torch.cat([rows, *others])
 
-    def total(self, values: Tensor) -> Tensor:
+    def barrier(self) -> None:
+        """Wait until all processes are here. For all."""
+        self.all_reduce_max(0)
+
+    def all_reduce_sum(self, values: Tensor) -> Tensor:
         """The sum of all processes' values, on each of them. For all."""
         return self._reduced(values, dist.ReduceOp.SUM)
 
-    def largest(self, *values: int) -> list[int]:
+    def all_reduce_max(self, *values: int) -> list[int]:
         """For each place the largest of all processes' values, on each of them. For all."""
         return self._reduced(torch.tensor(values), dist.ReduceOp.MAX).tolist()
 
