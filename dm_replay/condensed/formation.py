@@ -32,6 +32,8 @@ def decode_tiles(stored: Tensor, rows: Tensor, formation: int) -> Tensor:
     Returns:
         (M, C, H, W).
 
+    >>> import torch
+    >>> from dm_replay.condensed.formation import decode_tiles
     >>> decode_tiles(torch.arange(4.0).view(1, 1, 2, 2), torch.tensor([3]), 1)
     tensor([[[[0., 1.],
               [2., 3.]]]])

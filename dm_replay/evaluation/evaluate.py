@@ -57,6 +57,7 @@ def evaluate(
         raise ValueError(f"first must be at least 0, got {first}")
     started = time.perf_counter()
     images, labels, test_labels = _aligned(train_set, test_pool)
+    config = config.for_images(len(images))
     work = runs * ((config.epochs + 1) * len(images) * 3 + len(test_pool))
     engine = choose(config.device, config.precision, config.compile, test_pool.shape[1:], work)
     together = networks_at_once(config, engine, runs, len(images), test_pool.shape[1:])
@@ -74,6 +75,7 @@ def evaluate(
         "seed": seed,
         "first": first,
         "images": len(images),
+        "steps_made": (config.epochs + 1) * -(-len(images) // config.batch),
         "stored_bytes": train_set.nbytes,
         "engine": {
             "device": str(engine.device),
