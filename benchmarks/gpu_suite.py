@@ -10,6 +10,7 @@ out of time leaves a checkpoint under --runs and goes on from there. Needs no Av
 
 import argparse
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -27,6 +28,13 @@ from dm_replay.runs.condense_run import Interrupted, condense_run
 from dm_replay.runtime.provenance import provenance
 
 HERE = Path(__file__).parent
+
+
+def doctor(options) -> dict | None:
+    """What the machine is, and whether the fast path gives the plain path's numbers on it."""
+    done = subprocess.run([sys.executable, "-m", "dm_replay.cli", "doctor", "--json"], capture_output=True, text=True)
+    print(done.stdout[-4000:], done.stderr[-1000:])
+    return json.loads(done.stdout) if done.returncode == 0 else None
 
 
 def agreement(options) -> dict | None:
@@ -82,6 +90,7 @@ def score(condensed: CondensedSet, data, ipc: int, runs: int) -> dict:
 
 
 PIECES = {
+    "doctor": doctor,
     "agreement": agreement,
     "speed_cifar10": speed(0, 1, 2),
     "speed_large": speed(3, 4),

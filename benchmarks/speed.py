@@ -5,7 +5,13 @@
 
 The two take turns in one process; the ratio is the median over turns. The floor is the time that the arithmetic would
 take at the speed of a measured matrix product, or the activations, each written and read once, at that of a measured
-copy, whichever is longer. Real images where DM_DATA has them, else noise, which costs the same.
+copy, whichever is longer, both in the precision that is chosen here. Real images where DM_DATA has them, else noise,
+which costs the same.
+
+Ratios hold for one kind of machine: a GPU, a CPU with bfloat16 instructions or one without. The first lines say which
+this is, and each kind has a result file of its own. A CPU with them can play one without, but for its clock and caches:
+
+    ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 python benchmarks/speed.py --quick
 """
 
 import argparse
@@ -18,12 +24,13 @@ from dataclasses import asdict, dataclass
 import official_way
 import torch
 from common import write_result
-from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from dm_replay import CondenseConfig, EvalConfig, TensorPool, build_network, condense, evaluate, load_dataset
 from dm_replay.coresets.random import random_set
-from dm_replay.runtime.provenance import provenance
+from dm_replay.runtime import cpu, limits
+from dm_replay.runtime.engine import choose
+from dm_replay.runtime.limits import Limits, Work, measure_limits
+from dm_replay.runtime.provenance import device_name, provenance
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
@@ -40,6 +47,7 @@ class Case:
     batch: int = 256
 
 
+OUT = {"GPU": "speed_gpu", "bfloat16 cores": "speed_cpu", "no bfloat16": "speed_cpu_no_bfloat16"}
 CASES = [
     Case("cifar10", 10, 10),
     Case("cifar10", 10, 1),
@@ -54,16 +62,20 @@ def main():
     parser.add_argument("--quick", action="store_true", help="CIFAR-10, ipc 10 only")
     parser.add_argument("--cases", type=int, nargs="+", help="numbers of single cases, from 0")
     parser.add_argument("--turns", type=int, default=5)
-    parser.add_argument("--out", default="speed_gpu" if DEVICE.type == "cuda" else "speed_cpu")
+    parser.add_argument("--out", help="name of the result file; by default that of this kind of machine")
     options = parser.parse_args()
     chosen = [CASES[i] for i in options.cases] if options.cases else CASES[: 1 if options.quick else None]
 
-    limits = measure_limits()
-    print(f"matrix product {limits['flops'] / 1e9:,.0f} GFLOP/s in bfloat16, copy {limits['bytes'] / 1e9:,.1f} GB/s\n")
+    kind = kind_of_machine()
+    print(
+        f"{device_name(DEVICE)}\n{kind}; instruction sets of the CPU: {' '.join(cpu.instruction_sets()) or 'unknown'}"
+    )
+    reached = measure_limits(DEVICE, choose(DEVICE.type, "auto", "yes", (32, 32), 1).dtype)
+    print(f"{reached}\n")
     print(f"{'condensation, s per iteration':34}{'ours':>9}{'official':>10}{'ratio':>8}{'floor':>9}{'reached':>9}")
     rows = []
     for case in chosen:
-        rows.append(row := measure_condensation(case, limits, options.turns))
+        rows.append(row := measure_condensation(case, reached, options.turns))
         print(
             f"{_title(case):34}{row['ours']:9.4f}{row['official']:10.4f}{row['ratio']:8.1f}"
             f"{row['floor']:9.4f}{row['floor'] / row['ours']:9.0%}",
@@ -74,30 +86,24 @@ def main():
     for name in ("epoch", "test", "whole"):
         ours, official = evaluation[f"ours_{name}"], evaluation[f"official_{name}"]
         print(f"{name:34}{ours:9.4f}{official:10.4f}{evaluation[f'ratio_{name}']:8.1f}")
-    write_result(
-        options.out,
-        {"limits": limits, "condensation": rows, "evaluation": evaluation, "peak_memory_bytes": peak_memory()}
-        | provenance(DEVICE),
-    )
+    machine = {"kind": kind, "instruction_sets": cpu.instruction_sets(), "limits": str(reached)}
+    measured = {"condensation": rows, "evaluation": evaluation, "peak_memory_bytes": peak_memory()}
+    write_result(options.out or OUT[kind], machine | measured | provenance(DEVICE))
 
 
-def measure_limits() -> dict[str, float]:
-    """FLOP/s of a bfloat16 matrix product and bytes/s of a copy (read + written), the best of several."""
-    side, size = (8192, 2**30) if DEVICE.type == "cuda" else (2048, 2**28)
-    a = torch.randn(side, side, device=DEVICE).bfloat16()
-    source, target = torch.zeros(2, size, dtype=torch.uint8, device=DEVICE)
-    product = min(timed(lambda: a @ a) for _ in range(12))
-    copy = min(timed(lambda: target.copy_(source)) for _ in range(12))
-    return {"flops": 2 * side**3 / product, "bytes": 2 * size / copy}
+def kind_of_machine() -> str:
+    if DEVICE.type == "cuda":
+        return "GPU"
+    return "bfloat16 cores" if cpu.has_bfloat16() else "no bfloat16"
 
 
-def measure_condensation(case: Case, limits: dict[str, float], turns: int) -> dict:
+def measure_condensation(case: Case, reached: Limits, turns: int) -> dict:
     pool = pool_of(case)
     ours, official = Ours(case, pool), Official(case, pool)
     for side in (ours, official):
         side.seconds_per_iteration()
     pairs = [(ours.seconds_per_iteration(), official.seconds_per_iteration()) for _ in range(turns)]
-    flops, moved = work(case)
+    cost = work(case, reached.dtype.itemsize)
     return {
         **asdict(case),
         "data": pool.source,
@@ -105,9 +111,8 @@ def measure_condensation(case: Case, limits: dict[str, float], turns: int) -> di
         "official": statistics.median(b for _, b in pairs),
         "ratio": statistics.median(b / a for a, b in pairs),
         "turns": pairs,
-        "flops": flops,
-        "bytes": moved,
-        "floor": max(flops / limits["flops"], moved / limits["bytes"]),
+        **asdict(cost),
+        "floor": reached.seconds(cost),
     }
 
 
@@ -200,30 +205,19 @@ def pool_of(case: Case) -> TensorPool:
     return pool
 
 
-def work(case: Case) -> tuple[float, float]:
-    """FLOP of an iteration (real forward; synthetic forward and backward) and bytes of its bfloat16 activations."""
-    network = build_network("convnet", (3, case.side, case.side), 1, depth=case.depth)
-    image, written = torch.zeros(1, 3, case.side, case.side), []
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d):
-            module.register_forward_hook(lambda _, __, out: written.append(out.numel()))
-    with FlopCounterMode(display=False) as counter:
-        network.embed(image)
-    images = case.classes * (case.batch + 3 * case.ipc)
-    return counter.get_total_flops() * images, sum(written) * 2 * 2 * images
+def work(case: Case, itemsize: int) -> Work:
+    """Of an iteration: the real images forward; the synthetic ones forward and, twice as dear, backward."""
+    shape = (3, case.side, case.side)
+    network = build_network("convnet", shape, 1, depth=case.depth)
+    return limits.work_of(network, shape, case.classes * (case.batch + 3 * case.ipc), itemsize)
 
 
 def timed(function) -> float:
-    wait()
-    start = time.perf_counter()
-    function()
-    wait()
-    return time.perf_counter() - start
+    return limits.timed(function, DEVICE)
 
 
 def wait() -> None:
-    if DEVICE.type == "cuda":
-        torch.cuda.synchronize()
+    limits.synchronize(DEVICE)
 
 
 def peak_memory() -> int:

@@ -16,6 +16,7 @@ COMMANDS = {
     "show": "picture of a condensed set, or animation of a run",
     "export": "condensed images as npz or as a folder of PNGs",
     "demo": "condensed replay beside stock replay on handwritten digits, offline",
+    "doctor": "versions, devices, self-check and speed of this machine, for a bug report",
 }
 
 

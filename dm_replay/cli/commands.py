@@ -20,7 +20,7 @@ from ..runtime.engine import resolve_device
 from ..runtime.provenance import provenance
 from .flags import Arguments, Flags, dataset_of, make
 
-__all__ = ["condense", "demo", "evaluate", "export", "show"]
+__all__ = ["condense", "demo", "doctor", "evaluate", "export", "show"]
 
 STORED = "of mosaics the stored images, not the training images that they decode to"
 
@@ -143,6 +143,19 @@ def demo(argv: Sequence[str]) -> None:
     flags.add_out("FOLDER", "folder for accuracy.png and condensed.png", default="runs/demo")
     flags.add_function(run_demo, "out")
     run_demo(**flags.parse_args(argv).as_dict())
+
+
+def doctor(argv: Sequence[str]) -> None:
+    """Versions, devices, what the engine would choose and why, its self-check and its speed: for a bug report."""
+    from .doctor import run_doctor
+
+    flags = Flags(doctor, "dm-replay doctor")
+    flags.add_switches(json="print one JSON object")
+    flags.add_argument(
+        "--device", metavar="DEVICE", default="auto", help="auto, cpu, cuda, cuda:1, ... (default: auto)"
+    )
+    args = flags.parse_args(argv)
+    run_doctor(args.device, args.json)
 
 
 def _load(path: Path) -> CondensedSet:

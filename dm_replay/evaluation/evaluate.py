@@ -1,5 +1,6 @@
 """What a condensed set is worth: test accuracy of fresh networks trained on it alone."""
 
+import functools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -11,6 +12,9 @@ from ..condensed.condensed_set import CondensedSet
 from ..data.pool import TensorPool
 from ..runtime.engine import choose
 from ..runtime.seeding import derive
+from ..runtime.self_check import engine_record
+from ..runtime.shrinking import halving
+from . import self_check
 from .config import EvalConfig
 from .report import EvalReport
 from .trainer import Trainer, networks_at_once
@@ -60,14 +64,23 @@ def evaluate(
     config = config.for_images(len(images))
     work = runs * ((config.epochs + 1) * len(images) * 3 + len(test_pool))
     engine = choose(config.device, config.precision, config.compile, test_pool.shape[1:], work)
+    engine = self_check.trusted(engine, network, images, labels, len(test_pool.classes), config)
     together = networks_at_once(config, engine, runs, len(images), test_pool.shape[1:])
     trainer = Trainer(network, test_pool.shape, len(test_pool.classes), config, engine)
     accuracies: list[float] = []
-    for group in _groups(runs, together):
-        seeds = [derive(seed, "run", first + run) for run in group]
-        report = on_epoch and (lambda number, epoch, group=group: on_epoch(group[number], epoch))
+    most = 0
+
+    def accuracies_of(begin: int, count: int) -> list[float]:
+        seeds = [derive(seed, "run", first + run) for run in range(begin, begin + count)]
+        report = on_epoch and (lambda number, epoch: on_epoch(begin + number, epoch))
+        del trainer.networks[count:]
         trainer.train_together(images, labels, seeds, report)
-        accuracies += trainer.accuracies(test_pool, test_labels, len(group))
+        return trainer.accuracies(test_pool, test_labels, count)
+
+    while (done := len(accuracies)) < runs:
+        work = functools.partial(accuracies_of, done)
+        together, found = halving(len(_groups(runs - done, together)[0]), work, engine.device)
+        accuracies, most = accuracies + found, max(most, len(found))
     settings = {
         **asdict(config),
         "network": network,
@@ -77,12 +90,7 @@ def evaluate(
         "images": len(images),
         "steps_made": (config.epochs + 1) * -(-len(images) // config.batch),
         "stored_bytes": train_set.nbytes,
-        "engine": {
-            "device": str(engine.device),
-            "dtype": str(engine.dtype),
-            "compiled": engine.compiled,
-            "parallel_networks": together,
-        },
+        "engine": {**engine_record(engine), "parallel_networks": most},
     }
     return EvalReport(tuple(accuracies), settings, time.perf_counter() - started)
 

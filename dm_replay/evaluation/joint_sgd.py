@@ -26,6 +26,7 @@ class JointSGD:
     Args:
         networks: R of them.
         loss: (network, images, labels) -> 0-d loss.
+        streams: how many run side by side on CUDA.
     """
 
     def __init__(
@@ -34,13 +35,14 @@ class JointSGD:
         loss: Callable[[nn.Module, Tensor, Tensor], Tensor],
         momentum: float,
         weight_decay: float,
+        streams: int = STREAMS,
     ):
         self.networks, self.loss, self.momentum, self.weight_decay = networks, loss, momentum, weight_decay
         self.parameters: list[list[Tensor]] = [list(network.parameters()) for network in networks]
         self.velocity = [[torch.zeros_like(parameter) for parameter in own] for own in self.parameters]
         device = self.parameters[0][0].device
         self.lr = torch.zeros((), device=device)
-        self.lanes = StreamPool(device, STREAMS)
+        self.lanes = StreamPool(device, streams)
 
     def restart(self, lr: float) -> None:
         """Go on with this learning rate and no momentum."""

@@ -13,7 +13,7 @@ from ..runtime.cuda_graphs import cuda_graphed
 from ..runtime.engine import Engine, compiled
 from .config import EvalConfig
 from .epoch_sampler import EpochSampler
-from .joint_sgd import JointSGD
+from .joint_sgd import STREAMS, JointSGD
 
 __all__ = ["Trainer", "networks_at_once"]
 
@@ -93,13 +93,14 @@ class Trainer:
         images, labels, networks = images.to(device), labels.to(device), self._enlist(len(seeds))
         draws = EpochSampler(self.augment, len(images), self.shape[1:], seeds)
         params, orders = draws.buffers(device)
-        sgd = JointSGD(networks, self._loss, config.momentum, config.weight_decay)
+        streams = STREAMS if self.engine.graphs else 0
+        sgd = JointSGD(networks, self._loss, config.momentum, config.weight_decay, streams)
 
         def pass_over_images() -> None:
             for rows in orders.split(config.batch, 1):
                 sgd.step(self._augmented(images, params, rows), labels[rows])
 
-        run_epoch = cuda_graphed(pass_over_images, device)
+        run_epoch = cuda_graphed(pass_over_images, device) if self.engine.graphs else pass_over_images
         for network, generator in zip(networks, draws.generators, strict=True):
             reset(network, generator)
         sgd.restart(config.lr)
@@ -112,6 +113,10 @@ class Trainer:
                 for run in range(len(seeds)):
                     on_epoch(run, epoch)
         return networks
+
+    def loss(self, network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+        """The loss of a network on normalized images (N, C, H, W), labels (N,), as training sees it; 0-d."""
+        return self._loss_of(network, images.to(self.engine.device), labels.to(self.engine.device))
 
     def accuracy(self, pool: TensorPool, labels: Tensor) -> float:
         """Percentage of the pool's images whose prediction by the first network equals labels (N,)."""

@@ -20,6 +20,7 @@ from ..condensed.formation import check_formation
 from ..data.class_index import EVERY, ClassShard
 from ..data.pool import TensorPool
 from ..runtime.engine import Engine, choose
+from . import self_check
 from .config import CondenseConfig
 from .extractors import Extractor, TrainedNetworks
 from .initial import initial_pixels
@@ -27,6 +28,7 @@ from .losses import prefix_weights
 from .matcher import Matcher
 from .real_batches import RealBatches
 from .schedule import Schedule
+from .steps import Steps
 from .synthetic import SyntheticPixels
 from .trained_networks import train_networks
 
@@ -60,7 +62,7 @@ class Progress:
     def state(self) -> dict[str, Any]:
         """What :func:`condense` takes as ``state`` to go on from here."""
         seconds = {} if self.schedule.config.seconds is None else {"seconds": self.schedule.seconds}
-        return {"iteration": self.iteration, **seconds, **self.matcher.synthetic.state()}
+        return {"iteration": self.iteration, **seconds, **self.matcher.state()}
 
     def as_set(self) -> CondensedSet:
         """The condensed set as it is now."""
@@ -96,47 +98,52 @@ class Condenser:
         group = ClassShard(chosen, shard)
         check_formation(config.formation, *pool.shape[1:])
         _check_shapes(state, previous, (len(group.mine), config.ipc, *pool.shape))
-        engine = _engine(pool, len(chosen), config)
+        engine = self_check.trusted(_engine(pool, len(chosen), config), pool, config)
         extractor = self._extractor(pool.shape, len(chosen), config, engine)
         whole = extractor.batch_statistics
         if whole and not group.whole:
             raise ValueError(f"the classes cannot be shared out: {config.network} has statistics over all of them")
         start = initial_pixels(pool, group, previous, config, seed) if state is None else state["pixels"]
         placed = _placed(pool, group.mine, engine.device)
-        synthetic = _synthetic(start, config, extractor)
-        matcher = Matcher(
-            RealBatches(placed, group, config.batch_real, previous, engine, seed=seed, whole=whole),
-            extractor,
-            synthetic,
-            augment=SiameseAugment.parse(config.augment),
-            engine=engine,
-            seed=seed,
-            updates=config.updates,
-            trained=_trained(pool, chosen, extractor, config, seed),
-            class_weight=config.class_weight if len(chosen) > 1 else 0.0,
-        )
+        trained = _trained(pool, chosen, extractor, config, seed)
+
+        def matcher_on(engine: Engine) -> Matcher:
+            extractor = self._extractor(pool.shape, len(chosen), config, engine)
+            return Matcher(
+                RealBatches(placed, group, config.batch_real, previous, engine, seed=seed, whole=whole),
+                extractor,
+                _synthetic(start, config, extractor),
+                augment=SiameseAugment.parse(config.augment),
+                engine=engine,
+                seed=seed,
+                updates=config.updates,
+                trained=trained,
+                class_weight=0.0 if trained is None else config.class_weight,
+            )
+
+        most = 1 if whole else len(group.mine) * (config.batch_real + config.ipc * config.formation**2)
+        steps = Steps(matcher_on, engine, most)
         if state is not None:
-            synthetic.restore(state)
+            steps.matcher.restore(state)
         about = {"config": asdict(config), "seed": seed, **_normalization(pool)}
         labels = group.mine.repeat_interleave(config.ipc)
 
         def finish() -> CondensedSet:
-            images = synthetic.result.flatten(0, 1)
+            matcher, images = steps.matcher, steps.matcher.synthetic.result.flatten(0, 1)
             return CondensedSet.from_images(
-                images, labels, matcher.real.counts, about, config.storage, formation=config.formation
+                images, labels, matcher.real.counts, about, config.storage, config.formation
             )
 
         iteration = 0 if state is None else int(state["iteration"])
-        with contextlib.closing(matcher):
+        with contextlib.closing(steps):
             while (progress := schedule.progress(iteration)) < 1:
-                synthetic.lr.fill_(schedule.lr(progress))
-                loss = matcher.step(iteration)
+                loss = steps.step(iteration, schedule.lr(progress))
                 if schedule.averages(progress):
-                    synthetic.average()
+                    steps.matcher.synthetic.average()
                 iteration += 1
                 if on_step is not None:
                     part = schedule.progress(iteration)
-                    on_step(Progress(iteration, config.iterations, loss, part, matcher, schedule, finish))
+                    on_step(Progress(iteration, config.iterations, loss, part, steps.matcher, schedule, finish))
         return finish()
 
     def _extractor(

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -61,8 +62,9 @@ class Matcher:
         """(G, ipc, C, H, W), live."""
         return self.synthetic.pixels
 
-    def step(self, iteration: int) -> Tensor:
+    def step(self, iteration: int, lr: float = 1.0) -> Tensor:
         """The updates of one iteration; returns the loss per class before the last, a 0-d tensor."""
+        self.synthetic.lr.fill_(lr)
         if self._graphed is None and self._can_be_graphed:
             self._graphed = self._graph()
         self._streams.move_to(iteration)
@@ -76,15 +78,21 @@ class Matcher:
     def _can_be_graphed(self) -> bool:
         """Everything that a step needs lies on the device and is drawn there."""
         devices = {generator.device for generator in self._streams.generators.values()}
-        return self.engine.device.type == "cuda" and self.real.resident and devices == {self.engine.device}
+        return (
+            self.engine.graphs
+            and self.engine.device.type == "cuda"
+            and self.real.resident
+            and devices == {self.engine.device}
+        )
 
     def _graph(self) -> Callable[[], None]:
         """A step as one launch; the calls that a capture needs beforehand leave no trace."""
         before = self.synthetic.state()
         generators = self._streams.generators.values()
-        graphed = cuda_graphed(lambda: self._update(0), self.engine.device, generators)
-        self.synthetic.restore(before)
-        return graphed
+        try:
+            return cuda_graphed(lambda: self._update(0), self.engine.device, generators)
+        finally:
+            self.synthetic.restore(before)
 
     def _update(self, iteration: int) -> None:
         """The updates, with numbers from the streams as they are; ``iteration`` says what is read ahead."""
@@ -129,6 +137,13 @@ class Matcher:
         )
         (gradient,) = torch.autograd.grad(loss, pixels)
         return loss.detach(), gradient
+
+    def state(self) -> dict[str, Any]:
+        """What :meth:`restore` takes to go on from here."""
+        return self.synthetic.state()
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.synthetic.restore(state)
 
     def close(self) -> None:
         """End what runs beside the steps."""

@@ -21,6 +21,7 @@ from ..runtime.distributed import World, joined
 from ..runtime.engine import resolve_device
 from ..runtime.interrupts import Interrupts
 from ..runtime.provenance import provenance
+from ..runtime.self_check import engine_record
 from .loss_log import LossLog
 from .resuming import check_out, checkpoint_to_resume, settings_of, snapshots_to_take
 from .run_folder import RunFolder
@@ -126,6 +127,7 @@ class RunRecorder:
         self.loss_log.note(step.loss)
         if not self.begun:
             self.last_sync = step.iteration - 1
+            self.origin["engine"] = engine_record(step.matcher.engine)
             self._begin()
         if self._snapshot_due(step):
             self._picture(step)

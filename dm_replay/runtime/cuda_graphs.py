@@ -1,14 +1,19 @@
 """CUDA graphs: work that is launched once and replayed, and lanes in which parts of it run side by side."""
 
 import contextlib
+import contextvars
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 
 import torch
 
-__all__ = ["StreamPool", "cuda_graphed"]
+from .out_of_memory import is_out_of_memory
+
+__all__ = ["StreamPool", "cuda_graphed", "failures_raised"]
 
 WARM_UP = 2  # calls before the capture: compilation, library handles and algorithms are settled in them
+
+_raise_failures = contextvars.ContextVar("_raise_failures", default=False)
 
 
 def cuda_graphed(
@@ -18,7 +23,7 @@ def cuda_graphed(
 
     The function reads and writes tensors that stay where they are and never waits for the device. On CUDA it is called
     a few times before the capture: give its tensors their initial values after this. Random numbers come from
-    ``generators``, which may be seeded anew before each call.
+    ``generators``, which may be seeded anew before each call. A lack of memory is raised.
     """
     if device.type != "cuda":
         return function
@@ -32,9 +37,21 @@ def cuda_graphed(
             with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # other threads may read ahead
                 function()
         except RuntimeError as error:
+            if _raise_failures.get() or is_out_of_memory(error):
+                raise
             warnings.warn(f"running without a CUDA graph: {str(error).splitlines()[0]}", stacklevel=2)
             return function
     return graph.replay
+
+
+@contextlib.contextmanager
+def failures_raised() -> Iterator[None]:
+    """Inside, what cannot be captured raises instead of running without a graph."""
+    token = _raise_failures.set(True)
+    try:
+        yield
+    finally:
+        _raise_failures.reset(token)
 
 
 def _warm_up(function: Callable[[], None]) -> None:

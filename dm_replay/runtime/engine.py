@@ -1,23 +1,32 @@
 """How a job runs best on a device: precision of the gradient-free work, compilation, images at a time."""
 
-import shutil
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import torch
 
-__all__ = ["COMPILE", "PRECISIONS", "Engine", "check_choices", "choose", "compiled", "resolve_device"]
+from . import cpu
+from .agreement import check_compiled
+from .out_of_memory import is_out_of_memory
+
+__all__ = [
+    "COMPILE", "PRECISIONS", "Engine", "check_choices", "choose", "compiled", "explained", "plain", "resolve_device",
+]  # fmt: skip
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 COMPILE = ("auto", "yes", "no")
 
-# Compiling costs 15 to 40 s the first time (5 s from the disk cache) and then saves about 0.8 ms for each 32x32 image
-# on two AVX-512 cores, so it is earned back after 50,000 such images.
-WORTH_COMPILING = 50_000 * 32 * 32  # pixels
-# Images at a time, by cache: 64 of 32x32 measured best on the CPU (0.34 s for 2,560 images; 128: 0.60, 256: 0.64).
+# Each job has its own shapes, so each pays for compiling: about 30 s on two cores, 5 s where the disk cache has them. A
+# compiled step then saves 0.3 ms for each 32x32 image on two AVX-512 cores with bfloat16 (1.24 -> 0.52 s for 2,660 of
+# them) and 0.7 ms on two AVX2 cores (4.4 -> 2.6 s), whose compiler is slower, too. So it is earned back after:
+WORTH_COMPILING = 100_000 * 32 * 32  # pixels
+# Images at a time, by cache. Of 32x32, two cores, seconds for 2,560 images in bfloat16: 0.34 at 64, 0.60 at 128, 0.64
+# at 256. Without bfloat16 instructions, in float32: 2.6 compiled at 32, 2.7 at 64; uncompiled 4.4 at 64, a fifth less
+# at 32 and 16. It may not depend on the threads: several processes of one thread each give the pixels of one process.
 CPU_CHUNK = 64 * 32 * 32  # pixels
+CPU_CHUNK_WITHOUT_BFLOAT16 = 32 * 32 * 32  # pixels
 GPU_CHUNK = 4096 * 32 * 32  # pixels; first-layer activations of 1 GB in bfloat16
 # Activations of the papers' width, in the widest block: what goes in, what the convolution and what the norm gives.
 ACTIVATIONS = 3 * 128  # values per pixel
@@ -36,6 +45,8 @@ class Engine:
         gradient_chunk: images at a time in the work that carries a gradient.
         draws: where random numbers are drawn; the device itself by default. On the CPU they are the same for every
             device, so that a GPU run can be held against a CPU run.
+        graphs: whether a step may become one CUDA graph.
+        check: what the self-check found, as plain data; None where there was none (see ``self_check``).
     """
 
     device: torch.device
@@ -44,6 +55,18 @@ class Engine:
     chunk: int
     gradient_chunk: int = sys.maxsize
     draws: torch.device | None = None
+    graphs: bool = True
+    check: dict | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def accelerated(self) -> bool:
+        """Whether it runs elsewhere than on the CPU, which is the reference."""
+        return self.device.type != "cpu"
+
+
+def plain(engine: Engine) -> Engine:
+    """The same without what makes it fast: no graph, nothing compiled, float32."""
+    return replace(engine, graphs=False, compiled=False, dtype=torch.float32)
 
 
 def check_choices(config: object, **choices: Sequence[str]) -> None:
@@ -67,18 +90,68 @@ def choose(
     compiled (uncompiled it gains nothing there). ``memory_budget`` is what the activations of either kind of work may
     take, in GiB; never less than those of one image.
     """
+    return explained(device, precision, compile, image_size, images, memory_budget)[0]
+
+
+def explained(
+    device: str,
+    precision: str,
+    compile: str,
+    image_size: tuple[int, int],
+    images: int,
+    memory_budget: float | None = None,
+) -> tuple[Engine, dict[str, str]]:
+    """What :func:`choose` chooses, and for each choice why, in a few words."""
     where = resolve_device(device)
     pixels = image_size[0] * image_size[1]
-    compiles = compile == "yes" or (compile == "auto" and images * pixels >= WORTH_COMPILING and _has_compiler(where))
-    fast = _fast_bfloat16(where) and (compiles or where.type == "cuda")
-    dtype = torch.bfloat16 if precision == "bfloat16" or (precision == "auto" and fast) else torch.float32
-    chunk = (GPU_CHUNK if where.type == "cuda" else CPU_CHUNK) // pixels
-    if memory_budget is None:
-        return Engine(where, dtype, compiles, max(1, chunk))
-    values = memory_budget * GIB / (ACTIVATIONS * pixels)
-    # The gradient keeps the activations, in float32, and needs as much again on its way back.
-    with_gradient = int(values / (2 * torch.float32.itemsize))
-    return Engine(where, dtype, compiles, max(1, min(chunk, int(values / dtype.itemsize))), max(1, with_gradient))
+    compiles, why_compiled = _compilation(where, compile, images * pixels)
+    dtype, why_dtype = _precision(where, precision, compiles)
+    chunk, why_chunk = _chunk(where, pixels)
+    with_gradient = sys.maxsize
+    if memory_budget is not None:
+        values = memory_budget * GIB / (ACTIVATIONS * pixels)
+        if values / dtype.itemsize < chunk:
+            chunk, why_chunk = int(values / dtype.itemsize), f"the memory budget of {memory_budget:g} GiB"
+        # The gradient keeps the activations, in float32, and needs as much again on its way back.
+        with_gradient = max(1, int(values / (2 * torch.float32.itemsize)))
+    why_device = (
+        "as asked for" if device != "auto" else f"{'a' if where.type == 'cuda' else 'no'} GPU that PyTorch can use"
+    )
+    why = {"device": why_device, "dtype": why_dtype, "compiled": why_compiled, "chunk": why_chunk}
+    return Engine(where, dtype, compiles, max(1, chunk), with_gradient), why
+
+
+def _compilation(device: torch.device, compile: str, pixels: int) -> tuple[bool, str]:
+    if compile != "auto":
+        return compile == "yes", "as asked for"
+    times = pixels / WORTH_COMPILING
+    share = f"{times:{'.0f' if times >= 10 else '.2g'}} times the work that pays for compiling"
+    if pixels < WORTH_COMPILING:
+        return False, share
+    if device.type == "cuda" or cpu.compiler():
+        return True, share
+    return False, "no C++ compiler: none of g++, clang++, c++"
+
+
+def _precision(device: torch.device, precision: str, compiles: bool) -> tuple[torch.dtype, str]:
+    if precision != "auto":
+        return {"bfloat16": torch.bfloat16, "float32": torch.float32}[precision], "as asked for"
+    if device.type == "cuda":
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+        return (torch.bfloat16 if fast else torch.float32), f"the GPU has {'' if fast else 'no '}bfloat16"
+    if device.type != "cpu" or not cpu.has_bfloat16():
+        return torch.float32, "no bfloat16 instructions"
+    if not compiles:
+        return torch.float32, "bfloat16 gains nothing uncompiled"
+    return torch.bfloat16, "bfloat16 instructions, and the job is compiled"
+
+
+def _chunk(device: torch.device, pixels: int) -> tuple[int, str]:
+    if device.type == "cuda":
+        return GPU_CHUNK // pixels, "first-layer activations of 1 GB"
+    if cpu.has_bfloat16():
+        return CPU_CHUNK // pixels, "fastest on cores with bfloat16 instructions"
+    return CPU_CHUNK_WITHOUT_BFLOAT16 // pixels, "fastest on cores without bfloat16 instructions"
 
 
 def resolve_device(device: str) -> torch.device:
@@ -95,23 +168,39 @@ def resolve_device(device: str) -> torch.device:
 
 
 def compiled(function: Callable, engine: Engine) -> Callable:
-    """``function`` through ``torch.compile`` if the engine says so; the plain function where compiling fails."""
+    """``function`` through ``torch.compile`` if the engine says so; the plain function where compiling fails.
+
+    On an accelerator it is also the plain function where the first compiled call and its gradients do not agree with
+    the plain ones. A lack of memory is raised.
+    """
     if not engine.compiled:
         return function
     _allow_many_shapes()
-    fast, failed = torch.compile(function, dynamic=False), False
+    fast = torch.compile(function, dynamic=False)
+    trusted, failed = not engine.accelerated, False
 
     def run(*args):
-        nonlocal failed
+        nonlocal trusted, failed
         if not failed:
             try:
+                if not trusted:
+                    check_compiled(fast, function, args, engine.dtype)
+                    trusted = True
                 return fast(*args)
             except Exception as error:
+                if is_out_of_memory(error):
+                    raise
                 failed = True
-                warnings.warn(f"running uncompiled: {type(error).__name__}: {str(error).splitlines()[0]}", stacklevel=2)
+                _note_uncompiled(engine, f"{type(error).__name__}: {str(error).splitlines()[0]}")
         return function(*args)
 
     return run
+
+
+def _note_uncompiled(engine: Engine, reason: str) -> None:
+    warnings.warn(f"running uncompiled: {reason}", stacklevel=3)
+    if engine.check is not None:
+        engine.check["uncompiled"] = reason
 
 
 def _allow_many_shapes() -> None:
@@ -119,14 +208,3 @@ def _allow_many_shapes() -> None:
     config = torch._dynamo.config
     limit = "recompile_limit" if hasattr(config, "recompile_limit") else "cache_size_limit"
     setattr(config, limit, max(64, getattr(config, limit)))
-
-
-def _has_compiler(device: torch.device) -> bool:
-    return device.type == "cuda" or any(map(shutil.which, ("g++", "clang++", "c++")))
-
-
-def _fast_bfloat16(device: torch.device) -> bool:
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    supported = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
-    return any(check() for check in supported if check)

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from .. import __version__
+from . import cpu
 
 __all__ = ["commit", "device_name", "provenance"]
 
@@ -37,11 +38,4 @@ def device_name(device: torch.device | str) -> str:
     device = torch.device(device)
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{_cpu_model()}, {torch.get_num_threads()} threads"
-
-
-def _cpu_model() -> str:
-    information = Path("/proc/cpuinfo")
-    lines = information.read_text().splitlines() if information.exists() else []
-    models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(models, platform.processor() or platform.machine())
+    return f"{cpu.model()}, {torch.get_num_threads()} threads"
