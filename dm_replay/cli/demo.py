@@ -4,6 +4,7 @@ import logging
 import warnings
 from pathlib import Path
 from statistics import mean, pstdev
+from typing import Any
 
 import torch
 from torch import nn
@@ -66,8 +67,9 @@ def _plugin(method: str, digits: Dataset, seed: int, iterations: int, augment_re
     if method == "stock replay":
         return ReplayPlugin(mem_size=_stock_images(digits))
     if method == "condensed replay":
-        settings = {"augment": SiameseAugment.parse("auto", digits.spec.flip_invariant).name, "iterations": iterations}
-        return DMReplayPlugin(CONDENSED, seed=seed, progress=False, augment_replay=augment_replay, **settings)
+        augment = SiameseAugment.parse("auto", digits.spec.flip_invariant).name
+        settings: dict[str, Any] = {"augment": augment, "iterations": iterations, "seed": seed, "progress": False}
+        return DMReplayPlugin(CONDENSED, augment_replay=augment_replay, **settings)
     return None
 
 
@@ -118,7 +120,7 @@ def _stream(digits: Dataset, order: torch.Tensor):
     for classes in order.tolist():
         pool = digits.train.subset(classes)
         data = TensorDataset(pool.take(torch.arange(len(pool))), pool.labels)
-        data.targets = pool.labels.tolist()
+        data.targets = pool.labels.tolist()  # type: ignore[attr-defined]
         parts.append(as_classification_dataset(data))
     return benchmark_from_datasets(train=parts).train_stream
 

@@ -102,7 +102,7 @@ class CondensedSet:
     @property
     def mosaics(self) -> Tensor:
         """(N, C, H, W) float32, the values of the stored images: a copy, whatever the storage."""
-        if self.scale is None:
+        if self.scale is None or self.offset is None:
             return self.pixels.to(torch.float32, copy=True)
         return dequantize(self.pixels, self.scale, self.offset)
 
@@ -160,8 +160,8 @@ class CondensedSet:
         """The stored images of the given indices (M,), in that order; classes that lose all their images are gone."""
         labels = self.labels[rows]
         kept = torch.isin(self.classes, labels)
-        parts = [None if t is None else t[rows] for t in (self.scale, self.offset)]
-        return CondensedSet(self.pixels[rows], labels, self.counts[kept], *parts, self.meta, self.formation)
+        scale, offset = (None if t is None else t[rows] for t in (self.scale, self.offset))
+        return CondensedSet(self.pixels[rows], labels, self.counts[kept], scale, offset, self.meta, self.formation)
 
     def prefix(self, length: int | Mapping[int, int]) -> "CondensedSet":
         """The first ``length`` stored images of every class (or of each class named, the others whole), in place."""
@@ -181,8 +181,9 @@ class CondensedSet:
 
     def to(self, device: torch.device | str) -> "CondensedSet":
         """The same set with its tensors on a device, for :meth:`decode` there."""
-        tensors = {name: getattr(self, name) for name in ("pixels", "labels", "counts", "scale", "offset")}
-        return replace(self, **{name: None if t is None else t.to(device) for name, t in tensors.items()})
+        scale, offset = (None if t is None else t.to(device) for t in (self.scale, self.offset))
+        pixels, labels, counts = (t.to(device) for t in (self.pixels, self.labels, self.counts))
+        return replace(self, pixels=pixels, labels=labels, counts=counts, scale=scale, offset=offset)
 
     def with_meta(self, **meta: Any) -> "CondensedSet":
         return replace(self, meta={**self.meta, **meta})
@@ -199,15 +200,13 @@ class CondensedSet:
         kinds = {(s.storage, tuple(s.pixels.shape[1:]), s.formation) for s in sets}
         if len(kinds) > 1:
             raise ValueError(f"cannot merge sets of different storage, image shape or formation: {sorted(kinds)}")
-        joined = [
-            None if parts[0] is None else torch.cat(parts)
-            for parts in zip(*((s.pixels, s.labels, s.scale, s.offset) for s in sets), strict=True)
-        ]
-        classes = joined[1].unique()
+        pixels, labels = torch.cat([s.pixels for s in sets]), torch.cat([s.labels for s in sets])
+        classes = labels.unique()
         counts = torch.zeros_like(classes)
         for part in sets:
             counts[torch.searchsorted(classes, part.classes)] += part.counts
-        return CondensedSet(joined[0], joined[1], counts, joined[2], joined[3], sets[0].meta, sets[0].formation)
+        scale, offset = _joined([s.scale for s in sets]), _joined([s.offset for s in sets])
+        return CondensedSet(pixels, labels, counts, scale, offset, sets[0].meta, sets[0].formation)
 
     def save(self, path: str | Path) -> None:
         """Write tensors and plain metadata, atomically."""
@@ -223,7 +222,9 @@ class CondensedSet:
         path = Path(path)
         content = read_content(path)
         if content.get("format") in FORMATS:
-            fields = {"formation": 1, **{name: content[name] for name in FIELDS if name in content}}
+            fields: dict[str, Any] = {name: content.get(name) for name in FIELDS}
+            if content["format"] != FORMAT:
+                fields["formation"] = 1
             check_fields(fields, path)
             return cls(**fields)
         if not isinstance(content.get("data"), list) or not content["data"]:
@@ -242,3 +243,8 @@ class CondensedSet:
         rank = torch.empty_like(self.labels)
         rank[order] = torch.arange(len(self)) - first.repeat_interleave(sizes)
         return rank
+
+
+def _joined(parts: list[Tensor | None]) -> Tensor | None:
+    present = [part for part in parts if part is not None]
+    return torch.cat(present) if present else None

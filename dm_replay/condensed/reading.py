@@ -41,7 +41,7 @@ def check_fields(fields: dict[str, Any], path: Path) -> None:
     """ValueError unless the entries of a set's own format fit together."""
     for name in ("pixels", "labels", "counts"):
         _expect(_is_plain(fields.get(name)), path, f"its {name} are {_described(fields.get(name))}")
-    pixels, labels, counts, scale, offset, meta, formation = (fields.get(name) for name in FIELDS)
+    pixels, labels, counts, scale, offset, meta, formation = (fields[name] for name in FIELDS)
     _expect(pixels.ndim == 4 and pixels.dtype in PIXELS, path, f"its pixels are {_described(pixels)}")
     _expect(pixels.isfinite().all(), path, "its pixels are not all finite")
     whole = labels.dtype == torch.int64 and bool((labels >= 0).all())
@@ -64,12 +64,13 @@ def check_official(content: dict[str, Any], path: Path) -> tuple[Tensor, Tensor]
     pair = isinstance(last, list | tuple) and len(last) == 2 and all(map(_is_plain, last))
     _expect(pair, path, "an experiment in 'data' is not a pair of images and labels")
     _expect(last[0].is_floating_point(), path, f"its images are {_described(last[0])}")
-    return tuple(last)
+    images, labels = last
+    return images, labels
 
 
 def _numpy_numbers() -> list:
     """What makes a numpy number of its bytes, under the name it had before numpy 2 and under the one it has since."""
-    rebuild = np.float64(0).__reduce__()[0]
+    rebuild: Any = np.float64(0).__reduce__()[0]
 
     def named(module: str):
         def scalar(dtype, content=b""):

@@ -21,7 +21,7 @@ def decoded_blocks(files: Sequence[str], title: str) -> Iterator[np.ndarray]:
     """
     with tqdm(total=len(files), desc=title, unit=" images", delay=1) as bar:
         shape = read_rgb(files[0]).shape
-        buffer = np.empty((max(1, min(len(files), BLOCK // max(1, np.prod(shape)))), *shape), np.uint8)
+        buffer = np.empty((max(1, min(len(files), BLOCK // max(1, int(np.prod(shape))))), *shape), np.uint8)
 
         def place(row: int, file: str) -> None:
             pixels = read_rgb(file)

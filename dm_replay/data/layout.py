@@ -20,10 +20,11 @@ def planar(images: Tensor, where: object) -> Tensor:
         return images[:, None]
     if images.ndim != 4:
         raise ValueError(f"{where}: expected images {LAYOUTS}, got {tuple(images.shape)}")
-    return images.permute(0, 3, 1, 2) if _channels_last(*images.shape[1:], where, tuple(images.shape)) else images
+    return images.permute(0, 3, 1, 2) if _channels_last(tuple(images.shape), where) else images
 
 
-def _channels_last(one: int, two: int, three: int, where: object, shape: tuple[int, ...]) -> bool:
+def _channels_last(shape: tuple[int, ...], where: object) -> bool:
+    one, two, three = shape[1:]
     readings = (one, (two, three)), (three, (one, two))
     rules = (
         lambda channels, sides: channels in (1, 3),

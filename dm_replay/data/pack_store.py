@@ -21,7 +21,7 @@ from .pictures import read_rgb
 try:
     import fcntl
 except ImportError:  # Windows: two processes that pack at the same time do the work twice
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]
 
 __all__ = ["FORMAT", "PARTS", "PackStore"]
 

@@ -56,12 +56,15 @@ def packed(name: str, listing: Listing, root: Path, repack: bool = False) -> tup
     stores = [PackStore(home, name, key) for home in _homes(root)]
     store = max(stores, key=lambda store: store.made)
     if repack or not store.made:
-        store = next((store for store in stores if store.has_room(parts)), None)
-        if store is None:
+        roomy = next((store for store in stores if store.has_room(parts)), None)
+        if roomy is None:
             warnings.warn(f"no place to pack {root} into; its images are decoded at each start", stacklevel=2)
-            return *(Split(_in_memory(part, files.files), files.labels) for part, files in parts.items()), names
+            first, second = (Split(_in_memory(part, files.files), files.labels) for part, files in parts.items())
+            return first, second, names
+        store = roomy
         store.write(parts, even_if_whole=repack)
-    return *(_opened(store.array(part), files) for part, files in parts.items()), names
+    first, second = (_opened(store.array(part), files) for part, files in parts.items())
+    return first, second, names
 
 
 def _homes(root: Path) -> list[Path]:

@@ -98,7 +98,8 @@ class TensorPool:
         Raises:
             ValueError: for PIL images of 32 bits a channel, images of unequal size, labels that are not whole.
         """
-        images, labels = [], []
+        images: list[Tensor] = []
+        labels: list[Any] = []
         for image, label, *_ in dataset:
             images.append(image if isinstance(image, Tensor) else torch.from_numpy(pixels_of(image)))
             labels.append(label.item() if isinstance(label, Tensor | np.ndarray | np.generic) else label)

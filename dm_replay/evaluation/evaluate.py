@@ -72,14 +72,14 @@ def evaluate(
 
     def accuracies_of(begin: int, count: int) -> list[float]:
         seeds = [derive(seed, "run", first + run) for run in range(begin, begin + count)]
-        report = on_epoch and (lambda number, epoch: on_epoch(begin + number, epoch))
+        report = on_epoch and (lambda number, epoch: on_epoch(begin + number, epoch))  # type: ignore[misc]
         del trainer.networks[count:]
         trainer.train_together(images, labels, seeds, report)
         return trainer.accuracies(test_pool, test_labels, count)
 
     while (done := len(accuracies)) < runs:
-        work = functools.partial(accuracies_of, done)
-        together, found = halving(len(_groups(runs - done, together)[0]), work, engine.device)
+        train_group = functools.partial(accuracies_of, done)
+        together, found = halving(len(_groups(runs - done, together)[0]), train_group, engine.device)
         accuracies, most = accuracies + found, max(most, len(found))
     settings = {
         **asdict(config),
@@ -109,8 +109,10 @@ def _aligned(train_set: CondensedSet, test_pool: TensorPool) -> tuple[Tensor, Te
     if len(missing):
         raise ValueError(f"class {int(missing[0])} of the set has no test images")
     _check_normalization(train_set, test_pool)
-    numbered = (torch.searchsorted(test_pool.classes, labels) for labels in (train_set.image_labels, test_pool.labels))
-    return train_set.images, *numbered
+    classes = test_pool.classes
+    given = (train_set.image_labels, test_pool.labels)
+    train_labels, test_labels = (torch.searchsorted(classes, labels) for labels in given)
+    return train_set.images, train_labels, test_labels
 
 
 def _check_normalization(train_set: CondensedSet, test_pool: TensorPool) -> None:

@@ -33,7 +33,9 @@ def probe(
 ) -> dict[str, Tensor]:
     """Losses (2,) of two networks after two epochs on a few images, and all their updates (2, P)."""
     rows = torch.linspace(0, len(images) - 1, min(IMAGES, len(images))).long()  # of every class, where they lie in turn
-    images, labels, shape = images[rows], labels[rows], tuple(images.shape[1:])
+    images, labels = images[rows], labels[rows]
+    channels, height, width = images.shape[1:]
+    shape = channels, height, width
     trainer = Trainer(network, shape, classes, replace(config, epochs=1, batch=BATCH), engine)
     trained = trainer.train_together(images, labels, SEEDS)
     with torch.no_grad():

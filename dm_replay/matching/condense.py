@@ -217,14 +217,14 @@ def _placed(pool: TensorPool, classes: Tensor, device: torch.device) -> TensorPo
 
 
 def _synthetic(start: Tensor, config: CondenseConfig, extractor: Extractor) -> SyntheticPixels:
-    where = dict(device=extractor.engine.device, dtype=extractor.master)
+    pixels = start.to(extractor.engine.device, extractor.master, copy=True)
     nested = prefix_weights(config.ipc, config.nested, config.nested_power)
     return SyntheticPixels(
-        start.to(**where, copy=True),
+        pixels,
         formation=config.formation,
         momentum=config.momentum,
         batch=config.batch_syn,
-        nested=None if nested is None else nested.to(**where),
+        nested=None if nested is None else nested.to(pixels),
     )
 
 

@@ -100,7 +100,7 @@ class Extractor:
         """
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.mixed):
             features = self._embed(self.network, images, params, self.master)
-            logits = None if labels is None else self.network.classifier(features)
+            logits = None if labels is None else self.network.classifier(features)  # type: ignore[operator]
         loss = matching_loss(targets, features.to(self.master), prefix_weights, prefix_step)
         if labels is None or logits is None:
             return loss
@@ -118,7 +118,7 @@ class Extractor:
 @torch.no_grad()
 def write_flat(network: nn.Module, flat: Tensor) -> None:
     """Give a network's parameters the values of one flat tensor (n,), in place."""
-    parameters = list(network.parameters())
+    parameters: list[Tensor] = list(network.parameters())
     pieces = flat.split([p.numel() for p in parameters])
     torch._foreach_copy_(parameters, [piece.view_as(p) for piece, p in zip(pieces, parameters, strict=True)])
 

@@ -28,8 +28,8 @@ STEPS = 2  # a graph that always draws the same numbers is right in the first st
 
 def trusted(engine: Engine, pool: TensorPool, config: CondenseConfig) -> Engine:
     """The engine that has been found right for such images and networks, or the plain one."""
-    configuration = ("matching", pool.shape, pool.images.dtype, config.network, config.augment, config.nested > 0)
-    configuration += (config.formation, config.synthetic_precision)
+    method = (config.network, config.augment, config.nested > 0, config.formation, config.synthetic_precision)
+    configuration = ("matching", pool.shape, pool.images.dtype, *method)
     how = functools.partial(probe, pool=pool, config=config)
     return self_check.trusted(engine, how, configuration, images=CLASSES * max(REAL, SYNTHETIC))
 

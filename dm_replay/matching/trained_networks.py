@@ -50,7 +50,7 @@ class _Trainer:
         for _ in range(steps):
             rows = self.rows.draw(self.each, generator).flatten()
             params = self.augment.sample(len(rows), self.pool.shape[1:], generator).to(self.engine.device)
-            images = self.pool.normalize(self.pool.gather(rows).to(self.engine.device))
+            images = self.pool.normalize(self.pool.gather(rows).to(self.engine.device)).to(self.parameters[0])
             for parameter, gradient in zip(
                 self.parameters, torch.autograd.grad(self.loss(images, params), self.parameters), strict=True
             ):
@@ -62,4 +62,4 @@ class _Trainer:
         augmented = self.augment.apply(images[:, None], params)[:, 0].contiguous(memory_format=torch.channels_last)
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.engine.dtype == torch.bfloat16):
             logits = self.network(augmented)
-        return F.cross_entropy(logits.float(), self.labels)
+        return F.cross_entropy(logits.to(self.parameters[0]), self.labels)

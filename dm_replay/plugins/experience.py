@@ -1,14 +1,15 @@
 """Reading an experience: its images as a model meets them at test time, with labels and tasks."""
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import repeat
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from avalanche.benchmarks.utils import AvalancheDataset
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from ..data.pool import TensorPool
 from .items import ItemForm
@@ -57,7 +58,7 @@ def _pool(images: Tensor, labels: Tensor) -> TensorPool:
     return TensorPool(images, labels, mean=[0.0] * channels, std=[1 / 255] * channels)
 
 
-def inspect(dataset: Dataset) -> tuple[tuple[int, int, int], ItemForm]:
+def inspect(dataset: AvalancheDataset) -> tuple[tuple[int, int, int], ItemForm]:
     """The shape (C, H, W) of an Avalanche dataset's images and the form of its items, by the first of them.
 
     Raises:
@@ -70,11 +71,12 @@ def inspect(dataset: Dataset) -> tuple[tuple[int, int, int], ItemForm]:
     images, *_ = _checked(_collated(dataset, [item]))
     label, *task = (part.dtype if isinstance(part, Tensor) else None for part in item[1:])
     tasks = "none" if not task else "attribute" if hasattr(dataset, "targets_task_labels") else "item"
-    form = ItemForm(images.dtype, isinstance(item[0], np.ndarray), label, *(task or [None]), tasks)
-    return tuple(images.shape[1:]), form
+    channels, height, width = images.shape[1:]
+    form = ItemForm(images.dtype, isinstance(item[0], np.ndarray), label, task[0] if task else None, tasks)
+    return (channels, height, width), form
 
 
-def read(dataset: Dataset, num_workers: int = 0) -> RealImages:
+def read(dataset: AvalancheDataset, num_workers: int = 0) -> RealImages:
     """Every item (x, y) or (x, y, task label) of an Avalanche dataset, in its eval mode.
 
     The dataset's own collate function is used; the global random generator is left alone. The
@@ -114,7 +116,7 @@ def _check_finite(images: Tensor, labels: Tensor, first: int) -> None:
         raise ValueError(f"image {image} of the experience, of class {label}, holds NaN or infinite values")
 
 
-def groups_of(dataset: Dataset, form: ItemForm) -> set[Group]:
+def groups_of(dataset: AvalancheDataset, form: ItemForm) -> set[Group]:
     """The (task, class) groups of an Avalanche dataset by its attributes, no image being read."""
     targets = getattr(dataset, "targets", ())
     if form.tasks == "item":
@@ -123,7 +125,7 @@ def groups_of(dataset: Dataset, form: ItemForm) -> set[Group]:
     return {(int(task), int(target)) for task, target in zip(tasks, targets, strict=False)}
 
 
-def warn_if_random(dataset: Dataset) -> None:
+def warn_if_random(dataset: AvalancheDataset) -> None:
     """Read a few items twice, each time as one mini-batch; if the images differ, warn."""
     dataset = dataset.eval()
     rows = torch.linspace(0, len(dataset) - 1, min(REREAD, len(dataset))).long().tolist()
@@ -137,7 +139,7 @@ def warn_if_random(dataset: Dataset) -> None:
         )
 
 
-def _collated(dataset: Dataset, items: Iterable) -> Sequence:
+def _collated(dataset: AvalancheDataset, items: Sequence) -> Sequence:
     try:
         return dataset.collate_fn(items)
     except TypeError as error:

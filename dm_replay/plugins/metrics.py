@@ -1,6 +1,7 @@
 """What a condensed memory holds, as metrics for Avalanche's loggers."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from avalanche.evaluation import PluginMetric
@@ -51,7 +52,8 @@ class CondensedMemoryMetric(PluginMetric[dict]):
         return self._values
 
     def reset(self) -> None:
-        self._values, self._updates = {}, 0
+        self._values: dict[str, Any] = {}
+        self._updates = 0
 
     def before_training_exp(self, strategy) -> list[MetricValue]:
         return self._emit(strategy)

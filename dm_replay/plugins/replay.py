@@ -1,6 +1,6 @@
 """DMReplayPlugin: Avalanche's ReplayPlugin with a memory of condensed images."""
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import Any
 
 from avalanche.distributed import DistributedHelper
@@ -15,7 +15,7 @@ from .storage_policy import CondensedBuffer
 __all__ = ["DMReplayPlugin"]
 
 
-class DMReplayPlugin(ReplayPlugin, supports_distributed=True):
+class DMReplayPlugin(ReplayPlugin, supports_distributed=True):  # type: ignore[call-arg]
     """Replays condensed images: ``DMReplayPlugin(mem_size=200)`` for ``ReplayPlugin(mem_size=200)``.
 
     After each experience its classes are condensed into the memory. From the second experience
@@ -93,7 +93,7 @@ class DMReplayPlugin(ReplayPlugin, supports_distributed=True):
         if self._experiences > 1:
             self.storage_policy.flush()
 
-    def _current(self, strategy, **kwargs) -> Iterable:
+    def _current(self, strategy, **kwargs) -> Collection:
         """The strategy's own loader, made anew if this plugin has its own ``batch_size``."""
         if self.batch_size is not None:
             usual, strategy.train_mb_size = strategy.train_mb_size, self.batch_size
@@ -103,12 +103,14 @@ class DMReplayPlugin(ReplayPlugin, supports_distributed=True):
                 strategy.train_mb_size = usual
         return strategy.dataloader
 
-    def _replaying(self, data: Iterable, strategy, shuffle: bool) -> ReplayLoader:
+    def _replaying(self, data: Collection, strategy, shuffle: bool) -> ReplayLoader:
         memory = self.storage_policy.memory
         self._loaders += 1
+        images, tasks = memory.to_set()
         return ReplayLoader(
             data,
-            *memory.to_set(),
+            images,
+            tasks,
             self.batch_size_mem or strategy.train_mb_size,
             augment=SiameseAugment.parse(memory.config.augment) if self.augment_replay else None,
             standardization=memory.standardization,

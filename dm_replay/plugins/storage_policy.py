@@ -23,12 +23,14 @@ __all__ = ["CondensedBuffer", "GroupKey"]
 class GroupKey(int):
     """A class of a task: its class as an int, equal only to the same class of the same task."""
 
+    task: int
+
     def __new__(cls, task: int, label: int):
         key = super().__new__(cls, label)
         key.task = task
         return key
 
-    def __getnewargs__(self) -> tuple[int, int]:
+    def __getnewargs__(self) -> tuple[int, int]:  # type: ignore[override]
         return self.task, int(self)
 
     def __eq__(self, other: object) -> bool:
@@ -73,6 +75,8 @@ class CondensedBuffer(BalancedExemplarsBuffer):
     >>> ReplayPlugin(mem_size=200, storage_policy=CondensedBuffer(200, iterations=1000)).storage_policy.max_size
     200
     """
+
+    _buffer: AvalancheDataset | None
 
     def __init__(
         self,

@@ -1,6 +1,6 @@
 """ReplayLoader: the mini-batches of any loader, each followed by augmented memory images."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 
 import torch
 from torch import Tensor
@@ -43,7 +43,7 @@ class ReplayLoader:
 
     def __init__(
         self,
-        data: Iterable,
+        data: Collection,
         memory: CondensedSet,
         tasks: Tensor,
         rows: int,

@@ -71,7 +71,7 @@ class CondensedMemory:
     ):
         self.mem_size, self.seed = whole_number("mem_size", mem_size, 1), whole_number("seed", seed)
         self.ipc = None if ipc is None else whole_number("ipc", ipc)
-        if ipc is not None and not 1 <= self.ipc <= self.mem_size:
+        if self.ipc is not None and not 1 <= self.ipc <= self.mem_size:
             raise ValueError(f"ipc must lie between 1 and mem_size {mem_size}, got {ipc}")
         self.config = config or DEFAULT
         self.groups: dict[Group, CondensedSet] = {}
@@ -162,7 +162,7 @@ class CondensedMemory:
         self.mem_size = resized.mem_size
         self.groups = {group: part.prefix(shares[group]) for group, part in self.groups.items()}
 
-    def check_shapes(self, shapes: Iterable[tuple[int, int, int]]) -> None:
+    def check_shapes(self, shapes: Iterable[tuple[int, ...]]) -> None:
         """Raises:
         ValueError: unless these shapes (C, H, W) and that of the images held are one.
         """
@@ -178,8 +178,8 @@ class CondensedMemory:
         by_size = defaultdict(list)
         for c, new in zip(classes, pool.counts.tolist(), strict=True):
             by_size[min(shares[task, c], new + len(held.get(c, ())))].append(c)
-        known = {"mean": pool.mean, "std": pool.std}
-        known = {name: list(values) for name, values in known.items() if values is not None}
+        about = {"mean": pool.mean, "std": pool.std}
+        known = {name: list(values) for name, values in about.items() if values is not None}
         pool = space.apply_to_pool(pool)
         return [
             _Job(task, pool, members, ipc, [held[c] for c in members if c in held], space, known)

@@ -62,11 +62,13 @@ class Standardization:
 
     def apply_to_set(self, images: CondensedSet) -> CondensedSet:
         """A uint8 set with the same pixels, standing for standardized values."""
-        return replace(images, scale=images.scale / self.std, offset=(images.offset - self.mean) / self.std)
+        scale, offset = _affine(images)
+        return replace(images, scale=scale / self.std, offset=(offset - self.mean) / self.std)
 
     def undo_set(self, images: CondensedSet) -> CondensedSet:
         """The inverse of :meth:`apply_to_set`."""
-        return replace(images, scale=images.scale * self.std, offset=images.offset * self.std + self.mean)
+        scale, offset = _affine(images)
+        return replace(images, scale=scale * self.std, offset=offset * self.std + self.mean)
 
 
 def to_dtype(images: Tensor, dtype: torch.dtype) -> Tensor:
@@ -74,6 +76,12 @@ def to_dtype(images: Tensor, dtype: torch.dtype) -> Tensor:
     if not dtype.is_floating_point:
         images = images.round().clamp(torch.iinfo(dtype).min, torch.iinfo(dtype).max)
     return images.to(dtype)
+
+
+def _affine(images: CondensedSet) -> tuple[Tensor, Tensor]:
+    if images.scale is None or images.offset is None:
+        raise ValueError(f"expected a set stored as uint8, got {images.storage}")
+    return images.scale, images.offset
 
 
 def _moments(pool: TensorPool, pools: int) -> Iterable[tuple[int, Tensor, Tensor]]:

@@ -266,7 +266,8 @@ def _united(condensed: CondensedSet, world: World) -> CondensedSet:
     """The shards of all processes as one set, on the first; elsewhere this one's."""
     names = ("pixels", "labels", "counts", "scale", "offset")
     parts = {name: getattr(condensed, name) for name in names}
-    return replace(condensed, **{name: world.gather(part) for name, part in parts.items() if part is not None})
+    united: dict[str, Any] = {name: world.gather(part) for name, part in parts.items() if part is not None}
+    return replace(condensed, **united)
 
 
 def _united_state(state: dict[str, Any], world: World) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -112,7 +113,7 @@ def joined(timeout: float = TIMEOUT) -> Iterator[World]:
     on_gpus = torch.cuda.is_available() and dist.is_nccl_available()
     if on_gpus:
         torch.cuda.set_device(here.local_rank % torch.cuda.device_count())
-    with _in_contact():
+    with _in_contact(), _stdout_to_stderr():
         backend = "cpu:gloo,cuda:nccl" if on_gpus else "gloo"
         dist.init_process_group(backend, timeout=timedelta(seconds=timeout), rank=here.rank, world_size=here.size)
     try:
@@ -128,3 +129,16 @@ def _in_contact() -> Iterator[None]:
         yield
     except RuntimeError as error:
         raise RankLost("lost contact with another process: it ended, or did not answer in time") from error
+
+
+@contextlib.contextmanager
+def _stdout_to_stderr() -> Iterator[None]:
+    """gloo of torch 2.9 tells on stdout whom it reached, in the midst of what a program is to read there."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)

@@ -11,7 +11,7 @@ __all__ = ["class_labels"]
 EXACT = 2**53  # floats beyond it are no longer every whole number
 
 
-def class_labels(labels: "Tensor | np.ndarray | Sequence[int]", where: str = "") -> Tensor:
+def class_labels(labels: "Tensor | np.ndarray | Sequence[int]", where: object = "") -> Tensor:
     """Labels (N,) as int64 on the CPU, in memory of their own.
 
     Whole numbers of any type are taken; floats too where each of them is exactly whole, as some datasets keep them.

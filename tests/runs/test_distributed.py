@@ -11,6 +11,7 @@ import time
 
 import pytest
 import torch
+import torch.distributed as dist
 
 from dm_replay.cli import __main__ as cli
 from dm_replay.condensed.condensed_set import CondensedSet
@@ -18,7 +19,7 @@ from dm_replay.matching.condense import condense
 from dm_replay.matching.config import CondenseConfig
 from dm_replay.runs.run_folder import RunFolder
 from dm_replay.runs.run_lock import locked
-from dm_replay.runtime.distributed import World, world
+from dm_replay.runtime.distributed import World, joined, world
 
 CONFIG = CondenseConfig(
     ipc=2, iterations=4, batch_real=6, network="convnet:width=8,depth=1", device="cpu", compile="no"
@@ -218,3 +219,14 @@ def assert_same(out, alone):
         CondensedSet.load(out.condensed).images, CondensedSet.load(alone.condensed).images, rtol=1e-4, atol=1e-5
     )
     assert out.read_record()["losses"] == pytest.approx(alone.read_record()["losses"], rel=1e-4)
+
+
+def test_what_a_backend_says_while_it_connects_stays_off_stdout(monkeypatch, capfd):
+    """gloo of torch 2.9 does."""
+    for name, value in {"RANK": "0", "WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(dist, "init_process_group", lambda *_, **__: os.write(1, b"connected\n"))
+    monkeypatch.setattr(dist, "destroy_process_group", lambda: None)
+    with joined():
+        print("{}")
+    assert capfd.readouterr() == ("{}\n", "connected\n")
