@@ -25,11 +25,12 @@ def test_the_way_of_an_image_is_where_the_readme_says():
     rows = ROW.findall((HOME / "README.md").read_text())
     assert [step for step, _, _ in rows] == STEPS
     for _, path, words in rows:
-        code = (HOME / path).read_text()
+        paths = [path, *re.findall(r"\]\((dm_replay/[^)]+)\)", words)]
+        code = "\n".join((HOME / one).read_text() for one in paths)
         names = [part for name in re.findall(r"`([\w.]+)`", words) for part in name.split(".")]
         assert names
         for name in names:
-            assert re.search(rf"(def|class) {name}\b|self\.{name} =", code), f"{path} has no {name}"
+            assert re.search(rf"(def|class) {name}\b|self\.{name} =", code), f"{paths} have no {name}"
 
 
 def test_the_packages_of_the_readme_are_those_of_the_code():
