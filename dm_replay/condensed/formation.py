@@ -34,9 +34,9 @@ def decode_tiles(stored: Tensor, rows: Tensor, formation: int) -> Tensor:
 
     >>> import torch
     >>> from dm_replay.condensed.formation import decode_tiles
-    >>> decode_tiles(torch.arange(4.0).view(1, 1, 2, 2), torch.tensor([3]), 1)
-    tensor([[[[0., 1.],
-              [2., 3.]]]])
+    >>> mosaics = torch.rand(1, 3, 32, 32)  # each of four tiles of 16 x 16
+    >>> decode_tiles(mosaics, torch.arange(4), 2).shape
+    torch.Size([4, 3, 32, 32])
     """
     if formation == 1:
         return stored[rows]

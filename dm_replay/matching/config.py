@@ -19,7 +19,8 @@ class CondenseConfig:
     """Settings of :func:`condense`. What is not given comes from the preset.
 
     Args:
-        preset: "paper" is Zhao & Bilen's; "fast" the best that was found for minutes; "plus" for half an hour and more. Defaults of other fields are the paper's, unless the preset has its own.
+        preset: "paper" is Zhao & Bilen's; "fast" the best that was found for minutes; "plus" for half an hour and more.
+            Defaults of other fields are the paper's, unless the preset has its own.
         ipc: stored synthetic images per class.
         iterations: draws of real images and of a network.
         seconds: instead of ``iterations``, how long to condense, all preparations counted; the falling learning rate
