@@ -12,6 +12,7 @@ from dm_replay.runs.loss_log import LossLog
 
 SMALL = ["--network", "convnet:width=4,depth=1", "--device", "cpu", "--compile", "no", "--quiet"]
 FORMED = ["condense", *SMALL, "--preset", "fast", "--formation", "2", "--ipc", "2", "--batch-real", "4"]
+FORMED += ["--extractor-steps", "2"]
 
 
 @pytest.fixture(scope="module")

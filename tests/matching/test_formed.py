@@ -23,7 +23,7 @@ from dm_replay.runtime.seeding import new_generator
 
 EXACT = Engine(torch.device("cpu"), torch.float64, compiled=False, chunk=16)
 SMALL = dict(ipc=2, iterations=6, batch_real=8, network="convnet:width=8", compile="no", device="cpu")
-FAST = CondenseConfig(preset="fast", **SMALL, formation=2, batch_syn=5)
+FAST = CondenseConfig(preset="fast", **SMALL, formation=2, batch_syn=5, extractors=0, class_weight=0.0)
 PLUS = CondenseConfig(preset="plus", **SMALL, formation=2, batch_syn=5, extractors=2, extractor_steps=3)
 
 
