@@ -7,6 +7,7 @@ classes go through one batched step.
 
 import contextlib
 import math
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -34,6 +35,8 @@ from .synthetic import SyntheticPixels
 from .trained_networks import train_networks
 
 __all__ = ["Condenser", "Progress", "condense"]
+
+WORTH_COMPILING = 60.0  # seconds; compiling takes 10 to 40 of them
 
 
 @dataclass(frozen=True)
@@ -159,12 +162,22 @@ class Condenser:
         return self._extractors[key]
 
 
-def condense(pool: TensorPool, config: CondenseConfig | None = None, **how: Any) -> CondensedSet:
+def condense(
+    pool: TensorPool,
+    config: CondenseConfig | None = None,
+    *,
+    seed: int = 0,
+    classes: Iterable[int] | None = None,
+    previous: CondensedSet | None = None,
+    on_step: Callable[[Progress], None] | None = None,
+    state: dict[str, Any] | None = None,
+    shard: slice = EVERY,
+) -> CondensedSet:
     """Condense the real images of a pool by distribution matching.
 
     Args:
         pool: the real images.
-        seed: of everything random; 0 by default.
+        seed: of everything random.
         classes: which of the pool's classes; all by default.
         previous: a condensed set of classes that come again. A returning class is matched to the count-weighted mean
             of its new real images and its previous synthetic ones, so that it does not forget where it came from.
@@ -175,9 +188,9 @@ def condense(pool: TensorPool, config: CondenseConfig | None = None, **how: Any)
             ValueError for networks with BatchNorm, whose statistics are over all classes.
 
     Returns:
-        ``config.ipc`` images of every class (of the shard), class by class, in the pool's normalized space.
+        ``config.ipc`` stored images of every class (of the shard), class by class, in the pool's normalized space.
 
-    The same seed on the same device with the same library gives the same pixels.
+    The same seed on the same device with the same library gives the same pixels, unless seconds bound the run.
 
     Raises:
         ValueError: for classes without images, a class with fewer real images than ``ipc``, or a ``previous`` or
@@ -191,7 +204,9 @@ def condense(pool: TensorPool, config: CondenseConfig | None = None, **how: Any)
     >>> condensed.images.shape, condensed.labels.tolist()
     (torch.Size([4, 3, 8, 8]), [0, 0, 1, 1])
     """
-    return Condenser().condense(pool, config, **how)
+    return Condenser().condense(
+        pool, config, seed=seed, classes=classes, previous=previous, on_step=on_step, state=state, shard=shard
+    )
 
 
 def _check_shapes(state: dict | None, previous: CondensedSet | None, shape: tuple[int, ...]) -> None:
@@ -202,7 +217,10 @@ def _check_shapes(state: dict | None, previous: CondensedSet | None, shape: tupl
 
 
 def _engine(pool: TensorPool, classes: int, config: CondenseConfig):
-    images = config.iterations * classes * (config.batch_real + config.ipc)
+    synthetic = config.batch_syn or config.ipc * config.formation**2
+    images = config.iterations * classes * (config.batch_real + config.updates * synthetic)
+    if config.seconds is not None:
+        images = sys.maxsize if config.seconds >= WORTH_COMPILING else 0
     values = activation_values(config.network, pool.shape)
     return choose(config.device, config.precision, config.compile, pool.shape[1:], images, config.memory_budget, values)
 
