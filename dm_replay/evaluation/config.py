@@ -3,7 +3,8 @@
 from dataclasses import dataclass, replace
 
 from ..augment.siamese import SiameseAugment
-from ..runtime.engine import COMPILE, PRECISIONS, check_choices
+from ..runtime.engine import COMPILE, PRECISIONS
+from ..runtime.validation import check_choices, unwrap_numpy
 
 __all__ = ["EvalConfig"]
 
@@ -46,6 +47,7 @@ class EvalConfig:
     parallel_networks: int = 0
 
     def __post_init__(self):
+        unwrap_numpy(self)
         for name in ("epochs", "batch"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")

@@ -6,7 +6,8 @@ from typing import Any
 from ..augment.siamese import SiameseAugment
 from ..condensed.condensed_set import STORAGES
 from ..networks import parse
-from ..runtime.engine import COMPILE, PRECISIONS, check_choices
+from ..runtime.engine import COMPILE, PRECISIONS
+from ..runtime.validation import check_choices, check_whole_numbers, unwrap_numpy
 from .presets import PRESETS
 
 __all__ = ["CondenseConfig"]
@@ -95,19 +96,16 @@ class CondenseConfig:
         for name, value in PRESETS[self.preset].items():
             if getattr(self, name) is FROM_PRESET:
                 object.__setattr__(self, name, value)
-        least = {
-            "ipc": 1,
-            "iterations": 1,
-            "batch_real": 1,
-            "batch_syn": 0,
-            "updates": 1,
-            "formation": 1,
-            "extractors": 0,
-            "extractor_steps": 1,
-        }
-        for name, low in least.items():
-            if not isinstance(getattr(self, name), int) or getattr(self, name) < low:
-                raise ValueError(f"{name} must be a whole number of at least {low}, got {getattr(self, name)}")
+        unwrap_numpy(self)
+        check_whole_numbers(self, ipc=1, iterations=1, batch_real=1, batch_syn=0, updates=1)
+        check_whole_numbers(self, formation=1, extractors=0, extractor_steps=1)
+        self._check_numbers()
+        check_choices(self, init=("real", "noise"), storage=tuple(STORAGES))
+        check_choices(self, synthetic_precision=("auto", "float32"), precision=PRECISIONS, compile=COMPILE)
+        parse(self.network)
+        SiameseAugment.parse(self.augment)
+
+    def _check_numbers(self) -> None:
         if self.seconds is not None and not self.seconds > 0:
             raise ValueError(f"seconds must be above 0, got {self.seconds}")
         if not 0 <= self.lr_final <= 1 or not 0 <= self.average <= 1 or not self.class_weight >= 0:
@@ -121,18 +119,10 @@ class CondenseConfig:
             raise ValueError(f"expected lr_img > 0 and momentum in [0, 1), got {self.lr_img} and {self.momentum}")
         if not self.nested >= 0 or not self.nested_power >= 0:
             raise ValueError(f"expected nested and nested_power >= 0, got {self.nested} and {self.nested_power}")
-        if not self.memory_budget > 0:
-            raise ValueError(f"memory_budget must be above 0 GiB, got {self.memory_budget}")
-        check_choices(
-            self,
-            init=("real", "noise"),
-            synthetic_precision=("auto", "float32"),
-            precision=PRECISIONS,
-            compile=COMPILE,
-            storage=tuple(STORAGES),
-        )
-        parse(self.network)
-        SiameseAugment.parse(self.augment)
+        if not 0 < self.memory_budget < 2**40:
+            raise ValueError(
+                f"memory_budget must be above 0 GiB, got {self.memory_budget}, and what a machine can have"
+            )
 
     def resolve(self, flip_invariant: bool) -> "CondenseConfig":
         """The same with the families that an ``augment`` of "auto" stands for."""

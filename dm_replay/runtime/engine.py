@@ -2,7 +2,7 @@
 
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -12,7 +12,7 @@ from .agreement import check_compiled
 from .out_of_memory import is_out_of_memory
 
 __all__ = [
-    "COMPILE", "PRECISIONS", "Engine", "check_choices", "choose", "compiled", "explained", "plain", "resolve_device",
+    "COMPILE", "PRECISIONS", "Engine", "choose", "compiled", "explained", "plain", "resolve_device",
 ]  # fmt: skip
 
 PRECISIONS = ("auto", "float32", "bfloat16")
@@ -70,13 +70,6 @@ class Engine:
 def plain(engine: Engine) -> Engine:
     """The same without what makes it fast: no graph, nothing compiled, float32."""
     return replace(engine, graphs=False, compiled=False, dtype=torch.float32)
-
-
-def check_choices(config: object, **choices: Sequence[str]) -> None:
-    """ValueError if a field of a configuration is none of its choices."""
-    for name, known in choices.items():
-        if getattr(config, name) not in known:
-            raise ValueError(f"unknown {name} {getattr(config, name)!r}; choose from {', '.join(known)}")
 
 
 def choose(
