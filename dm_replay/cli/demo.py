@@ -17,14 +17,17 @@ from ..data.registry import Dataset, load_dataset
 from ..networks import build_network
 from ..runtime.atomic_files import atomic
 from ..runtime.seeding import isolated, new_generator
+from .side_by_side import processes_for, side_by_side
 
 __all__ = ["run_demo"]
 
 EXPERIENCES = 5
 CONDENSED = 20  # images; two a class at the end
 EPOCHS, BATCH, LR = 8, 32, 0.05
-METHODS = ("naive", "stock replay", "condensed replay")
-COLORS = {"naive": "#9a9a9a", "stock replay": "#d98c3f", "condensed replay": "#2f6db3"}
+CONDENSING = "condensed replay"
+METHODS = ("naive", "stock replay", CONDENSING)
+COLORS = {"naive": "#9a9a9a", "stock replay": "#d98c3f", CONDENSING: "#2f6db3"}
+Run = tuple[list[float], CondensedSet | None]  # accuracies after each experience, and the memory if it was condensed
 
 
 def run_demo(out: str = "runs/demo", seeds: int = 3, iterations: int = 300, augment_replay: bool = True) -> None:
@@ -41,22 +44,35 @@ def run_demo(out: str = "runs/demo", seeds: int = 3, iterations: int = 300, augm
     folder = Path(out)
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder} is a file; expected a folder to write the pictures to")
-    _quieten_avalanche()
     digits = load_dataset("digits")
-    curves: dict[str, list[list[float]]] = {method: [] for method in METHODS}
-    with tqdm(total=seeds * len(METHODS), desc="demo", unit="run") as bar:
-        for seed in range(seeds):
-            for method in METHODS:
-                bar.set_postfix_str(f"seed {seed}, {method}")
-                plugin = _plugin(method, digits, seed, iterations, augment_replay)
-                curves[method].append(_train(digits, plugin, seed))
-                bar.update()
-    condensed = plugin.storage_policy.memory.to_set()[0].with_meta(mean=digits.spec.mean, std=digits.spec.std)
+    jobs = [(method, seed, iterations, augment_replay) for method in METHODS for seed in range(seeds)]
+    processes = processes_for(seeds)
+    if processes == 1:
+        _quieten_avalanche()
+    runs: list[Run] = [None] * len(jobs)  # type: ignore[list-item]
+    with tqdm(total=len(jobs), desc="demo", unit="run", postfix=jobs[0][0]) as bar:
+        for number, run in side_by_side(_run, jobs, processes, _quieten_avalanche):
+            runs[number] = run
+            bar.update()
+            bar.set_postfix_str(next((job[0] for job, one in zip(jobs, runs, strict=True) if one is None), "done"))
+    curves = {method: [run[0] for job, run in zip(jobs, runs, strict=True) if job[0] == method] for method in METHODS}
+    condensed = runs[-1][1]
+    assert condensed is not None  # the last job's method condenses
     print(_table(curves, digits, condensed))
     folder.mkdir(parents=True, exist_ok=True)
     save_picture(grid(condensed), folder / "condensed.png")
     _draw(curves, folder / "accuracy.png")
     print(f"\n{folder / 'accuracy.png'}  {folder / 'condensed.png'}")
+
+
+def _run(method: str, seed: int, iterations: int, augment_replay: bool) -> Run:
+    digits = load_dataset("digits")
+    plugin = _plugin(method, digits, seed, iterations, augment_replay)
+    accuracies = _train(digits, plugin, seed)
+    if method != CONDENSING:
+        return accuracies, None
+    memory = plugin.storage_policy.memory.to_set()[0]
+    return accuracies, memory.with_meta(mean=digits.spec.mean, std=digits.spec.std)
 
 
 def _plugin(method: str, digits: Dataset, seed: int, iterations: int, augment_replay: bool):
@@ -66,7 +82,7 @@ def _plugin(method: str, digits: Dataset, seed: int, iterations: int, augment_re
 
     if method == "stock replay":
         return ReplayPlugin(mem_size=_stock_images(digits))
-    if method == "condensed replay":
+    if method == CONDENSING:
         augment = SiameseAugment.parse("auto", digits.spec.flip_invariant).name
         settings: dict[str, Any] = {"augment": augment, "iterations": iterations, "seed": seed, "progress": False}
         return DMReplayPlugin(CONDENSED, augment_replay=augment_replay, **settings)
@@ -137,7 +153,7 @@ def _table(curves: dict[str, list[list[float]]], digits: Dataset, condensed: Con
     stored = {
         "naive": "no memory",
         "stock replay": f"{_stock_images(digits)} images, {_stock_images(digits) * _image_bytes(digits):,} bytes",
-        "condensed replay": f"{len(condensed)} images, {condensed.nbytes:,} bytes",
+        CONDENSING: f"{len(condensed)} images, {condensed.nbytes:,} bytes",
     }
     lines = [f"{'':18}{'memory':26}final accuracy", ""]
     for method, runs in curves.items():
@@ -167,6 +183,7 @@ def _draw(curves: dict[str, list[list[float]]], out: Path) -> None:
 
 
 def _quieten_avalanche() -> None:
-    """Avalanche warns of missing loggers and of its own deprecations; none of it is the user's doing here."""
+    """Avalanche warns of missing loggers, solvers and of its own deprecations; none of it is the user's doing here."""
     logging.getLogger("avalanche").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module="avalanche")
+    for module in ("avalanche", "qpsolvers"):
+        warnings.filterwarnings("ignore", module=module)

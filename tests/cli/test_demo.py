@@ -1,5 +1,7 @@
 import pytest
+import torch
 
+from dm_replay.cli import demo
 from dm_replay.cli.demo import run_demo
 
 ALL_THREADS = True
@@ -20,6 +22,18 @@ def test_condensed_replay_leads_stock_replay_at_equal_bytes(tmp_path, capsys):
     assert 0 <= stored["stock replay"] - stored["condensed replay"] < 64
     for name in ("accuracy.png", "condensed.png"):
         assert (tmp_path / "demo" / name).read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_processes_side_by_side_show_the_same(tmp_path, capsys, monkeypatch):
+    threads, printed = torch.get_num_threads(), []
+    torch.set_num_threads(1)  # as each of the processes has
+    for processes in (1, 2):
+        monkeypatch.setattr(demo, "processes_for", lambda jobs, processes=processes: processes)
+        run_demo(str(tmp_path), seeds=2, iterations=1)
+        printed.append(capsys.readouterr().out)
+    torch.set_num_threads(threads)
+    assert printed[0] == printed[1]
 
 
 def test_bad_input(tmp_path):
