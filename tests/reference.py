@@ -69,3 +69,17 @@ def train(network, images, labels, epochs, batch, draws):
         if epoch == epochs // 2 + 1:
             lr, momenta = lr * 0.1, [torch.zeros_like(p) for p in network.parameters()]
     return network
+
+
+def slow_decode(stored, formation):
+    """One tile at a time, by PyTorch's bilinear enlarging."""
+    height, width = stored.shape[2:]
+    out = []
+    for image in stored:
+        for row in range(formation):
+            for column in range(formation):
+                top, bottom = row * height // formation, (row + 1) * height // formation
+                left, right = column * width // formation, (column + 1) * width // formation
+                tile = image[None, :, top:bottom, left:right]
+                out.append(F.interpolate(tile, (height, width), mode="bilinear", align_corners=False)[0])
+    return torch.stack(out)

@@ -11,6 +11,7 @@ from dm_replay.matching import self_check as matching_check
 from dm_replay.matching.extractors import Extractor
 from dm_replay.matching.matcher import Matcher
 from dm_replay.matching.real_batches import RealBatches
+from dm_replay.matching.synthetic import SyntheticPixels
 from dm_replay.runtime import self_check
 from dm_replay.runtime.cuda_graphs import cuda_graphed
 from dm_replay.runtime.engine import Engine, choose, resolve_device
@@ -32,10 +33,9 @@ def matcher(pool, where, dtype=torch.float32, draws=CPU, network="convnet:width=
     placed, augment = pool.resident(pool.classes, where), SiameseAugment()
     extractor = Extractor(network, pool.shape, augment, engine)
     real = RealBatches(placed, ClassShard(pool.classes), 6, None, engine, whole=extractor.batch_statistics)
-    weights = torch.tensor([0.1, 0.1, 1.0])
-    return Matcher(
-        real, extractor, start, augment=augment, engine=engine, lr=1.0, momentum=0.5, weights=weights, seed=4
-    )
+    start, nested = (value.to(where, extractor.master) for value in (start, torch.tensor([0.1, 0.1, 1.0])))
+    synthetic = SyntheticPixels(start, formation=1, momentum=0.5, batch=0, nested=nested)
+    return Matcher(real, extractor, synthetic, augment=augment, engine=engine, seed=4)
 
 
 @pytest.mark.parametrize("network", ["convnet:width=16", "convnet:width=16,norm=batch"])

@@ -22,6 +22,8 @@ from .flags import Arguments, Flags, dataset_of, make
 
 __all__ = ["condense", "demo", "doctor", "evaluate", "export", "show"]
 
+STORED = "of mosaics the stored images, not the training images that they decode to"
+
 
 def condense(argv: Sequence[str]) -> None:
     """Condense a dataset into a few synthetic images per class, in a folder. A stopped run can go on."""
@@ -105,12 +107,13 @@ def show(argv: Sequence[str]) -> None:
     flags = Flags(show, "dm-replay show RUN --out grid.png")
     flags.add_set()
     flags.add_out("FILE", f"picture ({PICTURE}) or animation ({ANIMATION})")
+    flags.add_switches(stored=STORED)
     flags.add_function(grid, "condensed")
     args = flags.parse_args(argv)
     _check_file(args.out, PICTURE, ANIMATION)
     if args.out.suffix.lower() == ANIMATION:
         return _animate(args.set, args.out)
-    condensed = _load(args.set)
+    condensed = _as_asked(_load(args.set), args.stored)
     save_picture(grid(condensed, args.classes, args.per_class), args.out)
     left = max(0, len(condensed.classes) - args.classes)
     print(f"{args.out}: {_contents(condensed)}" + (f", {left} classes left out (--classes)" if left else ""))
@@ -124,9 +127,10 @@ def export(argv: Sequence[str]) -> None:
     text = "a folder of PNGs for each class, or arrays as networks see them"
     flags.add_argument("--format", required=True, choices=choices, metavar="{" + ",".join(choices) + "}", help=text)
     flags.add_out("PATH", "npz file or new folder")
+    flags.add_switches(stored=STORED)
     args = flags.parse_args(argv)
     _check_parent(args.out)
-    condensed = _load(args.set)
+    condensed = _as_asked(_load(args.set), args.stored)
     FORMATS[args.format](condensed, args.out)
     print(f"{args.out}: {_contents(condensed)}")
 
@@ -193,10 +197,15 @@ def _check_parent(out: Path) -> None:
         raise ValueError(f"no such folder to write to: {out.absolute().parent}")
 
 
+def _as_asked(condensed: CondensedSet, stored: bool) -> CondensedSet:
+    return condensed.as_stored() if stored else condensed
+
+
 def _per_class(condensed: CondensedSet) -> int:
     return int(condensed.labels.unique(return_counts=True)[1].max())
 
 
 def _contents(condensed: CondensedSet) -> str:
     classes = len(condensed.classes)
-    return f"{len(condensed):,} images of {classes} classes, {condensed.storage}, {condensed.nbytes:,} bytes"
+    decoded = f" ({condensed.decoded:,} decoded)" if condensed.formation > 1 else ""
+    return f"{len(condensed):,} images{decoded} of {classes} classes, {condensed.storage}, {condensed.nbytes:,} bytes"

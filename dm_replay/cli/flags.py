@@ -10,6 +10,7 @@ from typing import Any, NoReturn, TypeVar, get_args, get_type_hints
 
 from ..condensed.condensed_set import STORAGES
 from ..data.registry import Dataset, load_dataset
+from ..matching.presets import PRESETS
 from ..runtime.engine import COMPILE, PRECISIONS
 from .docstrings import documented
 from .values import number, path, true_or_false, whole_number
@@ -19,7 +20,14 @@ __all__ = ["Arguments", "Flags", "dataset_of", "make"]
 Config = TypeVar("Config")
 
 WIDTH, INDENT = 100, 30  # columns of the help at most, and of the options in it
-CHOICES = {"compile": COMPILE, "init": ("real", "noise"), "precision": PRECISIONS, "storage": tuple(STORAGES)}
+CHOICES = {
+    "compile": COMPILE,
+    "init": ("real", "noise"),
+    "precision": PRECISIONS,
+    "preset": tuple(PRESETS),
+    "storage": tuple(STORAGES),
+    "synthetic_precision": ("auto", "float32"),
+}
 KINDS: dict[type, tuple[Callable[[str], Any], str]] = {
     int: (whole_number, "N"),
     float: (number, "X"),
@@ -48,6 +56,7 @@ class Flags(argparse.ArgumentParser):
     """
 
     def __init__(self, command: Callable, example: str = ""):
+        self.hints: dict[str, Any] = {}  # what the options that set something are annotated with
         super().__init__(
             prog=f"dm-replay {command.__name__}",
             description=command.__doc__,
@@ -84,20 +93,24 @@ class Flags(argparse.ArgumentParser):
         taken = {p.name: p.default for p in inspect.signature(function).parameters.values() if p.name not in but}
         for name, default in taken.items():
             _add(self, name, types[name], default, texts.get(name))
+            self.hints[name] = _kind(types[name])
         return list(taken)
 
     def add_config(self, title: str, config: type) -> None:
         """The fields of a dataclass; those about the machine in a group of their own."""
         groups = [self.add_argument_group(name) for name in (title, "machine")]
         texts, types = documented(config), get_type_hints(config)
+        paper = PRESETS["paper"] if hasattr(config, "preset") else {}
         for field in fields(config):
-            _add(groups[field.name in MACHINE], field.name, types[field.name], field.default, texts.get(field.name))
+            name, group = field.name, groups[field.name in MACHINE]
+            _add(group, name, types[name], field.default, texts.get(name), paper.get(name, field.default))
+            self.hints[name] = types[name]
 
     def remember(self, settings: Mapping[str, Any], source: Path) -> None:
         """Take these values as defaults; ValueError if one is not of its option's type."""
         for action in (action for action in self._actions if action.dest in settings):
-            value, kind = settings[action.dest], int if action.default is None else type(action.default)
-            if type(value) not in ((int, float) if kind is float else (kind,)):
+            value = settings[action.dest]
+            if type(value) not in _types(self.hints.get(action.dest, type(action.default))):
                 raise ValueError(f"{source} is damaged ({action.dest} is {value!r}); begin anew with --overwrite")
             action.default = value
 
@@ -134,12 +147,14 @@ def _dataset_options() -> list[str]:
     return [name for name in inspect.signature(load_dataset).parameters if name != "name"]
 
 
-def _add(group: argparse._ActionsContainer, name: str, hint: Any, default: Any, text: str | None) -> None:
+def _add(
+    group: argparse._ActionsContainer, name: str, hint: Any, default: Any, text: str | None, shown: Any = None
+) -> None:
     """One option. What is off by default is switched on; else the value follows."""
     if default is False:
         group.add_argument(_option(name), action="store_true", help=text)
         return
-    kind, metavar = KINDS[next((part for part in get_args(hint) if part in KINDS), hint)]
+    kind, metavar = KINDS[_kind(hint)]
     if name in CHOICES:  # shown only: what takes the value refuses others
         metavar = "{" + ",".join(CHOICES[name]) + "}"
     group.add_argument(
@@ -147,8 +162,19 @@ def _add(group: argparse._ActionsContainer, name: str, hint: Any, default: Any, 
         type=kind,
         metavar=METAVARS.get(name, metavar),
         default=default,
-        help=_with_default(text or "", default),
+        help=_with_default(text or "", default if shown is None else shown),
     )
+
+
+def _kind(hint: Any) -> type:
+    """int of ``int | None``."""
+    return next((part for part in get_args(hint) if part in KINDS), hint)
+
+
+def _types(hint: Any) -> tuple[type, ...]:
+    """What a value so annotated may be in a record; whole numbers will do for others."""
+    types = get_args(hint) or (hint,)
+    return (*types, int) if float in types else types
 
 
 def _with_default(text: str, default: object) -> str:

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from ..runtime.atomic_files import save_tensors
 from ..runtime.labels import class_labels
+from .formation import check_formation, decode_tiles
 from .quantize import dequantize, quantize
-from .reading import FIELDS, FORMAT, OFFICIAL, check_fields, check_official, read_content
+from .reading import FIELDS, FORMAT, FORMATS, OFFICIAL, check_fields, check_official, read_content
 
 __all__ = ["STORAGES", "CondensedSet"]
 
@@ -22,12 +23,15 @@ STORAGES = {"float32": torch.float32, "float16": torch.float16, "uint8": torch.u
 class CondensedSet:
     """Synthetic images with hard labels. Make one with :meth:`from_images`.
 
+    A stored image is one training image or, with a formation f, a mosaic that decodes to f² of them.
+
     Attributes:
         pixels: (N, C, H, W) as stored: float32, float16 or uint8.
         labels: (N,) int64; the images of a class keep their order, and its first k are what :meth:`prefix` keeps.
         counts: (K,) int64, how many real images each class stands for, in the order of ``classes``.
         scale, offset: (N, C) float32 for uint8 storage, else None: value = pixel · scale + offset.
         meta: plain metadata (settings, seed, mean and std of the normalization, class names).
+        formation: f, the tiles of a stored image along a side.
 
     >>> import torch
     >>> from dm_replay import CondensedSet
@@ -48,6 +52,7 @@ class CondensedSet:
     scale: Tensor | None = None
     offset: Tensor | None = None
     meta: dict[str, Any] = field(default_factory=dict)
+    formation: int = 1
 
     @classmethod
     def from_images(
@@ -57,8 +62,11 @@ class CondensedSet:
         counts: Tensor | None = None,
         meta: dict[str, Any] | None = None,
         storage: str = "float32",
+        formation: int = 1,
     ) -> "CondensedSet":
         """Store float images (N, C, H, W) of normalized values with labels (N,), in memory of the set's own.
+
+        With a formation they are mosaics, as :func:`encode_tiles` makes them.
 
         ``uint8`` takes a quarter of the bytes of ``float32`` and is exact to 1/510 of each channel's own range.
         ``counts`` defaults to the number of images given of each class.
@@ -75,6 +83,7 @@ class CondensedSet:
             )
         if not images.isfinite().all():
             raise ValueError("the images hold NaN or infinite values")
+        check_formation(formation, *images.shape[2:])
         images, labels = images.detach().cpu(), class_labels(labels)
         if counts is None:
             counts = labels.unique(return_counts=True)[1]
@@ -83,19 +92,52 @@ class CondensedSet:
             raise ValueError(f"expected {len(labels.unique())} counts, one for each class, got {len(counts)}")
         if storage == "uint8":
             pixels, scale, offset = quantize(images)
-            stored = cls(pixels, labels, counts, scale, offset, meta)
+            stored = cls(pixels, labels, counts, scale, offset, meta, formation)
         else:
-            stored = cls(images.to(STORAGES[storage], copy=True), labels, counts, meta=meta)
-        if not stored.images.isfinite().all():
+            stored = cls(images.to(STORAGES[storage], copy=True), labels, counts, meta=meta, formation=formation)
+        if not stored.mosaics.isfinite().all():
             raise ValueError(f"storage {storage} cannot hold values as large as {float(images.abs().max()):.3g}")
         return stored
 
     @property
-    def images(self) -> Tensor:
-        """(N, C, H, W) float32, decoded: a copy, whatever the storage."""
+    def mosaics(self) -> Tensor:
+        """(N, C, H, W) float32, the values of the stored images: a copy, whatever the storage."""
         if self.scale is None or self.offset is None:
             return self.pixels.to(torch.float32, copy=True)
         return dequantize(self.pixels, self.scale, self.offset)
+
+    @property
+    def images(self) -> Tensor:
+        """(N · f², C, H, W) float32, all training images, those of a stored image one after another: a copy."""
+        return (
+            self.mosaics if self.formation == 1 else self.decode(torch.arange(self.decoded, device=self.labels.device))
+        )
+
+    @property
+    def image_labels(self) -> Tensor:
+        """(N · f²,) int64, the label of each training image."""
+        return self.labels.repeat_interleave(self.formation**2)
+
+    @property
+    def decoded(self) -> int:
+        """How many training images there are: N · f²."""
+        return len(self) * self.formation**2
+
+    def decode(self, rows: Tensor) -> Tensor:
+        """Training images of given numbers, 0 to N · f² − 1: (M,) -> (M, C, H, W) float32, on the set's device."""
+        stored, tiles = rows // self.formation**2, rows % self.formation**2
+        if self.scale is None or self.offset is None:
+            values = self.pixels[stored].float()
+        else:
+            values = dequantize(self.pixels[stored], self.scale[stored], self.offset[stored])
+        if self.formation == 1:
+            return values
+        own = torch.arange(len(rows), device=rows.device) * self.formation**2
+        return decode_tiles(values, own + tiles, self.formation)
+
+    def as_stored(self) -> "CondensedSet":
+        """The mosaics themselves as training images, to be looked at."""
+        return replace(self, formation=1)
 
     @property
     def classes(self) -> Tensor:
@@ -115,14 +157,14 @@ class CondensedSet:
         return len(self.labels)
 
     def select(self, rows: Tensor) -> "CondensedSet":
-        """The images of the given indices (M,), in that order; classes that lose all their images are gone."""
+        """The stored images of the given indices (M,), in that order; classes that lose all their images are gone."""
         labels = self.labels[rows]
         kept = torch.isin(self.classes, labels)
         scale, offset = (None if t is None else t[rows] for t in (self.scale, self.offset))
-        return CondensedSet(self.pixels[rows], labels, self.counts[kept], scale, offset, self.meta)
+        return CondensedSet(self.pixels[rows], labels, self.counts[kept], scale, offset, self.meta, self.formation)
 
     def prefix(self, length: int | Mapping[int, int]) -> "CondensedSet":
-        """The first ``length`` images of every class (or of each class named, the others whole), in place."""
+        """The first ``length`` stored images of every class (or of each class named, the others whole), in place."""
         lengths = length if isinstance(length, Mapping) else dict.fromkeys(self.classes.tolist(), length)
         limit = torch.tensor([int(lengths.get(label, len(self))) for label in self.labels.tolist()])
         return self.select((self._rank() < limit).nonzero()[:, 0])
@@ -131,36 +173,40 @@ class CondensedSet:
         """The images of one class."""
         return self.select((self.labels == label).nonzero()[:, 0])
 
-    def to(self, storage: str) -> "CondensedSet":
-        """The same images stored otherwise."""
-        return (
-            self
-            if storage == self.storage
-            else self.from_images(self.images, self.labels, self.counts, self.meta, storage)
-        )
+    def with_storage(self, storage: str) -> "CondensedSet":
+        """The same images stored otherwise: "float32", "float16" or "uint8"."""
+        if storage == self.storage:
+            return self
+        return self.from_images(self.mosaics, self.labels, self.counts, self.meta, storage, self.formation)
+
+    def to(self, device: torch.device | str) -> "CondensedSet":
+        """The same set with its tensors on a device, for :meth:`decode` there."""
+        scale, offset = (None if t is None else t.to(device) for t in (self.scale, self.offset))
+        pixels, labels, counts = (t.to(device) for t in (self.pixels, self.labels, self.counts))
+        return replace(self, pixels=pixels, labels=labels, counts=counts, scale=scale, offset=offset)
 
     def with_meta(self, **meta: Any) -> "CondensedSet":
         return replace(self, meta={**self.meta, **meta})
 
     @staticmethod
     def merge(sets: Sequence["CondensedSet"]) -> "CondensedSet":
-        """All images of sets of one storage and image shape; counts of a class in several sets add up.
+        """All images of sets of one storage, image shape and formation; counts of a class in several sets add up.
 
         Raises:
-            ValueError: for no sets, or sets of different storage or image shape.
+            ValueError: for no sets, or sets of different storage, image shape or formation.
         """
         if not sets:
             raise ValueError("nothing to merge")
-        kinds = {(s.storage, tuple(s.pixels.shape[1:])) for s in sets}
+        kinds = {(s.storage, tuple(s.pixels.shape[1:]), s.formation) for s in sets}
         if len(kinds) > 1:
-            raise ValueError(f"cannot merge sets of different storage or image shape: {sorted(kinds)}")
+            raise ValueError(f"cannot merge sets of different storage, image shape or formation: {sorted(kinds)}")
         pixels, labels = torch.cat([s.pixels for s in sets]), torch.cat([s.labels for s in sets])
         classes = labels.unique()
         counts = torch.zeros_like(classes)
         for part in sets:
             counts[torch.searchsorted(classes, part.classes)] += part.counts
         scale, offset = _joined([s.scale for s in sets]), _joined([s.offset for s in sets])
-        return CondensedSet(pixels, labels, counts, scale, offset, sets[0].meta)
+        return CondensedSet(pixels, labels, counts, scale, offset, sets[0].meta, sets[0].formation)
 
     def save(self, path: str | Path) -> None:
         """Write tensors and plain metadata, atomically."""
@@ -175,8 +221,10 @@ class CondensedSet:
         """
         path = Path(path)
         content = read_content(path)
-        if content.get("format") == FORMAT:
+        if content.get("format") in FORMATS:
             fields: dict[str, Any] = {name: content.get(name) for name in FIELDS}
+            if content["format"] != FORMAT:
+                fields["formation"] = 1
             check_fields(fields, path)
             return cls(**fields)
         if not isinstance(content.get("data"), list) or not content["data"]:

@@ -16,7 +16,7 @@ __all__ = ["FORMATS", "to_imagefolder", "to_npz"]
 
 
 def to_npz(condensed: CondensedSet, out: Path) -> None:
-    """``images`` float32 (N, C, H, W) as networks see them, ``labels`` int64 (N,).
+    """``images`` float32 (N, C, H, W) as networks see them, ``labels`` int64 (N,); of mosaics the decoded images.
 
     >>> import numpy as np, torch
     >>> from pathlib import Path
@@ -27,7 +27,7 @@ def to_npz(condensed: CondensedSet, out: Path) -> None:
     (4, 3, 8, 8)
     """
     with atomic(out) as temporary, open(temporary, "wb") as file:
-        np.savez(file, images=condensed.images.numpy(), labels=condensed.labels.numpy())
+        np.savez(file, images=condensed.images.numpy(), labels=condensed.image_labels.numpy())
 
 
 def to_imagefolder(condensed: CondensedSet, out: Path) -> None:
@@ -50,7 +50,7 @@ def to_imagefolder(condensed: CondensedSet, out: Path) -> None:
         for label in condensed.classes.tolist():
             folder = temporary / _folder_name(condensed, label)
             folder.mkdir()
-            for number, image in enumerate(pixels[(condensed.labels == label).numpy()]):
+            for number, image in enumerate(pixels[(condensed.image_labels == label).numpy()]):
                 picture = Image.fromarray(image.squeeze(2) if image.shape[2] == 1 else image)
                 picture.save(folder / f"{number:04d}.png")
         temporary.chmod(0o755)

@@ -66,7 +66,7 @@ def grid(condensed: CondensedSet, classes: int = 100, per_class: int = 50) -> Im
             raise ValueError(f"{what} must be at least 1, got {limit}")
     pixels = _visible(real_pixels(condensed))
     labels = condensed.classes[:classes].tolist()
-    rows = [(condensed.labels == label).nonzero()[:per_class, 0].tolist() for label in labels]
+    rows = [(condensed.image_labels == label).nonzero()[:per_class, 0].tolist() for label in labels]
     if not any(rows):
         raise ValueError("no images to show")
     height, width = pixels.shape[1:3]

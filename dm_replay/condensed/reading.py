@@ -7,10 +7,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["FORMAT", "FIELDS", "OFFICIAL", "check_fields", "check_official", "read_content"]
+from .formation import check_formation
 
-FORMAT = "dm_replay.CondensedSet/1"
-FIELDS = ("pixels", "labels", "counts", "scale", "offset", "meta")
+__all__ = ["FORMAT", "FORMATS", "FIELDS", "OFFICIAL", "check_fields", "check_official", "read_content"]
+
+FORMAT = "dm_replay.CondensedSet/2"
+FORMATS = ("dm_replay.CondensedSet/1", FORMAT)  # the first knew no formation
+FIELDS = ("pixels", "labels", "counts", "scale", "offset", "meta", "formation")
 OFFICIAL = "DatasetCondensation"
 PIXELS = (torch.float32, torch.float16, torch.uint8)
 NUMBERS = tuple(map(np.dtype, ("bool", "float16", "float32", "float64", "int32", "int64")))
@@ -37,8 +40,8 @@ def read_content(path: Path) -> dict[str, Any]:
 def check_fields(fields: dict[str, Any], path: Path) -> None:
     """ValueError unless the entries of a set's own format fit together."""
     for name in ("pixels", "labels", "counts"):
-        _expect(_is_plain(fields[name]), path, f"its {name} are {_described(fields[name])}")
-    pixels, labels, counts, scale, offset, meta = (fields[name] for name in FIELDS)
+        _expect(_is_plain(fields.get(name)), path, f"its {name} are {_described(fields.get(name))}")
+    pixels, labels, counts, scale, offset, meta, formation = (fields[name] for name in FIELDS)
     _expect(pixels.ndim == 4 and pixels.dtype in PIXELS, path, f"its pixels are {_described(pixels)}")
     _expect(pixels.isfinite().all(), path, "its pixels are not all finite")
     whole = labels.dtype == torch.int64 and bool((labels >= 0).all())
@@ -47,6 +50,11 @@ def check_fields(fields: dict[str, Any], path: Path) -> None:
     _expect(fits, path, f"its counts are {_described(counts)}, for {len(labels.unique())} classes")
     for name, values in (("scale", scale), ("offset", offset)):
         _expect(_fits_pixels(values, pixels), path, f"its {name} is {_described(values)}, for {_described(pixels)}")
+    _expect(isinstance(formation, int), path, f"its formation is {_described(formation)}")
+    try:
+        check_formation(formation, *pixels.shape[2:])
+    except ValueError as error:
+        raise ValueError(f"{path} is a damaged condensed set: {error}") from error
     _check_meta(meta, path, pixels.shape[1])
 
 

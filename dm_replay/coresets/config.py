@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from numbers import Integral
 
 from ..condensed.condensed_set import STORAGES
-from ..runtime.engine import check_choices
+from ..runtime.validation import check_choices
 
 __all__ = ["ExemplarConfig"]
 

@@ -3,7 +3,8 @@
 from dataclasses import dataclass, replace
 
 from ..augment.siamese import SiameseAugment
-from ..runtime.engine import COMPILE, PRECISIONS, check_choices
+from ..runtime.engine import COMPILE, PRECISIONS
+from ..runtime.validation import check_choices, unwrap_numpy
 
 __all__ = ["EvalConfig"]
 
@@ -15,6 +16,7 @@ class EvalConfig:
     Args:
         epochs: the schedule runs epochs + 1 of them and divides the learning rate by 10 after epoch epochs // 2 + 1,
             where the momentum starts afresh, as in the official code.
+        steps: a budget instead of ``epochs``: the schedule runs as many epochs as it takes to make this many steps.
         batch: images per step.
         lr, momentum, weight_decay: of the networks' SGD.
         augment: families drawn for each image of each step, joined by "_", or "none"; "auto" is all of them, but "flip"
@@ -33,6 +35,7 @@ class EvalConfig:
     """
 
     epochs: int = 1000
+    steps: int | None = None
     batch: int = 256
     lr: float = 0.01
     momentum: float = 0.9
@@ -44,9 +47,12 @@ class EvalConfig:
     parallel_networks: int = 0
 
     def __post_init__(self):
+        unwrap_numpy(self)
         for name in ("epochs", "batch"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.steps is not None and self.steps < 1:
+            raise ValueError(f"steps must be at least 1, got {self.steps}")
         if not self.lr > 0 or not 0 <= self.momentum < 1 or not self.weight_decay >= 0:
             raise ValueError(
                 "expected lr > 0, momentum in [0, 1) and weight_decay >= 0, "
@@ -56,6 +62,13 @@ class EvalConfig:
             raise ValueError(f"parallel_networks must be at least 1, or 0 for automatic, got {self.parallel_networks}")
         check_choices(self, precision=PRECISIONS, compile=COMPILE)
         SiameseAugment.parse(self.augment)
+
+    def for_images(self, images: int) -> "EvalConfig":
+        """The same with the epochs that ``steps`` come to on so many images, rounded up; 2 at least."""
+        if self.steps is None:
+            return self
+        each = -(-images // self.batch)
+        return replace(self, epochs=max(1, -(-self.steps // each) - 1))
 
     def resolve(self, flip_invariant: bool) -> "EvalConfig":
         """The same with the families that an ``augment`` of "auto" stands for."""

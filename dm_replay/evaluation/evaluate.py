@@ -61,6 +61,7 @@ def evaluate(
         raise ValueError(f"first must be at least 0, got {first}")
     started = time.perf_counter()
     images, labels, test_labels = _aligned(train_set, test_pool)
+    config = config.for_images(len(images))
     work = runs * ((config.epochs + 1) * len(images) * 3 + len(test_pool))
     engine = choose(config.device, config.precision, config.compile, test_pool.shape[1:], work)
     engine = self_check.trusted(engine, network, images, labels, len(test_pool.classes), config)
@@ -87,6 +88,7 @@ def evaluate(
         "seed": seed,
         "first": first,
         "images": len(images),
+        "steps_made": (config.epochs + 1) * -(-len(images) // config.batch),
         "stored_bytes": train_set.nbytes,
         "engine": {**engine_record(engine), "parallel_networks": most},
     }
@@ -108,7 +110,8 @@ def _aligned(train_set: CondensedSet, test_pool: TensorPool) -> tuple[Tensor, Te
         raise ValueError(f"class {int(missing[0])} of the set has no test images")
     _check_normalization(train_set, test_pool)
     classes = test_pool.classes
-    train_labels, test_labels = (torch.searchsorted(classes, labels) for labels in (train_set.labels, test_pool.labels))
+    given = (train_set.image_labels, test_pool.labels)
+    train_labels, test_labels = (torch.searchsorted(classes, labels) for labels in given)
     return train_set.images, train_labels, test_labels
 
 

@@ -7,6 +7,7 @@ classes go through one batched step.
 
 import contextlib
 import math
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -16,19 +17,26 @@ from torch import Tensor
 
 from ..augment.siamese import SiameseAugment
 from ..condensed.condensed_set import CondensedSet
+from ..condensed.formation import check_formation
 from ..data.class_index import EVERY, ClassShard
 from ..data.pool import TensorPool
+from ..networks.activations import activation_values
 from ..runtime.engine import Engine, choose
-from ..runtime.seeding import new_generator
 from . import self_check
 from .config import CondenseConfig
-from .extractors import Extractor
+from .extractors import Extractor, TrainedNetworks
+from .initial import initial_pixels
 from .losses import prefix_weights
 from .matcher import Matcher
 from .real_batches import RealBatches
+from .schedule import Schedule
 from .steps import Steps
+from .synthetic import SyntheticPixels
+from .trained_networks import train_networks
 
 __all__ = ["Condenser", "Progress", "condense"]
+
+WORTH_COMPILING = 60.0  # seconds; compiling takes 10 to 40 of them
 
 
 @dataclass(frozen=True)
@@ -38,23 +46,27 @@ class Progress:
     Attributes:
         iteration: updates done so far, from 1. iterations: how many there will be.
         loss: 0-d tensor, the matching loss per class before the update.
+        part: of the run that is over, in [0, 1].
     """
 
     iteration: int
     iterations: int
     loss: Tensor
+    part: float
     matcher: Matcher
+    schedule: Schedule
     finish: Callable[[], CondensedSet]
 
     @property
     def images(self) -> Tensor:
-        """The synthetic images as they are now: (N, C, H, W) float32, normalized, a copy on the CPU."""
+        """The stored images as they are now: (N, C, H, W) float32, normalized, a copy on the CPU."""
         return self.matcher.pixels.detach().flatten(0, 1).cpu().clone()
 
     @property
     def state(self) -> dict[str, Any]:
         """What :func:`condense` takes as ``state`` to go on from here."""
-        return {"iteration": self.iteration, **self.matcher.state()}
+        seconds = {} if self.schedule.config.seconds is None else {"seconds": self.schedule.seconds}
+        return {"iteration": self.iteration, **seconds, **self.matcher.state()}
 
     def as_set(self) -> CondensedSet:
         """The condensed set as it is now."""
@@ -85,62 +97,87 @@ class Condenser:
     ) -> CondensedSet:
         """As :func:`condense`, which see."""
         config = (config or CondenseConfig()).resolve(pool.flip_invariant)
+        schedule = Schedule(config, float(state.get("seconds", 0.0)) if state else 0.0)
         chosen = pool.classes if classes is None else torch.as_tensor(list(classes)).long().unique()
         group = ClassShard(chosen, shard)
+        check_formation(config.formation, *pool.shape[1:])
         _check_shapes(state, previous, (len(group.mine), config.ipc, *pool.shape))
         engine = self_check.trusted(_engine(pool, len(chosen), config), pool, config)
-        whole = self._extractor(pool.shape, config, engine).batch_statistics
+        extractor = self._extractor(pool.shape, len(chosen), config, engine)
+        whole = extractor.batch_statistics
         if whole and not group.whole:
             raise ValueError(f"the classes cannot be shared out: {config.network} has statistics over all of them")
-        start = _initial_pixels(pool, group, previous, config, seed) if state is None else state["pixels"]
+        start = initial_pixels(pool, group, previous, config, seed) if state is None else state["pixels"]
         placed = _placed(pool, group.mine, engine.device)
+        trained = _trained(pool, chosen, extractor, config, seed)
 
         def matcher_on(engine: Engine) -> Matcher:
+            extractor = self._extractor(pool.shape, len(chosen), config, engine)
             return Matcher(
                 RealBatches(placed, group, config.batch_real, previous, engine, seed=seed, whole=whole),
-                self._extractor(pool.shape, config, engine),
-                start,
+                extractor,
+                _synthetic(start, config, extractor),
                 augment=SiameseAugment.parse(config.augment),
                 engine=engine,
-                lr=config.lr_img,
-                momentum=config.momentum,
-                weights=prefix_weights(config.ipc, config.nested, config.nested_power),
                 seed=seed,
+                updates=config.updates,
+                trained=trained,
+                class_weight=0.0 if trained is None else config.class_weight,
             )
 
-        most = 1 if whole else len(group.mine) * (config.batch_real + config.ipc)
+        most = 1 if whole else len(group.mine) * (config.batch_real + config.ipc * config.formation**2)
         steps = Steps(matcher_on, engine, most)
+        if state is not None:
+            steps.matcher.restore(state)
         about = {"config": asdict(config), "seed": seed, **_normalization(pool)}
         labels = group.mine.repeat_interleave(config.ipc)
 
         def finish() -> CondensedSet:
-            images = steps.matcher.pixels.flatten(0, 1)
-            return CondensedSet.from_images(images, labels, steps.matcher.real.counts, about, config.storage)
+            matcher, images = steps.matcher, steps.matcher.synthetic.result.flatten(0, 1)
+            return CondensedSet.from_images(
+                images, labels, matcher.real.counts, about, config.storage, config.formation
+            )
 
-        if state is not None:
-            steps.matcher.restore(state)
-        done = 0 if state is None else int(state["iteration"])
+        iteration = 0 if state is None else int(state["iteration"])
         with contextlib.closing(steps):
-            for iteration in range(done, config.iterations):
-                loss = steps.step(iteration)
+            while (progress := schedule.progress(iteration)) < 1:
+                loss = steps.step(iteration, schedule.lr(progress))
+                if schedule.averages(progress):
+                    steps.matcher.synthetic.average()
+                iteration += 1
                 if on_step is not None:
-                    on_step(Progress(iteration + 1, config.iterations, loss, steps.matcher, finish))
+                    part = schedule.progress(iteration)
+                    on_step(Progress(iteration, config.iterations, loss, part, steps.matcher, schedule, finish))
         return finish()
 
-    def _extractor(self, shape: tuple[int, int, int], config: CondenseConfig, engine: Engine) -> Extractor:
+    def _extractor(
+        self, shape: tuple[int, int, int], classes: int, config: CondenseConfig, engine: Engine
+    ) -> Extractor:
         """Kept from the last pools of the same kind, so that a stream compiles once."""
-        key = (config.network, shape, config.augment, engine)
+        width = classes if config.extractors else 1
+        key = (config.network, shape, config.augment, config.synthetic_precision, width, engine)
         if key not in self._extractors:
-            self._extractors[key] = Extractor(config.network, shape, SiameseAugment.parse(config.augment), engine)
+            augment, mixed = SiameseAugment.parse(config.augment), config.synthetic_precision == "auto"
+            self._extractors[key] = Extractor(config.network, shape, augment, engine, width, mixed)
         return self._extractors[key]
 
 
-def condense(pool: TensorPool, config: CondenseConfig | None = None, **how: Any) -> CondensedSet:
+def condense(
+    pool: TensorPool,
+    config: CondenseConfig | None = None,
+    *,
+    seed: int = 0,
+    classes: Iterable[int] | None = None,
+    previous: CondensedSet | None = None,
+    on_step: Callable[[Progress], None] | None = None,
+    state: dict[str, Any] | None = None,
+    shard: slice = EVERY,
+) -> CondensedSet:
     """Condense the real images of a pool by distribution matching.
 
     Args:
         pool: the real images.
-        seed: of everything random; 0 by default.
+        seed: of everything random.
         classes: which of the pool's classes; all by default.
         previous: a condensed set of classes that come again. A returning class is matched to the count-weighted mean
             of its new real images and its previous synthetic ones, so that it does not forget where it came from.
@@ -151,9 +188,9 @@ def condense(pool: TensorPool, config: CondenseConfig | None = None, **how: Any)
             ValueError for networks with BatchNorm, whose statistics are over all classes.
 
     Returns:
-        ``config.ipc`` images of every class (of the shard), class by class, in the pool's normalized space.
+        ``config.ipc`` stored images of every class (of the shard), class by class, in the pool's normalized space.
 
-    The same seed on the same device with the same library gives the same pixels.
+    The same seed on the same device with the same library gives the same pixels, unless seconds bound the run.
 
     Raises:
         ValueError: for classes without images, a class with fewer real images than ``ipc``, or a ``previous`` or
@@ -167,7 +204,9 @@ def condense(pool: TensorPool, config: CondenseConfig | None = None, **how: Any)
     >>> condensed.images.shape, condensed.labels.tolist()
     (torch.Size([4, 3, 8, 8]), [0, 0, 1, 1])
     """
-    return Condenser().condense(pool, config, **how)
+    return Condenser().condense(
+        pool, config, seed=seed, classes=classes, previous=previous, on_step=on_step, state=state, shard=shard
+    )
 
 
 def _check_shapes(state: dict | None, previous: CondensedSet | None, shape: tuple[int, ...]) -> None:
@@ -178,8 +217,12 @@ def _check_shapes(state: dict | None, previous: CondensedSet | None, shape: tupl
 
 
 def _engine(pool: TensorPool, classes: int, config: CondenseConfig):
-    images = config.iterations * classes * (config.batch_real + config.ipc)
-    return choose(config.device, config.precision, config.compile, pool.shape[1:], images, config.memory_budget)
+    synthetic = config.batch_syn or config.ipc * config.formation**2
+    images = config.iterations * classes * (config.batch_real + config.updates * synthetic)
+    if config.seconds is not None:
+        images = sys.maxsize if config.seconds >= WORTH_COMPILING else 0
+    values = activation_values(config.network, pool.shape)
+    return choose(config.device, config.precision, config.compile, pool.shape[1:], images, config.memory_budget, values)
 
 
 def _placed(pool: TensorPool, classes: Tensor, device: torch.device) -> TensorPool:
@@ -193,25 +236,25 @@ def _placed(pool: TensorPool, classes: Tensor, device: torch.device) -> TensorPo
     return pool.resident(classes, device) if size <= torch.cuda.get_device_properties(device).total_memory / 2 else pool
 
 
-def _initial_pixels(
-    pool: TensorPool, group: ClassShard, previous: CondensedSet | None, config: CondenseConfig, seed: int
-) -> Tensor:
-    """(G, ipc, C, H, W) float32. A returning class with too few new images starts from its previous ones, too."""
-    generator = new_generator(seed, "init")
-    if config.init == "noise":
-        return group.take(torch.randn(len(group.classes), config.ipc, *pool.shape, generator=generator))
-    drawn = pool.take(pool.rows_of(group).draw(config.ipc, generator))
-    for number, have in enumerate(pool.index.counts_of(group.mine).tolist()):
-        if have < config.ipc:
-            label = int(group.mine[number])
-            held = pool.take(torch.empty(0, dtype=torch.long)) if previous is None else previous.of_class(label).images
-            if have + len(held) < config.ipc:
-                raise ValueError(
-                    f"class {label} has {have + len(held)} real images, fewer than ipc {config.ipc}: "
-                    "lower ipc or start from noise (init=noise)"
-                )
-            drawn[number, have:] = held[: config.ipc - have].to(drawn.device)
-    return drawn
+def _synthetic(start: Tensor, config: CondenseConfig, extractor: Extractor) -> SyntheticPixels:
+    pixels = start.to(extractor.engine.device, extractor.master, copy=True)
+    nested = prefix_weights(config.ipc, config.nested, config.nested_power)
+    return SyntheticPixels(
+        pixels,
+        formation=config.formation,
+        momentum=config.momentum,
+        batch=config.batch_syn,
+        nested=None if nested is None else nested.to(pixels),
+    )
+
+
+def _trained(
+    pool: TensorPool, classes: Tensor, extractor: Extractor, config: CondenseConfig, seed: int
+) -> TrainedNetworks | None:
+    """None for random networks, and where there is but one class to tell from others."""
+    if config.extractors == 0 or len(classes) < 2:
+        return None
+    return train_networks(pool, classes, extractor, config.extractors, config.extractor_steps, seed)
 
 
 def _normalization(pool: TensorPool) -> dict[str, list]:

@@ -1,26 +1,45 @@
 """Settings of a condensation."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from ..augment.siamese import SiameseAugment
 from ..condensed.condensed_set import STORAGES
 from ..networks import parse
-from ..runtime.engine import COMPILE, PRECISIONS, check_choices
+from ..runtime.engine import COMPILE, PRECISIONS
+from ..runtime.validation import check_choices, check_whole_numbers, unwrap_numpy
+from .presets import PRESETS
 
 __all__ = ["CondenseConfig"]
+
+FROM_PRESET: Any = None
 
 
 @dataclass(frozen=True)
 class CondenseConfig:
-    """Settings of :func:`condense`; the defaults are the paper's.
+    """Settings of :func:`condense`. What is not given comes from the preset.
 
     Args:
-        ipc: synthetic images per class.
-        iterations: updates of the pixels, each with a new random network.
+        preset: "paper" is Zhao & Bilen's; "fast" the best that was found for minutes; "plus" for half an hour and more.
+            Defaults of other fields are the paper's, unless the preset has its own.
+        ipc: stored synthetic images per class.
+        iterations: draws of real images and of a network.
+        seconds: instead of ``iterations``, how long to condense, all preparations counted; the falling learning rate
+            and the averaging are stretched to it. Such a run is not repeatable.
         batch_real: real images of each class per iteration; where every class has fewer, all of them.
+        batch_syn: training images of each class per update, drawn at random from those that the stored ones decode to;
+            0 takes all of them.
+        updates: of the pixels in each iteration, with the same network and the same real images.
         lr_img: learning rate of the pixels. The paper takes 1; 10 for ipc ≥ 100 on CIFAR-10; 0.01 to 0.1 for
             networks with BatchNorm.
+        lr_final: the learning rate falls to this part of itself, as a cosine.
         momentum: of the pixels' SGD.
+        average: the last part of the iterations over which the pixels are averaged for the result; 0 takes the last.
+        formation: each stored image is a mosaic of formation² tiles, which are training images when enlarged.
+        extractors: networks that are trained briefly on the real images and then mixed with their initial weights; 0
+            takes a new random network in each iteration.
+        extractor_steps: of their training, on 256 images each.
+        class_weight: of the trained networks' cross-entropy on the synthetic images, beside the matching loss.
         init: "real" starts from random real images of the class, "noise" from Gaussian noise.
         network: the random embedding, e.g. "convnet" or "convnet:norm=batch,depth=4".
         augment: families of the Siamese augmentation joined by "_", or "none"; "auto" is all of them, but "flip"
@@ -28,6 +47,7 @@ class CondenseConfig:
         nested: weight in the loss of the shorter prefixes of a class's images, beside 1 for their full number. Above
             0, the first k images of a class are themselves a condensed set. 0 is the paper's objective.
         nested_power: lets that weight fall with the length: nested · (k / ipc) ** nested_power.
+        synthetic_precision: "float32", or "auto" for that of the real branch.
         precision: of the real branch, which carries no gradient: "bfloat16", "float32" (the reference) or "auto". On a
             GPU float32 convolutions use TF32 where PyTorch is set to, as it is by default.
         compile: "yes", "no", or "auto" for where it earns back its half minute.
@@ -44,16 +64,27 @@ class CondenseConfig:
     'color_crop_cutout_scale_rotate'
     """
 
+    preset: str = "paper"
     ipc: int = 10
-    iterations: int = 20_000
-    batch_real: int = 256
-    lr_img: float = 1.0
-    momentum: float = 0.5
+    iterations: int = FROM_PRESET
+    seconds: float | None = None
+    batch_real: int = FROM_PRESET
+    batch_syn: int = FROM_PRESET
+    updates: int = FROM_PRESET
+    lr_img: float = FROM_PRESET
+    lr_final: float = FROM_PRESET
+    momentum: float = FROM_PRESET
+    average: float = FROM_PRESET
+    formation: int = FROM_PRESET
+    extractors: int = FROM_PRESET
+    extractor_steps: int = FROM_PRESET
+    class_weight: float = FROM_PRESET
     init: str = "real"
     network: str = "convnet"
     augment: str = "auto"
     nested: float = 0.0
     nested_power: float = 0.0
+    synthetic_precision: str = FROM_PRESET
     precision: str = "auto"
     compile: str = "auto"
     device: str = "auto"
@@ -61,18 +92,37 @@ class CondenseConfig:
     memory_budget: float = 4.0
 
     def __post_init__(self):
-        for name in ("ipc", "iterations", "batch_real"):
-            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
-                raise ValueError(f"{name} must be a whole number of at least 1, got {getattr(self, name)}")
+        check_choices(self, preset=tuple(PRESETS))
+        for name, value in PRESETS[self.preset].items():
+            if getattr(self, name) is FROM_PRESET:
+                object.__setattr__(self, name, value)
+        unwrap_numpy(self)
+        check_whole_numbers(self, ipc=1, iterations=1, batch_real=1, batch_syn=0, updates=1)
+        check_whole_numbers(self, formation=1, extractors=0, extractor_steps=1)
+        self._check_numbers()
+        check_choices(self, init=("real", "noise"), storage=tuple(STORAGES))
+        check_choices(self, synthetic_precision=("auto", "float32"), precision=PRECISIONS, compile=COMPILE)
+        parse(self.network)
+        SiameseAugment.parse(self.augment)
+
+    def _check_numbers(self) -> None:
+        if self.seconds is not None and not self.seconds > 0:
+            raise ValueError(f"seconds must be above 0, got {self.seconds}")
+        if not 0 <= self.lr_final <= 1 or not 0 <= self.average <= 1 or not self.class_weight >= 0:
+            raise ValueError(
+                "expected lr_final and average in [0, 1] and class_weight >= 0, "
+                f"got {self.lr_final}, {self.average} and {self.class_weight}"
+            )
+        if self.class_weight and not self.extractors:
+            raise ValueError("class_weight needs trained networks: give extractors, too")
         if not self.lr_img > 0 or not 0 <= self.momentum < 1:
             raise ValueError(f"expected lr_img > 0 and momentum in [0, 1), got {self.lr_img} and {self.momentum}")
         if not self.nested >= 0 or not self.nested_power >= 0:
             raise ValueError(f"expected nested and nested_power >= 0, got {self.nested} and {self.nested_power}")
-        if not self.memory_budget > 0:
-            raise ValueError(f"memory_budget must be above 0 GiB, got {self.memory_budget}")
-        check_choices(self, init=("real", "noise"), precision=PRECISIONS, compile=COMPILE, storage=tuple(STORAGES))
-        parse(self.network)
-        SiameseAugment.parse(self.augment)
+        if not 0 < self.memory_budget < 2**40:
+            raise ValueError(
+                f"memory_budget must be above 0 GiB, got {self.memory_budget}, and what a machine can have"
+            )
 
     def resolve(self, flip_invariant: bool) -> "CondenseConfig":
         """The same with the families that an ``augment`` of "auto" stands for."""

@@ -1,32 +1,55 @@
-"""The embedding of an iteration: a freshly drawn network, for the real images and for the synthetic ones."""
+"""The embedding of an iteration: one network for the real images and for the synthetic ones."""
 
 import copy
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ..augment.siamese import AugmentParams, SiameseAugment
 from ..networks import build_network, reset
 from ..runtime.engine import Engine, compiled
 from .losses import matching_loss
 
-__all__ = ["Extractor"]
+__all__ = ["Extractor", "TrainedNetworks"]
+
+
+class TrainedNetworks(NamedTuple):
+    """Parameters of P networks, flat: (P, n) as they began and as training left them."""
+
+    initial: Tensor
+    trained: Tensor
 
 
 class Extractor:
     """Embeds augmented images by one network, which :meth:`refresh` draws anew.
 
     The real side carries no gradient and runs in the engine's dtype; the synthetic side carries one and runs in
-    ``master``, which is at least float32. Each has its own copy of the network where the two differ.
+    ``master``, which is at least float32, with matrix work in the engine's dtype if ``mixed``. Each has its own copy
+    of the network where the two differ.
+
+    Args:
+        classes: width of the head, which only trained networks use.
+        mixed: whether the synthetic side's matrix work may run in the engine's dtype (autocast).
 
     Attributes:
         network: the synthetic side's. batch_statistics: whether an image's features depend on the rest of its batch.
     """
 
-    def __init__(self, network: str, shape: tuple[int, int, int], augment: SiameseAugment, engine: Engine):
-        self.augment, self.dtype = augment, engine.dtype
+    def __init__(
+        self,
+        network: str,
+        shape: tuple[int, int, int],
+        augment: SiameseAugment,
+        engine: Engine,
+        classes: int = 1,
+        mixed: bool = False,
+    ):
+        self.augment, self.dtype, self.engine, self.classes = augment, engine.dtype, engine, classes
+        self.mixed = mixed and engine.dtype == torch.bfloat16
         self.master = torch.promote_types(engine.dtype, torch.float32)
-        frozen = build_network(network, shape, 1).train().requires_grad_(False)
+        frozen = build_network(network, shape, classes).train().requires_grad_(False)
         self.network = frozen.to(engine.device, self.master).to(memory_format=torch.channels_last)
         self.batch_statistics = bool(self.network.batch_statistics)
         same = self.dtype == self.master
@@ -34,10 +57,22 @@ class Extractor:
         self.embed_real = compiled(self._embed_real, engine)
         self.synthetic_loss = compiled(self._synthetic_loss, engine)
 
-    def refresh(self, generator: torch.Generator) -> None:
-        """The network of the next iteration, for both sides. The only place where an embedding comes from."""
-        reset(self.network, generator)
+    def refresh(self, generator: torch.Generator, trained: TrainedNetworks | None = None) -> None:
+        """The network of the next iteration, for both sides. The only place where an embedding comes from.
+
+        A new random network or, with trained ones, one of them: λ · initial + (1 − λ) · trained, λ uniform in [0, 1).
+        """
+        if trained is None:
+            reset(self.network, generator)
+        else:
+            self._mix(trained, *torch.rand(2, generator=generator, device=generator.device).unbind())
         self._sync_real_network()
+
+    @torch.no_grad()
+    def _mix(self, trained: TrainedNetworks, choice: Tensor, part: Tensor) -> None:
+        row = (choice * len(trained.initial)).long().to(trained.initial.device)[None]
+        initial, final = (flat.index_select(0, row)[0] for flat in trained)
+        write_flat(self.network, torch.lerp(final, initial, part.to(initial)))
 
     @torch.no_grad()
     def _sync_real_network(self) -> None:
@@ -50,13 +85,44 @@ class Extractor:
         return (features.to(self.master) * weights[..., None]).sum(1)
 
     def _synthetic_loss(
-        self, pixels: Tensor, params: AugmentParams, targets: Tensor, prefix_weights: Tensor | None
+        self,
+        images: Tensor,
+        params: AugmentParams,
+        targets: Tensor,
+        prefix_weights: Tensor | None,
+        prefix_step: int,
+        labels: Tensor | None,
+        class_weight: float,
     ) -> Tensor:
-        """(G, ipc, C, H, W), targets (G, D) -> the summed matching loss, differentiable in the pixels."""
-        return matching_loss(targets, self._embed(self.network, pixels, params, self.master), prefix_weights)
+        """(G, B, C, H, W), targets (G, D) -> the summed matching loss, differentiable in the images.
+
+        With labels (G,) also ``class_weight`` times the cross-entropy, summed over classes and averaged over a class.
+        """
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.mixed):
+            features = self._embed(self.network, images, params, self.master)
+            logits = None if labels is None else self.network.classifier(features)  # type: ignore[operator]
+        loss = matching_loss(targets, features.to(self.master), prefix_weights, prefix_step)
+        if labels is None or logits is None:
+            return loss
+        expected = labels[:, None].expand(-1, images.shape[1]).flatten()
+        errors = F.cross_entropy(logits.flatten(0, 1).to(self.master), expected, reduction="sum")
+        return loss + class_weight / images.shape[1] * errors
 
     def _embed(self, network: nn.Module, x: Tensor, params: AugmentParams, dtype: torch.dtype) -> Tensor:
         flat = self.augment.apply(x, params).flatten(0, 1)
         channels_last = flat.to(dtype).contiguous(memory_format=torch.channels_last)
         features = network.embed(channels_last)  # type: ignore[operator]
         return features.view(*x.shape[:2], -1)
+
+
+@torch.no_grad()
+def write_flat(network: nn.Module, flat: Tensor) -> None:
+    """Give a network's parameters the values of one flat tensor (n,), in place."""
+    parameters: list[Tensor] = list(network.parameters())
+    pieces = flat.split([p.numel() for p in parameters])
+    torch._foreach_copy_(parameters, [piece.view_as(p) for piece, p in zip(pieces, parameters, strict=True)])
+
+
+def read_flat(network: nn.Module) -> Tensor:
+    """A network's parameters as one flat tensor (n,), a copy."""
+    return torch.cat([p.detach().flatten() for p in network.parameters()])

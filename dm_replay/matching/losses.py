@@ -34,13 +34,14 @@ def prefix_weights(ipc: int, shorter: float, power: float = 0.0) -> Tensor | Non
     return weights
 
 
-def matching_loss(targets: Tensor, features: Tensor, weights: Tensor | None = None) -> Tensor:
+def matching_loss(targets: Tensor, features: Tensor, weights: Tensor | None = None, step: int = 1) -> Tensor:
     """Squared distance of class means, **summed** over classes and dimensions (DM, Zhao & Bilen 2023, eq. 4).
 
     Args:
         targets: (G, D), mean features of the real images.
         features: (G, B, D), features of the synthetic images.
-        weights: (B,), one for each prefix of a class's images; None matches the mean of all B alone.
+        weights: (B / step,), one for each prefix of a class's images; None matches the mean of all B alone.
+        step: images by which a prefix grows: as many as a stored image decodes to.
 
     >>> import torch
     >>> from dm_replay.matching.losses import matching_loss
@@ -49,4 +50,5 @@ def matching_loss(targets: Tensor, features: Tensor, weights: Tensor | None = No
     """
     if weights is None:
         return (targets - features.mean(1)).square().sum()
-    return ((targets[:, None] - prefix_means(features)).square().sum((0, 2)) * weights).sum()
+    prefixes = prefix_means(features)[:, step - 1 :: step]
+    return ((targets[:, None] - prefixes).square().sum((0, 2)) * weights).sum()

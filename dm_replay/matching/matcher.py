@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,8 +11,9 @@ from ..augment.siamese import AugmentParams, SiameseAugment
 from ..runtime.cuda_graphs import cuda_graphed
 from ..runtime.engine import Engine
 from ..runtime.seeding import RoleStreams
-from .extractors import Extractor
+from .extractors import Extractor, TrainedNetworks
 from .real_batches import Block, RealBatches
+from .synthetic import SyntheticPixels
 
 __all__ = ["Matcher"]
 
@@ -20,9 +22,9 @@ class Matcher:
     """Synthetic pixels on their way to the real images' mean features.
 
     Args:
-        real: what each class is matched to. extractor: the random embedding.
-        pixels: (G, ipc, C, H, W) to start from; kept on the engine's device in at least float32.
-        weights: of the prefixes, see :func:`matching_loss`.
+        real: what each class is matched to. extractor: the embedding. trained: networks that it takes.
+        synthetic: the pixels, on the engine's device in at least float32.
+        updates: of the pixels in each step. class_weight: of the trained networks' cross-entropy.
         seed: each iteration's draws depend on it and on the iteration's number alone.
 
     On a GPU that holds the real images, random numbers are drawn there and a whole step is one CUDA graph.
@@ -32,30 +34,37 @@ class Matcher:
         self,
         real: RealBatches,
         extractor: Extractor,
-        pixels: Tensor,
+        synthetic: SyntheticPixels,
         *,
         augment: SiameseAugment,
         engine: Engine,
-        lr: float,
-        momentum: float,
-        weights: Tensor | None,
         seed: int,
+        updates: int = 1,
+        trained: TrainedNetworks | None = None,
+        class_weight: float = 0.0,
     ):
-        self.real, self.extractor, self.augment, self.engine = real, extractor, augment, engine
-        self.lr, self.momentum = lr, momentum
-        self.pixels = pixels.to(engine.device, extractor.master, copy=True)
-        self.velocity = torch.zeros_like(self.pixels)
+        self.real, self.extractor, self.synthetic = real, extractor, synthetic
+        self.augment, self.engine, self.updates, self.trained = augment, engine, updates, trained
         self.row_weights = real.weights.to(engine.device, extractor.master)
-        self.prefix_weights = None if weights is None else weights.to(engine.device, extractor.master)
+        self.class_weight = class_weight
+        labels = real.shard.take(torch.arange(len(real.shard.classes))).to(engine.device)
+        self.labels = labels if class_weight else None
         whole = extractor.batch_statistics
-        self.parts = equal_parts(len(pixels), pixels.shape[1], sys.maxsize if whole else engine.gradient_chunk)
+        self.parts = equal_parts(len(labels), synthetic.rows, sys.maxsize if whole else engine.gradient_chunk)
         self.loss = torch.zeros((), device=engine.device, dtype=extractor.master)
         draws = engine.draws or engine.device
-        self._streams = RoleStreams(seed, {"network": draws, "augment": draws, "draw": real.draws_on})
+        roles = {"network": draws, "augment": draws, "tiles": draws, "draw": real.draws_on}
+        self._streams = RoleStreams(seed, roles)
         self._graphed: Callable[[], None] | None = None
 
-    def step(self, iteration: int) -> Tensor:
-        """One update of the pixels; returns the loss per class before it, a 0-d tensor."""
+    @property
+    def pixels(self) -> Tensor:
+        """(G, ipc, C, H, W), live."""
+        return self.synthetic.pixels
+
+    def step(self, iteration: int, lr: float = 1.0) -> Tensor:
+        """The updates of one iteration; returns the loss per class before the last, a 0-d tensor."""
+        self.synthetic.lr.fill_(lr)
         if self._graphed is None and self._can_be_graphed:
             self._graphed = self._graph()
         self._streams.move_to(iteration)
@@ -78,24 +87,25 @@ class Matcher:
 
     def _graph(self) -> Callable[[], None]:
         """A step as one launch; the calls that a capture needs beforehand leave no trace."""
-        pixels, velocity = self.pixels.clone(), self.velocity.clone()
+        before = self.synthetic.state()
         generators = self._streams.generators.values()
         try:
             return cuda_graphed(lambda: self._update(0), self.engine.device, generators)
         finally:
-            self.pixels.copy_(pixels)
-            self.velocity.copy_(velocity)
+            self.synthetic.restore(before)
 
     def _update(self, iteration: int) -> None:
-        """One update, with numbers from the streams as they are; ``iteration`` says what is read ahead."""
-        self.extractor.refresh(self._streams["network"])
-        params = self.augment.sample(len(self.real.shard.classes), self.pixels.shape[3:], self._streams["augment"])
-        params = self.real.shard.take(params).to(self.engine.device)
+        """The updates, with numbers from the streams as they are; ``iteration`` says what is read ahead."""
+        self.extractor.refresh(self._streams["network"], self.trained)
+        shard, classes = self.real.shard, len(self.real.shard.classes)
+        params = self.augment.sample(classes, self.pixels.shape[3:], self._streams["augment"])
+        params = shard.take(params).to(self.engine.device)
         targets = self.targets(self.real.blocks(iteration, self._streams["draw"]), params)
-        loss, gradient = self.gradient(targets, params)
+        for _ in range(self.updates):
+            rows = self.synthetic.draw(classes, self._streams["tiles"])
+            loss, gradient = self.gradient(targets, params, None if rows is None else shard.take(rows))
+            self.synthetic.update(gradient)
         self.loss.copy_(loss)
-        self.velocity.mul_(self.momentum).add_(gradient)
-        self.pixels.sub_(self.velocity, alpha=self.lr)
 
     @torch.no_grad()
     def targets(self, blocks: Iterable[Block], params: AugmentParams) -> Tensor:
@@ -109,28 +119,35 @@ class Matcher:
                 out[-1] += sums
         return torch.cat(out)
 
-    def gradient(self, targets: Tensor, params: AugmentParams) -> tuple[Tensor, Tensor]:
-        """The loss, summed over classes, and its gradient to the pixels."""
-        losses, gradients = zip(*(self._gradient(part, targets, params) for part in self.parts), strict=True)
+    def gradient(self, targets: Tensor, params: AugmentParams, rows: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The loss, summed over classes, and its gradient to the pixels; of the training images ``rows`` (G, B)."""
+        losses, gradients = zip(*(self._gradient(part, targets, params, rows) for part in self.parts), strict=True)
         return torch.stack(losses).sum(), torch.cat(gradients)
 
-    def _gradient(self, part: slice, targets: Tensor, params: AugmentParams) -> tuple[Tensor, Tensor]:
+    def _gradient(
+        self, part: slice, targets: Tensor, params: AugmentParams, rows: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         """Those of some classes."""
         pixels = self.pixels[part].detach().requires_grad_()
-        loss = self.extractor.synthetic_loss(pixels, params.take(part), targets[part], self.prefix_weights)
+        images = self.synthetic.decode(pixels, None if rows is None else rows[part].to(pixels.device))
+        nested = self.synthetic.nested if rows is None else None
+        labels = None if self.labels is None else self.labels[part]
+        loss = self.extractor.synthetic_loss(
+            images, params.take(part), targets[part], nested, self.synthetic.formation**2, labels, self.class_weight
+        )
         (gradient,) = torch.autograd.grad(loss, pixels)
         return loss.detach(), gradient
+
+    def state(self) -> dict[str, Any]:
+        """What :meth:`restore` takes to go on from here."""
+        return self.synthetic.state()
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.synthetic.restore(state)
 
     def close(self) -> None:
         """End what runs beside the steps."""
         self.real.close()
-
-    def state(self) -> dict[str, Tensor]:
-        return {"pixels": self.pixels.cpu().clone(), "velocity": self.velocity.cpu().clone()}
-
-    def restore(self, state: dict[str, Tensor]) -> None:
-        self.pixels.copy_(state["pixels"])
-        self.velocity.copy_(state["velocity"])
 
 
 def equal_parts(groups: int, rows: int, chunk: int) -> list[slice]:

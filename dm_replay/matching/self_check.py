@@ -16,6 +16,7 @@ from .extractors import Extractor
 from .losses import prefix_weights
 from .matcher import Matcher
 from .real_batches import RealBatches
+from .synthetic import SyntheticPixels
 
 __all__ = ["probe", "trusted"]
 
@@ -27,7 +28,8 @@ STEPS = 2  # a graph that always draws the same numbers is right in the first st
 
 def trusted(engine: Engine, pool: TensorPool, config: CondenseConfig) -> Engine:
     """The engine that has been found right for such images and networks, or the plain one."""
-    configuration = ("matching", pool.shape, pool.images.dtype, config.network, config.augment, config.nested > 0)
+    method = (config.network, config.augment, config.nested > 0, config.formation, config.synthetic_precision)
+    configuration = ("matching", pool.shape, pool.images.dtype, *method)
     how = functools.partial(probe, pool=pool, config=config)
     return self_check.trusted(engine, how, configuration, images=CLASSES * max(REAL, SYNTHETIC))
 
@@ -39,17 +41,18 @@ def probe(engine: Engine, pool: TensorPool, config: CondenseConfig) -> dict[str,
     start = few.draw(few.classes, ipc, new_generator(0, "check"))
     start = start + NOISE * torch.randn(start.shape, generator=new_generator(0, "check noise"))
     augment = SiameseAugment.parse(config.augment)
-    extractor = Extractor(config.network, pool.shape, augment, engine)
+    extractor = Extractor(config.network, pool.shape, augment, engine, mixed=config.synthetic_precision == "auto")
     placed, whole = few.resident(few.classes, engine.device), extractor.batch_statistics
     real = RealBatches(placed, shard, REAL, None, engine, whole=whole)
     weights = prefix_weights(ipc, config.nested, config.nested_power)
-    matcher = Matcher(
-        real, extractor, start, augment=augment, engine=engine, lr=config.lr_img, momentum=0.0, weights=weights, seed=0
-    )
+    start = start.to(engine.device, extractor.master)
+    nested = None if weights is None else weights.to(start)
+    synthetic = SyntheticPixels(start, formation=config.formation, momentum=0.0, batch=0, nested=nested)
+    matcher = Matcher(real, extractor, synthetic, augment=augment, engine=engine, seed=0)
     losses, gradients = [], []
     for step in range(STEPS):
-        losses.append(matcher.step(step).cpu())
-        gradients.append(matcher.velocity.cpu().clone())  # without momentum that is the gradient
+        losses.append(matcher.step(step, config.lr_img).cpu())
+        gradients.append(matcher.synthetic.velocity.cpu().clone())  # without momentum that is the gradient
     return {"loss": torch.stack(losses), "pixel gradient": torch.stack(gradients)}
 
 

@@ -1,6 +1,7 @@
 """The steps of a condensation, with fewer images at a time where memory does not suffice."""
 
 from collections.abc import Callable
+from typing import Any
 
 from torch import Tensor
 
@@ -14,7 +15,8 @@ __all__ = ["Steps"]
 class Steps:
     """Runs a matcher's steps; one that lacks memory is made again by a matcher with half the images at a time.
 
-    A step changes nothing before its gradient is there, so the new matcher goes on from the old one's pixels.
+    An update changes nothing before its gradient is there, so the new matcher goes on from the old one's pixels; of a
+    step of several updates those that were made stay made.
 
     Args:
         build: a fresh matcher on an engine.
@@ -23,13 +25,13 @@ class Steps:
 
     def __init__(self, build: Callable[[Engine], Matcher], engine: Engine, images: int):
         self._build, self._images = build, images
-        self._state: dict[str, Tensor] | None = None  # of a matcher that was given up
+        self._state: dict[str, Any] | None = None  # of a matcher that was given up
         self.engine, self.matcher = within_memory(engine, images, build)
 
-    def step(self, iteration: int) -> Tensor:
+    def step(self, iteration: int, lr: float) -> Tensor:
         """As :meth:`Matcher.step`."""
         self.engine, loss = within_memory(
-            self.engine, self._images, lambda engine: self._matcher_on(engine).step(iteration)
+            self.engine, self._images, lambda engine: self._matcher_on(engine).step(iteration, lr)
         )
         return loss
 

@@ -16,7 +16,6 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ..condensed.condensed_set import CondensedSet
-from ..condensed.quantize import dequantize
 from ..replay.standardize import to_dtype
 
 __all__ = ["ItemForm", "as_dataset"]
@@ -48,15 +47,15 @@ class _Items(Dataset):
     """Images decoded one by one, on the CPU, without a gradient."""
 
     def __init__(self, images: CondensedSet, tasks: Tensor, form: ItemForm):
-        self.stored = [part for part in (images.pixels, images.scale, images.offset) if part is not None]
-        self.labels, self.tasks, self.form = images.labels.tolist(), tasks.tolist(), form
+        self.images, self.form = images, form
+        self.labels, self.tasks = images.image_labels.tolist(), tasks.tolist()
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, row: int) -> tuple:
         form = self.form
-        image = to_dtype(dequantize(*(part[row : row + 1] for part in self.stored))[0], form.pixel)
+        image = to_dtype(self.images.decode(torch.tensor([row]))[0], form.pixel)
         item = image.numpy() if form.array else image, _number(self.labels[row], form.label)
         return (*item, _number(self.tasks[row], form.task)) if form.tasks == "item" else item
 
@@ -66,9 +65,10 @@ def _number(value: int, dtype: torch.dtype | None) -> int | Tensor:
 
 
 def as_dataset(images: CondensedSet, tasks: Tensor, form: ItemForm) -> AvalancheDataset:
-    """Condensed images with their tasks (N,) as a dataset without transforms."""
+    """The training images of a condensed set as a dataset without transforms; tasks (N,) are of the stored ones."""
+    tasks = tasks.repeat_interleave(images.formation**2)
     items = [_Items(images, tasks, form)]
-    targets = DataAttribute(images.labels.tolist(), "targets")
+    targets = DataAttribute(images.image_labels.tolist(), "targets")
     groups = TransformGroups({"train": None, "eval": None})
     if form.tasks != "attribute":
         return ClassificationDataset(items, data_attributes=[targets], transform_groups=groups)

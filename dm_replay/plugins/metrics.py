@@ -103,11 +103,11 @@ class CondensedMemoryMetric(PluginMetric[dict]):
 def memory_grid(
     memory: CondensedMemory, mean: Sequence[float] | None = None, std: Sequence[float] | None = None
 ) -> Tensor:
-    """(3, height, width) in [0, 1]: a row for each group in order of arrival.
+    """(3, height, width) in [0, 1]: a row for each group in order of arrival, mosaics as they are stored.
 
     Without mean and std, the middle 98% of all values span the range from black to white.
     """
-    groups = [part.images for part in memory.groups.values()]
+    groups = [part.mosaics for part in memory.groups.values()]
     if mean is None or std is None:
         values = torch.cat([part.flatten() for part in groups]).sort().values
         low, high = values[int(0.01 * (len(values) - 1))], values[int(0.99 * (len(values) - 1))]

@@ -1,6 +1,6 @@
 """Settings of the condensation as the plugin takes them, checked before anything is trained."""
 
-from dataclasses import fields, replace
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ def condense_config(config: CondenseConfig | None, settings: dict[str, Any]) -> 
         if name not in known:
             raise ValueError(f"unknown setting {name!r}; choose from {', '.join(known)}")
     plain = {name: value.item() if isinstance(value, np.generic) else value for name, value in settings.items()}
-    config = config or replace(DEFAULT, **plain)
+    config = config or CondenseConfig(**{"iterations": DEFAULT.iterations, "nested": DEFAULT.nested, **plain})
     if config.device != "auto":
         resolve_device(config.device)
     check_network(config.network, LARGE)

@@ -7,7 +7,6 @@ from torch import Tensor
 
 from ..augment.siamese import SiameseAugment
 from ..condensed.condensed_set import CondensedSet
-from ..condensed.quantize import dequantize
 from ..runtime.seeding import new_generator
 from .standardize import Standardization, to_dtype
 
@@ -19,13 +18,13 @@ class ReplayLoader:
 
     The memory waits on ``device`` as uint8. Its images are decoded, augmented and appended there:
     no worker, pinning or collate function ever sees them, and ``data`` keeps its own. They are
-    dealt from one shuffled pass over the memory after another, without end. So every batch has
+    dealt from one shuffled pass over its training images after another, without end. So every batch has
     as many, whatever the memory's size, and no image is ever more than one turn ahead. They come
     in the type of the current ones; integers are rounded and kept within their range.
 
     Args:
         data: mini-batches (x, y) or (x, y, task label); it alone decides how long an epoch is.
-        memory: uint8 images with labels. tasks: (N,), the task label of each.
+        memory: uint8 images with labels. tasks: (N,), the task label of each stored image.
         rows: memory images in each mini-batch, its last ones.
         augment: drawn for each image anew; None for no augmentation.
         standardization: of the space that ``augment`` acts in; by default that of the memory's images.
@@ -60,8 +59,9 @@ class ReplayLoader:
         self.standardization = None
         if augment is not None and standardization is not None:
             self.standardization, memory = standardization.to(device), standardization.apply_to_set(memory)
-        self.stored = [part.to(device) for part in (memory.pixels, memory.scale, memory.offset) if part is not None]
-        self.labels, self.tasks = memory.labels.to(device), tasks.to(device)
+        self.memory, tiles = memory.to(device), memory.formation**2
+        tasks = tasks.repeat_interleave(tiles)
+        self.labels, self.tasks = self.memory.image_labels, tasks.to(device)
         self.seed, self.batches = seed, 0
         shared = tasks if task_balanced else torch.zeros_like(tasks)
         self._hands = _hands(shared, rows, seed if shuffle else None)
@@ -79,8 +79,8 @@ class ReplayLoader:
             yield [torch.cat(pair) for pair in zip(current, (images, *labels), strict=False)]
 
     def replayed(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The memory's (x, y, task label) of some rows (M,), x augmented; the next draw at each call."""
-        images = dequantize(*(part[rows] for part in self.stored))
+        """The memory's (x, y, task label) of some training images (M,), x augmented; the next draw at each call."""
+        images = self.memory.decode(rows)
         if self.augment is not None:
             generator = new_generator(self.seed, "augment", self.batches)
             params = self.augment.sample(len(rows), images.shape[2:], generator).to(self.device)

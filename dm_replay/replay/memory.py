@@ -144,10 +144,12 @@ class CondensedMemory:
         space = self.standardization or Standardization.fit(pools.values())
         jobs = [job for task, pool in pools.items() for job in self._jobs(task, pool, shares, space)]
         groups, each = dict(self.groups), self.config.iterations
+        seconds = None if self.config.seconds is None else self.config.seconds / max(1, len(jobs))
+        config = replace(self.config, seconds=seconds)
         for number, job in enumerate(jobs):
-            step = _watched(on_step, number * each, len(jobs) * each, self.config.lr_img)
+            step = _watched(on_step, number, len(jobs), each, self.config.lr_img)
             seed = derive(self.seed, "memory", self.updates, job.task, job.ipc)
-            result = job.run(self._condenser, self.config, seed, step)
+            result = job.run(self._condenser, config, seed, step)
             groups |= {(job.task, c): result.of_class(c) for c in job.classes}
         self.groups = {group: groups[group].prefix(share) for group, share in shares.items()}
         self.updates += 1
@@ -217,12 +219,14 @@ class _Job:
         return replace(self.space.undo_set(result), meta=meta | self.known)
 
 
-def _watched(on_step: OnStep | None, before: int, total: int, lr: float) -> Callable[[Progress], None]:
+def _watched(on_step: OnStep | None, job: int, jobs: int, each: int, lr: float) -> Callable[[Progress], None]:
+    """Jobs that are bounded by seconds count as the iterations that they would have had."""
+
     def step(progress: Progress) -> None:
-        if progress.iteration % LOOK == 0 or progress.iteration == progress.iterations:
+        if progress.iteration % LOOK == 0 or progress.part >= 1:
             _check_finite(progress, lr)
         if on_step is not None:
-            on_step(before + progress.iteration, total, progress)
+            on_step(job * each + round(progress.part * each), jobs * each, progress)
 
     return step
 

@@ -80,12 +80,15 @@ def condense_run(
         raise ValueError(f"checkpoint_seconds must be at least 0, got {checkpoint_seconds}")
     settings = settings_of(dataset, config, seed)
     with joined() as world, _locked(folder, world):
+        if config.seconds is not None and world.size > 1:
+            raise ValueError("seconds bound a single process, since clocks differ: give iterations")
         checkpoint = None if overwrite else checkpoint_to_resume(folder, settings, resume)
         if resume and folder.finished:
             return CondensedSet.load(folder.condensed)
         settings["snapshots"] = snapshots_to_take(snapshots, folder, resume)
         shard = world.shard(settings["classes"])
-        loss_log = LossLog(config.iterations, checkpoint and checkpoint["loss_log"], quiet or not world.main)
+        total = config.iterations if config.seconds is None else None
+        loss_log = LossLog(total, checkpoint and checkpoint["loss_log"], quiet or not world.main)
         with _Signals(world) as signals, loss_log:
             recorder = RunRecorder(folder, settings, loss_log, signals, world, checkpoint_seconds, checkpoint is None)
             state = checkpoint and _part(checkpoint["state"], shard)
@@ -117,6 +120,7 @@ class RunRecorder:
     def __post_init__(self):
         self.origin = provenance(resolve_device(self.settings["device"]))
         self.snapshot_iterations = _snapshot_iterations(self.settings["iterations"], self.settings["snapshots"])
+        self.snapshots_taken = 0
         self.last_sync_at = time.perf_counter()
 
     def __call__(self, step: Progress) -> None:
@@ -125,7 +129,7 @@ class RunRecorder:
             self.last_sync = step.iteration - 1
             self.origin["engine"] = engine_record(step.matcher.engine)
             self._begin()
-        if step.iteration in self.snapshot_iterations:
+        if self._snapshot_due(step):
             self._picture(step)
         if step.iteration >= self.next_sync:
             self._synchronize(step)
@@ -133,7 +137,8 @@ class RunRecorder:
     def finish(self, condensed: CondensedSet) -> None:
         """The result goes last: where it is, the record is complete."""
         self._unite_losses()
-        self._record("finished", images=len(condensed), stored_bytes=condensed.nbytes)
+        about = {"images": len(condensed), "decoded_images": condensed.decoded, "stored_bytes": condensed.nbytes}
+        self._record("finished", **about)
         if self.world.main:
             self.folder.write_result(condensed)
             self.folder.checkpoint.unlink(missing_ok=True)
@@ -149,6 +154,14 @@ class RunRecorder:
             self.folder.clear()
         self._record("running")
 
+    def _snapshot_due(self, step: Progress) -> bool:
+        """At even steps of the iterations, or of the clock in a run that is bounded by it."""
+        if self.settings["seconds"] is None:
+            return step.iteration in self.snapshot_iterations
+        reached = 1 + int(step.part * self.settings["snapshots"]) if self.settings["snapshots"] else 0
+        due, self.snapshots_taken = reached > self.snapshots_taken, max(reached, self.snapshots_taken)
+        return due
+
     def _picture(self, step: Progress) -> None:
         with self.loss_log.paused():
             condensed = _united(step.as_set(), self.world)
@@ -156,7 +169,7 @@ class RunRecorder:
                 save_picture(grid(condensed), self.folder.images / f"iter_{step.iteration:06d}.png")
 
     def _synchronize(self, step: Progress) -> None:
-        due = self.loss_log.seconds_since_saved >= self.checkpoint_seconds and step.iteration < step.iterations
+        due = self.loss_log.seconds_since_saved >= self.checkpoint_seconds and step.part < 1
         plan = (due, self._next_sync_after(step.iteration)) if self.world.main else (0, 0)
         stop, save, self.next_sync = self.world.all_reduce_max(self.signals.requested, *plan)
         self.last_sync, self.last_sync_at = step.iteration, time.perf_counter()
@@ -181,7 +194,7 @@ class RunRecorder:
     def _save(self, step: Progress) -> None:
         with self.loss_log.paused():
             self._unite_losses()
-            state = {"iteration": step.iteration, **_united_state(step.state, self.world)}
+            state = _united_state(step.state, self.world)
             if self.world.main:
                 self.folder.write_checkpoint(self.settings, state, self.loss_log.state())
         self.loss_log.saved()
@@ -201,9 +214,10 @@ class RunRecorder:
         if not self.world.main:
             return
         about = {**self.origin, **({"processes": self.world.size} if self.world.size > 1 else {})}
-        self.folder.write_record(
-            {"status": status, "settings": self.settings, **about, **result, **self.loss_log.summary()}
-        )
+        summary = self.loss_log.summary()
+        updates = summary["iterations_done"] * self.settings["updates"]
+        record = {"status": status, "settings": self.settings, **about, **result, "updates_done": updates, **summary}
+        self.folder.write_record(record)
 
 
 @contextlib.contextmanager
@@ -256,8 +270,8 @@ def _united(condensed: CondensedSet, world: World) -> CondensedSet:
     return replace(condensed, **united)
 
 
-def _united_state(state: dict[str, Tensor | int], world: World) -> dict[str, Tensor]:
-    return {name: world.gather(value) for name, value in state.items() if isinstance(value, Tensor)}
+def _united_state(state: dict[str, Any], world: World) -> dict[str, Any]:
+    return {name: world.gather(value) if isinstance(value, Tensor) else value for name, value in state.items()}
 
 
 def _part(state: dict[str, Tensor | int], shard: slice) -> dict[str, Tensor | int]:

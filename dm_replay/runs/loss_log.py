@@ -16,7 +16,7 @@ __all__ = ["LossLog", "progress_bar"]
 STRETCH = 0.25  # seconds between two readings of the device
 
 
-def progress_bar(title: str, total: int, done: int = 0, quiet: bool = False, unit: str = "it") -> tqdm:
+def progress_bar(title: str, total: int | None, done: int = 0, quiet: bool = False, unit: str = "it") -> tqdm:
     """A bar with rate and time left on stderr; in a log file, a line every half minute."""
     pause = 0.2 if sys.stderr.isatty() else 30
     return tqdm(desc=title, total=total, initial=done, unit=unit, disable=quiet, mininterval=pause, delay=1)
@@ -29,7 +29,7 @@ class LossLog:
     first sample of a process holds warm-up and compilation and counts only where there is no other.
     """
 
-    def __init__(self, iterations: int, state: dict | None = None, quiet: bool = False):
+    def __init__(self, iterations: int | None, state: dict | None = None, quiet: bool = False):
         state = state or {"losses": torch.zeros(0), "samples": torch.zeros(0), "seconds": 0.0}
         self.losses: list[float] = state["losses"].tolist()
         self._samples: list[float] = state["samples"].tolist()

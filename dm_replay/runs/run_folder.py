@@ -150,7 +150,8 @@ def _is_ours(record: object) -> bool:
 
 def _check_checkpoint(settings: dict, state: dict, loss_log: dict) -> None:
     """ValueError, KeyError or AttributeError unless the parts are what they were when they were written."""
-    tensors = [value for name, value in state.items() if name != "iteration"]
+    numbers = ("iteration", "averaged", "seconds")
+    tensors = [value for name, value in state.items() if name not in numbers]
     if not isinstance(settings.get("iterations"), int) or not isinstance(state["iteration"], int):
         raise ValueError("no number of iterations")
     if not tensors or not all(isinstance(value, Tensor) for value in tensors):

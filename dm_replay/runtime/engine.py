@@ -2,7 +2,7 @@
 
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -12,7 +12,7 @@ from .agreement import check_compiled
 from .out_of_memory import is_out_of_memory
 
 __all__ = [
-    "COMPILE", "PRECISIONS", "Engine", "check_choices", "choose", "compiled", "explained", "plain", "resolve_device",
+    "COMPILE", "PRECISIONS", "Engine", "choose", "compiled", "explained", "plain", "resolve_device",
 ]  # fmt: skip
 
 PRECISIONS = ("auto", "float32", "bfloat16")
@@ -72,13 +72,6 @@ def plain(engine: Engine) -> Engine:
     return replace(engine, graphs=False, compiled=False, dtype=torch.float32)
 
 
-def check_choices(config: object, **choices: Sequence[str]) -> None:
-    """ValueError if a field of a configuration is none of its choices."""
-    for name, known in choices.items():
-        if getattr(config, name) not in known:
-            raise ValueError(f"unknown {name} {getattr(config, name)!r}; choose from {', '.join(known)}")
-
-
 def choose(
     device: str,
     precision: str,
@@ -86,14 +79,15 @@ def choose(
     image_size: tuple[int, int],
     images: int,
     memory_budget: float | None = None,
+    values: int | None = None,
 ) -> Engine:
     """The engine for a job that embeds ``images`` images of ``image_size`` (H, W) in all.
 
     bfloat16 is chosen where it is fast: on GPUs that have it, and on CPUs with bfloat16 instructions if the job is
     compiled (uncompiled it gains nothing there). ``memory_budget`` is what the activations of either kind of work may
-    take, in GiB; never less than those of one image.
+    take, in GiB; never less than those of one image, ``values`` of the network at a time (by default ConvNet-128's).
     """
-    return explained(device, precision, compile, image_size, images, memory_budget)[0]
+    return explained(device, precision, compile, image_size, images, memory_budget, values)[0]
 
 
 def explained(
@@ -103,6 +97,7 @@ def explained(
     image_size: tuple[int, int],
     images: int,
     memory_budget: float | None = None,
+    values: int | None = None,
 ) -> tuple[Engine, dict[str, str]]:
     """What :func:`choose` chooses, and for each choice why, in a few words."""
     where = resolve_device(device)
@@ -112,11 +107,11 @@ def explained(
     chunk, why_chunk = _chunk(where, pixels, compiles)
     with_gradient = sys.maxsize
     if memory_budget is not None:
-        values = memory_budget * GIB / (ACTIVATIONS * pixels)
-        if values / dtype.itemsize < chunk:
-            chunk, why_chunk = int(values / dtype.itemsize), f"the memory budget of {memory_budget:g} GiB"
+        fitting = memory_budget * GIB / (values or ACTIVATIONS * pixels)
+        if fitting / dtype.itemsize < chunk:
+            chunk, why_chunk = int(fitting / dtype.itemsize), f"the memory budget of {memory_budget:g} GiB"
         # The gradient keeps the activations, in float32, and needs as much again on its way back.
-        with_gradient = max(1, int(values / (2 * torch.float32.itemsize)))
+        with_gradient = max(1, int(fitting / (2 * torch.float32.itemsize)))
     why_device = (
         "as asked for" if device != "auto" else f"{'a' if where.type == 'cuda' else 'no'} GPU that PyTorch can use"
     )

@@ -90,7 +90,7 @@ def test_merge_adds_the_counts_of_a_class():
     assert both.labels.tolist() == [4, 4, 4, 1, 1, 7, 1, 9]
     assert dict(zip(both.classes.tolist(), both.counts.tolist(), strict=True)) == {1: 15, 4: 20, 7: 30, 9: 6}
     with pytest.raises(ValueError, match="different storage"):
-        CondensedSet.merge([one, other.to("uint8")])
+        CondensedSet.merge([one, other.with_storage("uint8")])
 
 
 def test_it_is_picklable_and_frozen():

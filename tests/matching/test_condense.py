@@ -12,6 +12,7 @@ from dm_replay.data.class_index import ClassShard
 from dm_replay.matching.extractors import Extractor
 from dm_replay.matching.matcher import Matcher
 from dm_replay.matching.real_batches import RealBatches, blocks_of
+from dm_replay.matching.synthetic import SyntheticPixels
 from dm_replay.runtime.engine import Engine
 from dm_replay.runtime.seeding import new_generator
 
@@ -25,9 +26,10 @@ def matcher(pool, families=FAMILIES, network="convnet:width=8", weights=None, en
     extractor = Extractor(network, pool.shape, augment, engine)
     real = RealBatches(pool, ClassShard(pool.classes), 6, previous, engine, whole=extractor.batch_statistics)
     start = pool.draw(pool.classes, ipc, torch.Generator().manual_seed(1))
-    return Matcher(
-        real, extractor, start, augment=augment, engine=engine, lr=1.0, momentum=0.5, weights=weights, seed=4
-    )
+    start = start.to(engine.device, extractor.master)
+    nested = None if weights is None else weights.to(start)
+    synthetic = SyntheticPixels(start, formation=1, momentum=0.5, batch=0, nested=nested)
+    return Matcher(real, extractor, synthetic, augment=augment, engine=engine, seed=4)
 
 
 def slow_step(fast, iteration, previous_images=None):
@@ -37,7 +39,7 @@ def slow_step(fast, iteration, previous_images=None):
     real = pool.take(fast.real.draw(new_generator(4, "draw", iteration))).double()
     pixels = fast.pixels.clone().requires_grad_()
     network = fast.extractor.network
-    loss = matching_loss(network, list(real), list(pixels), params, network.batch_statistics, fast.prefix_weights)
+    loss = matching_loss(network, list(real), list(pixels), params, network.batch_statistics, fast.synthetic.nested)
     return loss.detach() / groups, torch.autograd.grad(loss, pixels)[0]
 
 
@@ -48,12 +50,12 @@ def test_the_batched_step_equals_the_slow_loop(pool, families, norm):
     before, velocity = fast.pixels.clone(), torch.zeros_like(fast.pixels)
     for iteration in range(2):
         loss = fast.step(iteration)
-        after, fast.pixels = fast.pixels, before
+        after, fast.synthetic.pixels = fast.pixels, before
         expected, gradient = slow_step(fast, iteration)
         torch.testing.assert_close(loss, expected, rtol=1e-9, atol=0)
         velocity = 0.5 * velocity + gradient
         torch.testing.assert_close(after, before - velocity, rtol=1e-8, atol=1e-9)
-        before, fast.pixels = after.clone(), after
+        before, fast.synthetic.pixels = after.clone(), after
 
 
 @pytest.mark.parametrize("norm", ["instance", "batch"])
@@ -61,7 +63,7 @@ def test_the_nested_step_equals_the_slow_loop(pool, norm):
     fast = matcher(pool, network=f"convnet:width=8,norm={norm}", weights=torch.tensor([0.3, 0.1, 1.0]))
     before = fast.pixels.clone()
     loss = fast.step(0)
-    after, fast.pixels = fast.pixels, before
+    after, fast.synthetic.pixels = fast.pixels, before
     expected, gradient = slow_step(fast, 0)
     torch.testing.assert_close(loss, expected, rtol=1e-9, atol=0)
     torch.testing.assert_close(after, before - gradient, rtol=1e-8, atol=1e-9)

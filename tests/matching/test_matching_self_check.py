@@ -59,10 +59,10 @@ def stale(monkeypatch):
     """A graph that has not been told of its generators draws the same at each replay."""
     right = Matcher.step
 
-    def wrong(self, iteration):
+    def wrong(self, iteration, lr=1.0):
         if self.engine.graphs:
             self._streams.move_to = lambda iteration: RoleStreams.move_to(self._streams, 0)
-        return right(self, iteration)
+        return right(self, iteration, lr)
 
     monkeypatch.setattr(Matcher, "step", wrong)
 

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from dm_replay.networks import ConvNet, build_network, parse, reset
+from dm_replay.networks.activations import activation_values
 
 NAMES = [
     f"convnet:{options}"
@@ -112,3 +113,12 @@ def test_values_of_options_are_checked(options):
 def test_options_are_checked_before_there_are_images(text):
     with pytest.raises(ValueError, match="width|depth|norm"):
         parse(f"convnet:{text}")
+
+
+@pytest.mark.parametrize("width", [4, 128])
+@pytest.mark.parametrize("norm", ["instance", "batch", "none"])
+def test_activations_are_asked_of_the_network(width, norm):
+    """The widest layer's input and output, and half as much again; without a norm the convolution's."""
+    asked = activation_values(f"convnet:width={width},norm={norm}", (3, 16, 24))
+    assert asked == 3 * width * 16 * 24
+    assert activation_values("convnet:width=8,pooling=none", (1, 8, 8)) == 3 * 8 * 64

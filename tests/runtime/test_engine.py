@@ -8,6 +8,7 @@ from dm_replay.data.class_index import ClassShard
 from dm_replay.matching.extractors import Extractor
 from dm_replay.matching.matcher import Matcher, equal_parts
 from dm_replay.matching.real_batches import RealBatches
+from dm_replay.matching.synthetic import SyntheticPixels
 from dm_replay.runtime.engine import Engine, choose
 
 GIB = 2**30
@@ -49,17 +50,9 @@ def test_gradients_by_parts_are_the_gradients(pool, norm, weights, chunk):
         start = pool.draw(pool.classes, 3, torch.Generator().manual_seed(1))
         extractor = Extractor(f"convnet:width=8,norm={norm}", pool.shape, SiameseAugment(), exact)
         real = RealBatches(pool, ClassShard(pool.classes), 6, None, exact, whole=norm == "batch")
-        matcher = Matcher(
-            real,
-            extractor,
-            start,
-            augment=SiameseAugment(),
-            engine=exact,
-            lr=1.0,
-            momentum=0.5,
-            weights=weights,
-            seed=4,
-        )
+        nested = None if weights is None else weights.double()
+        synthetic = SyntheticPixels(start.double(), formation=1, momentum=0.5, batch=0, nested=nested)
+        matcher = Matcher(real, extractor, synthetic, augment=SiameseAugment(), engine=exact, seed=4)
         return [matcher.step(0), matcher.step(1), matcher.pixels], matcher.parts
 
     (expected, whole), (got, parts) = after(), after(gradient_chunk=chunk)
@@ -71,7 +64,7 @@ def test_no_more_real_images_at_a_time_than_the_budget_allows(pool, monkeypatch)
     """Room for 13 images of 8x8: a class of 12 at a time."""
     taken, gather = [], pool.gather
     monkeypatch.setattr(pool, "gather", lambda indices: taken.append(indices.numel()) or gather(indices))
-    budget = 13.5 * 3 * 128 * 64 * 4 / GIB
+    budget = 13.5 * 3 * 8 * 64 * 4 / GIB
     config = CondenseConfig(
         ipc=1, iterations=1, batch_real=12, init="noise", network="convnet:width=8", compile="no",
         device="cpu", precision="float32", memory_budget=budget,

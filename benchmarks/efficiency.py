@@ -1,0 +1,148 @@
+"""Accuracy over seconds of condensing: what settings make of the same time and the same bytes.
+
+    python benchmarks/efficiency.py --seconds 180 --cells fast paper     # CIFAR-10, the bytes of ten images a class
+    python benchmarks/efficiency.py --seconds 180 --cells fast --epochs 1000 --runs 3
+
+Each cell is condensed once, bounded by seconds with all preparations counted, evaluated with fresh networks, and
+written to results/efficiency.json as it is done; a cell that is there is not run again. The evaluation has a budget of
+steps, equal for all cells, or of epochs. ``shrunk`` and ``random`` keep real images in the same bytes. The plot is
+results/efficiency.png.
+"""
+
+import argparse
+import json
+import os
+import time
+
+import torch
+from common import RESULTS, write_result
+
+from dm_replay import CondenseConfig, CondensedSet, EvalConfig, condense, evaluate, load_dataset
+from dm_replay.condensed.formation import encode_tiles
+from dm_replay.runtime.atomic_files import atomic
+from dm_replay.runtime.provenance import provenance
+from dm_replay.runtime.seeding import new_generator
+
+CONDENSED = {
+    "paper": dict(preset="paper"),
+    "paper, 32 real images": dict(preset="paper", batch_real=32),
+    "formation 2": dict(preset="fast", extractors=0, class_weight=0.0),
+    "fast": dict(preset="fast"),
+    "plus": dict(preset="plus"),
+}
+REAL = {"random": 1, "shrunk 2": 2, "shrunk 4": 4}
+COLORS = {"paper": "#9a9a9a", "fast": "#2f6db3", "plus": "#7a3fb3", "formation 2": "#3fa38c"}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cells", nargs="+", choices=[*CONDENSED, *REAL], default=["shrunk 2", "paper", "fast"])
+    parser.add_argument("--seconds", type=float, nargs="+", default=[180.0], help="of condensing")
+    parser.add_argument("--dataset", default="cifar10")
+    parser.add_argument("--ipc", type=int, default=10, help="stored images a class")
+    parser.add_argument("--runs", type=int, default=1, help="networks")
+    parser.add_argument("--steps", type=int, default=400, help="of 256 images, of each network's training")
+    parser.add_argument("--epochs", type=int, help="the paper's schedule takes 1000, whatever they come to in steps")
+    options = parser.parse_args()
+    data, results = load_dataset(options.dataset), read_results()
+    for name in options.cells:
+        for seconds in options.seconds if name in CONDENSED else [0.0]:
+            key = key_of(name, seconds, options)
+            if key not in results:
+                results[key] = measure(name, seconds, data, options)
+                write_result("efficiency", results)
+            print(row(key, results[key]), flush=True)
+    draw(results)
+
+
+def key_of(name: str, seconds: float, options: argparse.Namespace) -> str:
+    schedule = f"{options.epochs} epochs" if options.epochs else f"{options.steps} steps"
+    return f"{options.dataset}, ipc {options.ipc}, {name}, {seconds:g} s, {schedule}, {options.runs} networks"
+
+
+def measure(name: str, seconds: float, data, options: argparse.Namespace) -> dict:
+    condensed, about = made(name, seconds, data, options)
+    budget = dict(epochs=options.epochs) if options.epochs else dict(steps=options.steps)
+    report = evaluate(condensed, data.test, EvalConfig(**budget), runs=options.runs)
+    return {
+        "cell": name,
+        "seconds_allowed": seconds,
+        **about,
+        "dataset": options.dataset,
+        "ipc": options.ipc,
+        "stored_values": condensed.pixels.numel(),
+        "training_images": condensed.decoded,
+        "accuracies": list(report.accuracies),
+        "mean": report.mean,
+        "std": report.std,
+        "evaluation": report.settings,
+        "evaluation_seconds": report.seconds,
+        "load": os.getloadavg()[0],
+        **provenance("cpu"),
+    }
+
+
+def made(name: str, seconds: float, data, options: argparse.Namespace) -> tuple[CondensedSet, dict]:
+    """The set of a cell, and what making it took."""
+    if name in REAL:
+        return shrunk(data.train, options.ipc, REAL[name]), {"seconds": 0.0}
+    steps = []
+    started = time.perf_counter()
+    config = CondenseConfig(ipc=options.ipc, seconds=seconds, **CONDENSED[name])
+    condensed = condense(data.train, config, on_step=lambda step: steps.append(step.iteration))
+    each = config.batch_real + config.updates * (config.batch_syn or options.ipc * config.formation**2)
+    return condensed, {
+        "seconds": time.perf_counter() - started,
+        "updates": len(steps) * config.updates,
+        "images_per_class": len(steps) * each,
+        "config": condensed.meta["config"],
+    }
+
+
+def shrunk(pool, ipc: int, formation: int) -> CondensedSet:
+    """As many random real images as fit into the same bytes, each shrunk to a tile."""
+    images = pool.draw(pool.classes, ipc * formation**2, new_generator(0, "shrunk")).flatten(0, 1)
+    labels = pool.classes.repeat_interleave(ipc)
+    meta = {"mean": list(pool.mean), "std": list(pool.std)}
+    return CondensedSet.from_images(encode_tiles(images, formation), labels, pool.counts, meta, formation=formation)
+
+
+def read_results() -> dict:
+    file = RESULTS / "efficiency.json"
+    return json.loads(file.read_text()) if file.exists() else {}
+
+
+def row(key: str, result: dict) -> str:
+    updates = f"{result['updates']} updates, " if "updates" in result else ""
+    return f"{result['mean']:6.2f} ± {result['std']:.2f}   {key}: {updates}{result['evaluation']['steps_made']} steps"
+
+
+def draw(results: dict) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(6.4, 3.8), layout="constrained")
+    cells = sorted({result["cell"] for result in results.values()}, key=[*REAL, *CONDENSED].index)
+    longest = max(result["seconds"] for result in results.values()) or 1.0
+    for cell in cells:
+        of_cell = sorted((r for r in results.values() if r["cell"] == cell), key=lambda r: r["seconds"])
+        if cell in REAL:
+            best = max(of_cell, key=lambda r: r["mean"])
+            axes.axhline(best["mean"], color="#d98c3f", linestyle=":", linewidth=1)
+            axes.annotate(cell, (longest, best["mean"]), va="bottom", ha="right", fontsize=8, color="#a86a2a")
+        else:
+            points = [r["seconds"] for r in of_cell], [r["mean"] for r in of_cell]
+            axes.plot(*points, marker="o", label=cell, color=COLORS.get(cell), linestyle="none")
+    axes.set(xlabel="seconds of condensing", ylabel="test accuracy, %")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=8)
+    with atomic(RESULTS / "efficiency.png") as temporary:
+        figure.savefig(temporary, dpi=150)
+    pyplot.close(figure)
+
+
+if __name__ == "__main__":
+    torch.manual_seed(0)
+    main()

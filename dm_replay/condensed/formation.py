@@ -1,0 +1,75 @@
+"""Many small images in the bytes of one: a stored image is a mosaic of f × f tiles, each enlarged to train with.
+
+Tile k of a side of length n covers the pixels from k·n // f to (k + 1)·n // f, so sides that f does not divide have
+tiles of unequal size. Enlarging is bilinear and linear in the stored pixels, so that condensing goes through it.
+"""
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+__all__ = ["check_formation", "decode_tiles", "encode_tiles"]
+
+
+def check_formation(formation: int, height: int, width: int) -> None:
+    """ValueError unless images of this size can hold ``formation`` × ``formation`` tiles of at least 2 × 2 pixels."""
+    if formation < 1 or (formation > 1 and min(height, width) // formation < 2):
+        raise ValueError(
+            f"formation {formation} does not fit {height}x{width} images: a tile needs at least 2 pixels a side, "
+            f"so choose from 1 to {max(1, min(height, width) // 2)}"
+        )
+
+
+def decode_tiles(stored: Tensor, rows: Tensor, formation: int) -> Tensor:
+    """Training images of a mosaic, each a tile enlarged to the whole size; differentiable in the stored pixels.
+
+    Args:
+        stored: (N, C, H, W). rows: (M,) int64, numbers of training images; tile t of stored image n, counted row by
+            row, is number n · f² + t.
+
+    Returns:
+        (M, C, H, W).
+
+    >>> import torch
+    >>> from dm_replay.condensed.formation import decode_tiles
+    >>> mosaics = torch.rand(1, 3, 32, 32)  # each of four tiles of 16 x 16
+    >>> decode_tiles(mosaics, torch.arange(4), 2).shape
+    torch.Size([4, 3, 32, 32])
+    """
+    if formation == 1:
+        return stored[rows]
+    tiles = formation * formation
+    vertical, horizontal = (_enlarging(side, formation, stored.dtype, stored.device) for side in stored.shape[-2:])
+    tile = rows % tiles
+    up, across = vertical[tile // formation], horizontal[tile % formation]
+    return up[:, None] @ stored[rows // tiles] @ across[:, None].transpose(2, 3)
+
+
+def encode_tiles(images: Tensor, formation: int) -> Tensor:
+    """Images (N · f², C, H, W), shrunk by averaging, as the tiles of (N, C, H, W): what decoding begins from."""
+    if formation == 1:
+        return images
+    channels, height, width = images.shape[1:]
+    parts = images.view(-1, formation, formation, channels, height, width)
+    stored = images.new_empty(len(parts), channels, height, width)
+    for row, (top, bottom) in enumerate(_bounds(height, formation)):
+        for column, (left, right) in enumerate(_bounds(width, formation)):
+            tile = F.adaptive_avg_pool2d(parts[:, row, column], (bottom - top, right - left))
+            stored[:, :, top:bottom, left:right] = tile
+    return stored
+
+
+def _bounds(side: int, formation: int) -> list[tuple[int, int]]:
+    return [(k * side // formation, (k + 1) * side // formation) for k in range(formation)]
+
+
+@lru_cache(maxsize=32)
+def _enlarging(side: int, formation: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """(f, side, side): row p of matrix k says how pixel p of the enlarged tile k reads the stored side."""
+    matrices = torch.zeros(formation, side, side, dtype=torch.float64)
+    for k, (start, end) in enumerate(_bounds(side, formation)):
+        unit = torch.eye(end - start, dtype=torch.float64)[None]
+        matrices[k, :, start:end] = F.interpolate(unit, side, mode="linear", align_corners=False)[0].T
+    return matrices.to(device, dtype)

@@ -1,0 +1,39 @@
+"""Settings that go together: the paper's, and two that get more out of a second and out of a byte."""
+
+from typing import Any
+
+__all__ = ["PRESETS"]
+
+PAPER: dict[str, Any] = {
+    "iterations": 20_000,
+    "batch_real": 256,
+    "batch_syn": 0,
+    "updates": 1,
+    "lr_img": 1.0,
+    "lr_final": 1.0,
+    "momentum": 0.5,
+    "average": 0.0,
+    "formation": 1,
+    "extractors": 0,
+    "extractor_steps": 200,
+    "class_weight": 0.0,
+    "synthetic_precision": "float32",
+}
+# On CIFAR-10 at ten images a class, 150 iterations, 250 steps of evaluation, one network: formation 2 with two trained
+# networks and class weight 10 had 53.2; with four and 2.5 52.3; with four and 0.5 51.4; random networks 49.3 in 120 s.
+FAST = PAPER | {
+    "iterations": 300,
+    "batch_real": 32,
+    "batch_syn": 64,
+    "updates": 2,
+    "lr_final": 0.1,
+    "average": 0.5,
+    "formation": 2,
+    "extractors": 2,
+    "extractor_steps": 150,
+    "class_weight": 10.0,
+    "synthetic_precision": "auto",
+}
+PLUS = FAST | {"iterations": 5_000, "extractors": 6, "extractor_steps": 400}
+
+PRESETS = {"paper": PAPER, "fast": FAST, "plus": PLUS}

@@ -1,0 +1,65 @@
+"""Networks trained briefly on the real images: better embeddings than random ones, and a class term."""
+
+import copy
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..augment.siamese import AugmentParams, SiameseAugment
+from ..data.class_index import ClassShard
+from ..data.pool import TensorPool
+from ..networks import reset
+from ..runtime.engine import Engine, compiled
+from ..runtime.seeding import new_generator
+from .extractors import Extractor, TrainedNetworks, read_flat
+
+__all__ = ["train_networks"]
+
+BATCH = 256  # images, spread evenly over the classes
+LR, MOMENTUM, WEIGHT_DECAY = 0.01, 0.9, 5e-4
+
+
+def train_networks(
+    pool: TensorPool, classes: Tensor, extractor: Extractor, count: int, steps: int, seed: int
+) -> TrainedNetworks:
+    """``count`` networks of the extractor's kind, each after ``steps`` steps of SGD on the real images of the classes.
+
+    Batches hold as many images of each class; each image is augmented on its own.
+    """
+    trainer = _Trainer(pool, classes, extractor.network, extractor.augment, extractor.engine)
+    pairs = [trainer.run(steps, new_generator(seed, "extractor", number)) for number in range(count)]
+    return TrainedNetworks(*map(torch.stack, zip(*pairs, strict=True)))
+
+
+class _Trainer:
+    def __init__(self, pool: TensorPool, classes: Tensor, network: nn.Module, augment: SiameseAugment, engine: Engine):
+        self.pool, self.augment, self.engine = pool, augment, engine
+        self.network = copy.deepcopy(network).requires_grad_(True)
+        self.parameters = list(self.network.parameters())
+        self.rows = pool.rows_of(ClassShard(classes))
+        self.each = max(1, BATCH // len(classes))
+        self.labels = torch.arange(len(classes), device=engine.device).repeat_interleave(self.each)
+        self.loss = compiled(self._loss, engine)
+
+    def run(self, steps: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """The parameters before and after."""
+        reset(self.network, generator)
+        initial = read_flat(self.network)
+        optimizer = torch.optim.SGD(self.parameters, LR, MOMENTUM, weight_decay=WEIGHT_DECAY)
+        for _ in range(steps):
+            rows = self.rows.draw(self.each, generator).flatten()
+            params = self.augment.sample(len(rows), self.pool.shape[1:], generator).to(self.engine.device)
+            images = self.pool.normalize(self.pool.gather(rows).to(self.engine.device)).to(self.parameters[0])
+            for parameter, gradient in zip(
+                self.parameters, torch.autograd.grad(self.loss(images, params), self.parameters), strict=True
+            ):
+                parameter.grad = gradient
+            optimizer.step()
+        return initial, read_flat(self.network)
+
+    def _loss(self, images: Tensor, params: AugmentParams) -> Tensor:
+        augmented = self.augment.apply(images[:, None], params)[:, 0].contiguous(memory_format=torch.channels_last)
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.engine.dtype == torch.bfloat16):
+            logits = self.network(augmented)
+        return F.cross_entropy(logits.to(self.parameters[0]), self.labels)

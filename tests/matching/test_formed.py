@@ -1,0 +1,218 @@
+"""Condensing through the decoder, its schedule, and trained networks."""
+
+import time
+from dataclasses import replace
+
+import pytest
+import torch
+from reference import augment_image, slow_decode
+from torch.nn import functional as F
+
+from dm_replay import CondenseConfig, SiameseAugment, condense
+from dm_replay.data.class_index import ClassShard
+from dm_replay.matching.extractors import Extractor, TrainedNetworks, read_flat, write_flat
+from dm_replay.matching.matcher import Matcher
+from dm_replay.matching.presets import PRESETS
+from dm_replay.matching.real_batches import RealBatches
+from dm_replay.matching.schedule import Schedule
+from dm_replay.matching.synthetic import SyntheticPixels
+from dm_replay.matching.trained_networks import train_networks
+from dm_replay.networks import build_network
+from dm_replay.runtime.engine import Engine
+from dm_replay.runtime.seeding import new_generator
+
+EXACT = Engine(torch.device("cpu"), torch.float64, compiled=False, chunk=16)
+SMALL = dict(ipc=2, iterations=6, batch_real=8, network="convnet:width=8", compile="no", device="cpu")
+FAST = CondenseConfig(preset="fast", **SMALL, formation=2, batch_syn=5, extractors=0, class_weight=0.0)
+PLUS = CondenseConfig(preset="plus", **SMALL, formation=2, batch_syn=5, extractors=2, extractor_steps=3)
+
+
+def matcher(pool, batch=0, nested=None, class_weight=0.0, trained=None, updates=1):
+    augment = SiameseAugment()
+    extractor = Extractor("convnet:width=8", pool.shape, augment, EXACT, classes=3)
+    real = RealBatches(pool, ClassShard(pool.classes), 6, None, EXACT)
+    start = pool.draw(pool.classes, 3, torch.Generator().manual_seed(1)).double()
+    synthetic = SyntheticPixels(start, formation=2, momentum=0.5, batch=batch, nested=nested)
+    return Matcher(
+        real, extractor, synthetic, augment=augment, engine=EXACT, seed=4,
+        class_weight=class_weight, trained=trained, updates=updates,
+    )  # fmt: skip
+
+
+def slow_gradient(fast, rows=None, nested=None, class_weight=0.0):
+    """Loss per class and pixel gradient, class by class and image by image, with the network as it was left."""
+    pool, network = fast.real.pool, fast.extractor.network
+    params = fast.augment.sample(3, pool.shape[1:], new_generator(4, "augment", 0))
+    real = pool.take(fast.real.draw(new_generator(4, "draw", 0))).double()
+    pixels = fast.pixels.clone().requires_grad_()
+    total = 0.0
+    for group in range(3):
+        target = network.embed(torch.stack([augment_image(x, params.take(group)) for x in real[group]])).mean(0)
+        images = slow_decode(pixels[group], 2)
+        images = images if rows is None else images[rows[group]]
+        features = network.embed(torch.stack([augment_image(x, params.take(group)) for x in images]))
+        lengths = {len(features): 1.0} if nested is None else {4 * (k + 1): w for k, w in enumerate(nested.tolist())}
+        for length, weight in lengths.items():
+            total = total + weight * (target.detach() - features[:length].mean(0)).square().sum()
+        if class_weight:
+            wanted = torch.full((len(features),), group)
+            total = total + class_weight * F.cross_entropy(network.classifier(features), wanted)
+    return total.detach() / 3, torch.autograd.grad(total, pixels)[0]
+
+
+@pytest.mark.parametrize("nested", [None, torch.tensor([0.3, 0.1, 1.0], dtype=torch.float64)], ids=["plain", "nested"])
+def test_a_step_through_the_decoder_equals_the_slow_loop(pool, nested):
+    fast = matcher(pool, nested=nested)
+    before = fast.pixels.clone()
+    loss = fast.step(0)
+    after = fast.pixels.clone()
+    fast.pixels.copy_(before)
+    expected, gradient = slow_gradient(fast, nested=nested)
+    torch.testing.assert_close(loss, expected, rtol=1e-9, atol=0)
+    torch.testing.assert_close(after, before - gradient, rtol=1e-8, atol=1e-9)
+
+
+def test_a_part_of_the_training_images_and_the_class_term(pool):
+    trained = TrainedNetworks(*(torch.randn(2, 2, 1, dtype=torch.float64).unbind()))
+    extractor = Extractor("convnet:width=8", pool.shape, SiameseAugment(), EXACT, classes=3)
+    flat = torch.stack(
+        [read_flat(extractor.network), read_flat(build_network("convnet:width=8", pool.shape, 3, seed=5).double())]
+    )
+    trained = TrainedNetworks(flat, flat.flip(0))
+    fast = matcher(pool, batch=5, class_weight=0.7, trained=trained)
+    before = fast.pixels.clone()
+    loss = fast.step(0, lr=0.1)
+    after = fast.pixels.clone()
+    fast.pixels.copy_(before)
+    rows = fast.synthetic.draw(3, new_generator(4, "tiles", 0))
+    expected, gradient = slow_gradient(fast, rows, class_weight=0.7)
+    torch.testing.assert_close(loss, expected, rtol=1e-9, atol=0)
+    torch.testing.assert_close(after, before - 0.1 * gradient, rtol=1e-8, atol=1e-9)
+
+
+def test_parts_are_drawn_without_repetition_and_uniformly():
+    synthetic = SyntheticPixels(torch.zeros(2, 3, 1, 8, 8), formation=2, momentum=0.5, batch=5, nested=None)
+    generator, seen = torch.Generator().manual_seed(0), torch.zeros(12)
+    for _ in range(400):
+        rows = synthetic.draw(2, generator)
+        assert rows.shape == (2, 5) and all(row.unique().numel() == 5 for row in rows)
+        seen += rows.flatten().bincount(minlength=12)
+    assert (seen / 800 - 5 / 12).abs().max() < 0.06
+
+
+def test_nested_parts_come_from_prefixes_as_often_as_they_weigh():
+    nested = torch.tensor([0.5, 0.25, 1.0])
+    synthetic = SyntheticPixels(torch.zeros(1, 3, 1, 8, 8), formation=2, momentum=0.5, batch=4, nested=nested)
+    generator = torch.Generator().manual_seed(0)
+    draws = torch.cat([synthetic.draw(500, generator) for _ in range(4)])
+    longest = draws.amax(1) // 4  # of the first prefix all four tiles are drawn, of longer ones some
+    assert abs((longest == 0).float().mean() - 0.5 / 1.75) < 0.04
+    assert draws.max() == 11 and draws.min() == 0
+
+
+def test_all_of_the_images_where_the_part_is_not_smaller():
+    synthetic = SyntheticPixels(torch.zeros(1, 2, 1, 8, 8), formation=1, momentum=0.5, batch=2, nested=None)
+    assert synthetic.draw(1, torch.Generator()) is None and synthetic.rows == 2
+    assert synthetic.decode(synthetic.pixels, None) is synthetic.pixels
+
+
+def test_formation_1_of_the_fast_schedule_is_the_plain_set(pool):
+    plain = CondenseConfig(**SMALL)
+    same = CondenseConfig(preset="fast", **SMALL, **{
+        name: value for name, value in PRESETS["paper"].items() if name not in SMALL
+    })  # fmt: skip
+    assert torch.equal(condense(pool, plain).images, condense(pool, same).images)
+
+
+@pytest.mark.parametrize("config", [FAST, PLUS, replace(FAST, nested=0.1)], ids=["fast", "plus", "nested"])
+def test_resumed_and_shared_runs_give_the_same_pixels(pool, config):
+    states = []
+    whole = condense(pool, config, seed=3, on_step=lambda p: states.append(p.state))
+    assert whole.formation == 2 and len(whole) == 6 and whole.decoded == 24
+    for state in (states[1], states[3]):  # before and within the averaging
+        assert torch.equal(condense(pool, config, seed=3, state=state).images, whole.images)
+    shards = [condense(pool, config, seed=3, shard=part).mosaics for part in (slice(0, 1), slice(1, 3))]
+    torch.testing.assert_close(torch.cat(shards), whole.mosaics, rtol=1e-4, atol=1e-5)
+
+
+def test_the_result_is_the_mean_of_the_tail(pool):
+    config, images = replace(FAST, average=0.5, storage="float32"), []
+    result = condense(pool, config, on_step=lambda p: images.append(p.images))
+    torch.testing.assert_close(result.mosaics, torch.stack(images[3:]).mean(0), rtol=1e-5, atol=1e-6)
+    last = condense(pool, replace(config, average=0.0), on_step=lambda p: images.append(p.images))
+    assert torch.equal(last.mosaics, images[-1])
+
+
+def test_the_learning_rate_falls_as_a_cosine():
+    schedule = Schedule(CondenseConfig(lr_img=2.0, lr_final=0.1, average=0.25, iterations=100))
+    assert [schedule.lr(p) for p in (0.0, 0.5, 1.0)] == pytest.approx([2.0, 1.1, 0.2])
+    assert not schedule.averages(0.74) and schedule.averages(0.75)
+    assert [schedule.progress(i) for i in (0, 50, 100)] == [0.0, 0.5, 1.0]
+    plain = Schedule(CondenseConfig())
+    assert plain.lr(0.3) == 1.0 and not plain.averages(0.999)
+
+
+def test_a_run_bounded_by_seconds_ends_and_says_how_far_it_came(pool):
+    parts, started = [], time.perf_counter()
+    condense(pool, replace(FAST, seconds=0.5), on_step=lambda p: parts.append(p.part))
+    assert time.perf_counter() - started >= 0.5
+    assert parts == sorted(parts) and parts[-1] == 1 and all(part < 1 for part in parts[:-1])
+    spent = Schedule(replace(FAST, seconds=10.0), spent=9.0)
+    assert 0.9 <= spent.progress(5) < 1 and spent.progress(0) == 0.0
+
+
+def test_trained_networks_learn_and_are_mixed_with_how_they_began(pool):
+    extractor = Extractor("convnet:width=8", pool.shape, SiameseAugment(()), EXACT, classes=3)
+    trained = train_networks(pool, pool.classes, extractor, 2, 30, seed=1)
+    assert trained.initial.shape == trained.trained.shape and len(trained.initial) == 2
+    assert torch.equal(trained.trained, train_networks(pool, pool.classes, extractor, 2, 30, seed=1).trained)
+    images, labels = pool.take(torch.arange(len(pool))).double(), torch.searchsorted(pool.classes, pool.labels)
+    errors = []
+    for flat in (trained.initial[0], trained.trained[0]):
+        write_flat(extractor.network, flat)
+        errors.append(F.cross_entropy(extractor.network(images), labels))
+    assert errors[1] < errors[0]
+    for number in range(5):
+        extractor.refresh(torch.Generator().manual_seed(number), trained)
+        now = read_flat(extractor.network)
+        parts = [(now - t) / (i - t) for i, t in zip(trained.initial, trained.trained, strict=True)]
+        moved = (trained.initial[0] - trained.trained[0]).abs() > 1e-6
+        spreads = [part[moved].std() for part in parts]
+        assert min(spreads) < 1e-6  # one of them, all parameters by the same part
+
+
+def test_one_class_alone_has_no_class_term_and_random_networks(pool):
+    plain = replace(PLUS, extractors=0, class_weight=0.0)
+    one, other = (condense(pool, config, classes=[5], seed=2) for config in (PLUS, plain))
+    assert torch.equal(one.images, other.images)
+
+
+def test_presets_are_what_they_were():
+    paper = CondenseConfig()
+    assert (paper.iterations, paper.batch_real, paper.lr_img, paper.momentum) == (20_000, 256, 1.0, 0.5)
+    assert (paper.formation, paper.updates, paper.batch_syn, paper.average, paper.extractors) == (1, 1, 0, 0.0, 0)
+    fast = CondenseConfig(preset="fast", batch_real=64)
+    assert fast.batch_real == 64 and fast.formation == PRESETS["fast"]["formation"] > 1
+    assert set(PRESETS["paper"]) == set(PRESETS["fast"]) == set(PRESETS["plus"])
+    assert PRESETS["plus"]["extractors"] > 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (dict(preset="slow"), "unknown preset 'slow'; choose from paper, fast, plus"),
+        (dict(formation=0), "formation must be a whole number of at least 1"),
+        (dict(batch_syn=-1), "batch_syn must be a whole number of at least 0"),
+        (dict(seconds=0), "seconds must be above 0"),
+        (dict(average=1.5), "expected lr_final and average in"),
+        (dict(class_weight=1.0), "class_weight needs trained networks"),
+    ],
+)
+def test_settings_that_cannot_be(settings, message):
+    with pytest.raises(ValueError, match=message):
+        CondenseConfig(**settings)
+
+
+def test_a_formation_that_does_not_fit_is_refused_before_anything_is_done(pool):
+    with pytest.raises(ValueError, match="formation 5 does not fit 8x8 images"):
+        condense(pool, replace(FAST, formation=5))

@@ -1,0 +1,43 @@
+"""Mosaics in a memory: counted as stored images, replayed as what they decode to."""
+
+import torch
+from avalanche.training.plugins import ReplayPlugin
+from streams import QUICK, labelled, plain, run
+
+from dm_replay import CondensedBuffer, DMReplayPlugin
+
+FORMED = dict(QUICK, preset="fast", formation=2, batch_syn=6, extractor_steps=2)
+
+
+def test_a_preset_and_its_fields_in_the_plugin():
+    config = DMReplayPlugin(12, preset="fast", formation=4, seconds=5.0).storage_policy.memory.config
+    assert (config.preset, config.formation, config.seconds) == ("fast", 4, 5.0)
+    assert config.iterations == 200 and config.nested == 0.05 and config.average > 0
+
+
+def test_mosaics_are_replayed_decoded():
+    plugin = DMReplayPlugin(12, batch_size_mem=7, progress=False, **FORMED)
+    spy = run(plain(), plugin)
+    memory = plugin.storage_policy.memory
+    assert len(memory) == 12 and memory.nbytes == 12 * (64 + 8) + 8  # pixels, scale and offset; the standardization
+    images, _ = memory.to_set()
+    assert images.formation == 2 and images.decoded == 48
+    for batches in spy.batches[1:]:
+        assert all(len(x) >= 7 for x, *_ in batches)
+    assert {int(label) for x, y, *_ in spy.batches[2] for label in y[-7:]} <= {0, 1, 2, 3}
+
+
+def test_the_buffer_of_other_plugins_holds_the_decoded_images():
+    buffer = CondensedBuffer(12, progress=False, **FORMED)
+    run(labelled(), ReplayPlugin(12, storage_policy=buffer))
+    assert len(buffer.buffer) == 48 and len(buffer.memory) == 12
+    images, _ = buffer.memory.to_set()
+    torch.testing.assert_close(buffer.buffer[5][0], images.images[5])
+    assert buffer.buffer[5][1] == int(images.image_labels[5])
+    assert sum(len(group.buffer) for group in buffer.buffer_groups.values()) == 48
+
+
+def test_seconds_are_shared_by_the_condensations_of_an_update():
+    buffer = CondensedBuffer(7, progress=False, **FORMED, seconds=0.4)
+    buffer.post_adapt(None, plain().train_stream[0])
+    assert buffer.memory.counts == {(0, 0): 12, (0, 1): 12} and buffer.seconds < 30
