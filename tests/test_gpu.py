@@ -3,14 +3,18 @@
 import pytest
 import torch
 
-from dm_replay import CondenseConfig, SiameseAugment, condense
+from dm_replay import CondenseConfig, EvalConfig, SiameseAugment, condense
+from dm_replay.coresets.random import random_set
 from dm_replay.data.class_index import ClassShard
+from dm_replay.evaluation import self_check as evaluation_check
+from dm_replay.matching import self_check as matching_check
 from dm_replay.matching.extractors import Extractor
 from dm_replay.matching.matcher import Matcher
 from dm_replay.matching.real_batches import RealBatches
 from dm_replay.matching.synthetic import SyntheticPixels
+from dm_replay.runtime import self_check
 from dm_replay.runtime.cuda_graphs import cuda_graphed
-from dm_replay.runtime.engine import Engine, resolve_device
+from dm_replay.runtime.engine import Engine, choose, resolve_device
 from dm_replay.runtime.seeding import new_generator
 
 CPU = torch.device("cpu")
@@ -69,6 +73,20 @@ def test_bfloat16_on_the_gpu_is_within_noise(pool, cuda):
     reference = exact.targets(exact.real.blocks_of_rows(same), params)
     error = (low.targets(low.real.blocks_of_rows(same.to(cuda)), params.to(cuda)).cpu() - reference).norm()
     assert 0 < error < 0.1 * (exact.targets(exact.real.blocks_of_rows(other), params) - reference).norm()
+
+
+@pytest.mark.parametrize("network", ["convnet:width=16", "convnet:width=16,norm=batch"])
+def test_the_self_check_finds_no_fault_here(pool, cuda, network):
+    """Graph, bfloat16 and the device's own numbers, of both kinds of work."""
+    engine = choose(str(cuda), "auto", "no", (8, 8), 1)
+    config = CondenseConfig(network=network, lr_img=0.1)
+    few = random_set(pool, 4)
+    labels = torch.searchsorted(few.classes, few.labels)
+    for probe in (
+        lambda engine: matching_check.probe(engine, pool, config),
+        lambda engine: evaluation_check.probe(engine, network, few.images, labels, 3, EvalConfig()),
+    ):
+        assert self_check.compare(engine, probe)[1] is None
 
 
 def test_capturing_on_the_cpu_is_the_function_itself():

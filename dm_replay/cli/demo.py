@@ -56,8 +56,7 @@ def run_demo(out: str = "runs/demo", seeds: int = 3, iterations: int = 300, augm
             bar.update()
             bar.set_postfix_str(next((job[0] for job, one in zip(jobs, runs, strict=True) if one is None), "done"))
     curves = {method: [run[0] for job, run in zip(jobs, runs, strict=True) if job[0] == method] for method in METHODS}
-    condensed = runs[-1][1]
-    assert condensed is not None  # the last job's method condenses
+    condensed = next(memory for _, memory in reversed(runs) if memory is not None)
     print(_table(curves, digits, condensed))
     folder.mkdir(parents=True, exist_ok=True)
     save_picture(grid(condensed), folder / "condensed.png")
