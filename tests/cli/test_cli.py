@@ -224,7 +224,7 @@ BAD_SETTINGS = [
         ["--init", "noise", "--ipc", "100000000000"],
         "not enough memory for another .*iB: lower --memory",
     ),
-    (["--memory-budget", "inf"], "infinity"),
+    (["--memory-budget", "inf"], "memory_budget must be above 0 GiB, got inf"),
     (["--snapshots", "-1"], "snapshots must be a whole number of at least 0, got -1"),
     (["--root", ""], "--root: expected a path, got an empty word"),
     (["--root=~nobody-of-this-name/x"], "--root: no home folder is known for ~nobody-of-this-name/x"),
