@@ -46,7 +46,7 @@ class Extractor:
         classes: int = 1,
         mixed: bool = False,
     ):
-        self.augment, self.dtype, self.engine, self.classes = augment, engine.dtype, engine, classes
+        self.augment, self.dtype, self.engine = augment, engine.dtype, engine
         self.mixed = mixed and engine.dtype == torch.bfloat16
         self.master = torch.promote_types(engine.dtype, torch.float32)
         frozen = build_network(network, shape, classes).train().requires_grad_(False)

@@ -52,8 +52,7 @@ class Matcher:
         whole = extractor.batch_statistics
         self.parts = equal_parts(len(labels), synthetic.rows, sys.maxsize if whole else engine.gradient_chunk)
         self.loss = torch.zeros((), device=engine.device, dtype=extractor.master)
-        draws = engine.draws or engine.device
-        roles = {"network": draws, "augment": draws, "tiles": draws, "draw": real.draws_on}
+        roles = {"draw": real.draws_on, **dict.fromkeys(("network", "augment", "tiles"), engine.draws_on)}
         self._streams = RoleStreams(seed, roles)
         self._graphed: Callable[[], None] | None = None
 

@@ -67,7 +67,7 @@ class RealBatches:
         self.previous, self.counts = images.to(engine.device), new + old
         self.weights = _weights(self.batch, new.double() / (new + old), held)
         self.resident = not pool.mapped and pool.device == engine.device
-        self.draws_on = (engine.draws or engine.device) if self.resident else torch.device("cpu")
+        self.draws_on = engine.draws_on if self.resident else torch.device("cpu")
         self._rows = pool.rows_of(shard, self.draws_on)
         groups, rows = self.weights.shape
         self._places = list(blocks_of(groups, rows, sys.maxsize if whole else engine.chunk))

@@ -62,6 +62,10 @@ class Engine:
     check: dict | None = field(default=None, compare=False, repr=False)
 
     @property
+    def draws_on(self) -> torch.device:
+        return self.draws or self.device
+
+    @property
     def accelerated(self) -> bool:
         """Whether it runs elsewhere than on the CPU, which is the reference."""
         return self.device.type != "cpu"
