@@ -8,13 +8,15 @@ from pathlib import Path
 from ..condensed.condensed_set import CondensedSet
 from ..condensed.export import FORMATS
 from ..condensed.figures import ANIMATION, PICTURE, animate, grid, save_picture
-from ..coresets.random import random_set
+from ..coresets.config import ExemplarConfig
+from ..coresets.random import random_exemplars, random_set
 from ..evaluation.config import EvalConfig
 from ..matching.config import CondenseConfig
 from ..runs.condense_run import Interrupted, condense_run
 from ..runs.evaluate_run import evaluate_run
 from ..runs.resuming import SNAPSHOTS, check_out
 from ..runs.run_folder import RunFolder
+from ..runtime import cpu
 from ..runtime.distributed import RankLost, world
 from ..runtime.engine import resolve_device
 from ..runtime.provenance import provenance
@@ -46,6 +48,7 @@ def condense(argv: Sequence[str]) -> None:
         args = flags.parse_args(argv)
     config = make(CondenseConfig, args)
     check_out(folder, args.resume, args.overwrite)
+    cpu.keep_memory()
     how = {name: args[name] for name in (*settings, *switches)}
     try:
         condensed = condense_run(args.out, dataset_of(args), config, **how)
@@ -68,7 +71,7 @@ def evaluate(argv: Sequence[str]) -> None:
     flags.add_set()
     flags.add_switches(
         json="print one JSON object",
-        baseline="also measure as many random real images, likewise",
+        baseline="also measure random real images in the same bytes, likewise: whole and, beside mosaics, shrunk",
         quiet="no progress bar",
     )
     flags.add_function(
@@ -83,12 +86,16 @@ def evaluate(argv: Sequence[str]) -> None:
     flags.add_config("training (auto: what is usual for the dataset)", EvalConfig)
     args = flags.parse_args(argv)
     config = make(EvalConfig, args)
+    cpu.keep_memory()
     condensed = _load(args.set)
     args.dataset = args.dataset or _dataset_name(condensed)
     dataset = dataset_of(args)
     sets = {"condensed": condensed}
     if args.baseline:
-        sets["random"] = random_set(dataset.train.subset(condensed.classes), _per_class(condensed), args.seed)
+        pool, ipc = dataset.train.subset(condensed.classes), _per_class(condensed)
+        sets["random"] = random_set(pool, ipc, args.seed)
+        if condensed.formation > 1:
+            sets["shrunk"] = random_exemplars(pool, ExemplarConfig(ipc, formation=condensed.formation), seed=args.seed)
     how = {name: args[name] for name in ("network", "runs", "seed", "first", "quiet")}
     reports = evaluate_run(sets, dataset.test, config, **how)
     if not world().main:

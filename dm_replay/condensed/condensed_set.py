@@ -11,12 +11,12 @@ from torch import Tensor
 from ..runtime.atomic_files import save_tensors
 from ..runtime.labels import class_labels
 from .formation import check_formation, decode_tiles
-from .quantize import dequantize, quantize
+from .quantize import BITS, dequantize, pack, quantize, unpack
 from .reading import FIELDS, FORMAT, FORMATS, OFFICIAL, check_fields, check_official, read_content
 
 __all__ = ["STORAGES", "CondensedSet"]
 
-STORAGES = {"float32": torch.float32, "float16": torch.float16, "uint8": torch.uint8}
+STORAGES = {"float32": torch.float32, "float16": torch.float16, **dict.fromkeys(BITS, torch.uint8)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,12 +26,13 @@ class CondensedSet:
     A stored image is one training image or, with a formation f, a mosaic that decodes to f² of them.
 
     Attributes:
-        pixels: (N, C, H, W) as stored: float32, float16 or uint8.
+        pixels: (N, C, H, W) as stored: float32, float16 or uint8; of uint6 and uint4 the bytes (N, C, H, W · bits / 8).
         labels: (N,) int64; the images of a class keep their order, and its first k are what :meth:`prefix` keeps.
         counts: (K,) int64, how many real images each class stands for, in the order of ``classes``.
-        scale, offset: (N, C) float32 for uint8 storage, else None: value = pixel · scale + offset.
+        scale, offset: (N, C) float32 for uint8, uint6 and uint4, else None: value = pixel · scale + offset.
         meta: plain metadata (settings, seed, mean and std of the normalization, class names).
         formation: f, the tiles of a stored image along a side.
+        bits: of a pixel's value, where pixels are uint8.
 
     >>> import torch
     >>> from dm_replay import CondensedSet
@@ -53,6 +54,7 @@ class CondensedSet:
     offset: Tensor | None = None
     meta: dict[str, Any] = field(default_factory=dict)
     formation: int = 1
+    bits: int = 8
 
     @classmethod
     def from_images(
@@ -68,12 +70,13 @@ class CondensedSet:
 
         With a formation they are mosaics, as :func:`encode_tiles` makes them.
 
-        ``uint8`` takes a quarter of the bytes of ``float32`` and is exact to 1/510 of each channel's own range.
+        ``uint8`` takes a quarter of the bytes of ``float32`` and is exact to 1/510 of each channel's own range;
+        ``uint6`` to 1/126, ``uint4``, at half the bytes of uint8, to 1/30.
         ``counts`` defaults to the number of images given of each class.
 
         Raises:
             ValueError: for an unknown storage, shapes that do not fit, labels that are not whole numbers from 0, values
-                that are not finite, or are too large for the storage.
+                that are not finite, or are too large for the storage, or rows that are no whole bytes.
         """
         if storage not in STORAGES:
             raise ValueError(f"unknown storage {storage!r}; choose from {', '.join(STORAGES)}")
@@ -90,9 +93,9 @@ class CondensedSet:
         counts, meta = counts.detach().to("cpu", torch.int64, copy=True), dict(meta or {})
         if len(counts) != len(labels.unique()):
             raise ValueError(f"expected {len(labels.unique())} counts, one for each class, got {len(counts)}")
-        if storage == "uint8":
-            pixels, scale, offset = quantize(images)
-            stored = cls(pixels, labels, counts, scale, offset, meta, formation)
+        if storage in BITS:
+            pixels, scale, offset = quantize(images, BITS[storage])
+            stored = cls(pack(pixels, BITS[storage]), labels, counts, scale, offset, meta, formation, BITS[storage])
         else:
             stored = cls(images.to(STORAGES[storage], copy=True), labels, counts, meta=meta, formation=formation)
         if not stored.mosaics.isfinite().all():
@@ -102,9 +105,7 @@ class CondensedSet:
     @property
     def mosaics(self) -> Tensor:
         """(N, C, H, W) float32, the values of the stored images: a copy, whatever the storage."""
-        if self.scale is None or self.offset is None:
-            return self.pixels.to(torch.float32, copy=True)
-        return dequantize(self.pixels, self.scale, self.offset)
+        return self._values(torch.arange(len(self), device=self.labels.device))
 
     @property
     def images(self) -> Tensor:
@@ -126,14 +127,23 @@ class CondensedSet:
     def decode(self, rows: Tensor) -> Tensor:
         """Training images of given numbers, 0 to N · f² − 1: (M,) -> (M, C, H, W) float32, on the set's device."""
         stored, tiles = rows // self.formation**2, rows % self.formation**2
-        if self.scale is None or self.offset is None:
-            values = self.pixels[stored].float()
-        else:
-            values = dequantize(self.pixels[stored], self.scale[stored], self.offset[stored])
+        values = self._values(stored)
         if self.formation == 1:
             return values
         own = torch.arange(len(rows), device=rows.device) * self.formation**2
         return decode_tiles(values, own + tiles, self.formation)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of every image, stored or decoded."""
+        channels, height, width = self.pixels.shape[1:]
+        return channels, height, width * 8 // self.bits if self.scale is not None else width
+
+    def _values(self, stored: Tensor) -> Tensor:
+        """Stored images of given numbers: (M,) -> (M, C, H, W) float32, a copy."""
+        if self.scale is None or self.offset is None:
+            return self.pixels[stored].float()
+        return dequantize(unpack(self.pixels[stored], self.bits), self.scale[stored], self.offset[stored])
 
     def as_stored(self) -> "CondensedSet":
         """The mosaics themselves as training images, to be looked at."""
@@ -146,7 +156,7 @@ class CondensedSet:
 
     @property
     def storage(self) -> str:
-        return str(self.pixels.dtype).removeprefix("torch.")
+        return str(self.pixels.dtype).removeprefix("torch.") if self.scale is None else f"uint{self.bits}"
 
     @property
     def nbytes(self) -> int:
@@ -161,7 +171,8 @@ class CondensedSet:
         labels = self.labels[rows]
         kept = torch.isin(self.classes, labels)
         scale, offset = (None if t is None else t[rows] for t in (self.scale, self.offset))
-        return CondensedSet(self.pixels[rows], labels, self.counts[kept], scale, offset, self.meta, self.formation)
+        pixels, counts = self.pixels[rows], self.counts[kept]
+        return replace(self, pixels=pixels, labels=labels, counts=counts, scale=scale, offset=offset)
 
     def prefix(self, length: int | Mapping[int, int]) -> "CondensedSet":
         """The first ``length`` stored images of every class (or of each class named, the others whole), in place."""
@@ -174,7 +185,7 @@ class CondensedSet:
         return self.select((self.labels == label).nonzero()[:, 0])
 
     def with_storage(self, storage: str) -> "CondensedSet":
-        """The same images stored otherwise: "float32", "float16" or "uint8"."""
+        """The same images stored otherwise: "float32", "float16", "uint8", "uint6" or "uint4"."""
         if storage == self.storage:
             return self
         return self.from_images(self.mosaics, self.labels, self.counts, self.meta, storage, self.formation)
@@ -197,7 +208,7 @@ class CondensedSet:
         """
         if not sets:
             raise ValueError("nothing to merge")
-        kinds = {(s.storage, tuple(s.pixels.shape[1:]), s.formation) for s in sets}
+        kinds = {(s.storage, s.shape, s.formation) for s in sets}
         if len(kinds) > 1:
             raise ValueError(f"cannot merge sets of different storage, image shape or formation: {sorted(kinds)}")
         pixels, labels = torch.cat([s.pixels for s in sets]), torch.cat([s.labels for s in sets])
@@ -206,7 +217,7 @@ class CondensedSet:
         for part in sets:
             counts[torch.searchsorted(classes, part.classes)] += part.counts
         scale, offset = _joined([s.scale for s in sets]), _joined([s.offset for s in sets])
-        return CondensedSet(pixels, labels, counts, scale, offset, sets[0].meta, sets[0].formation)
+        return replace(sets[0], pixels=pixels, labels=labels, counts=counts, scale=scale, offset=offset)
 
     def save(self, path: str | Path) -> None:
         """Write tensors and plain metadata, atomically."""
@@ -222,9 +233,7 @@ class CondensedSet:
         path = Path(path)
         content = read_content(path)
         if content.get("format") in FORMATS:
-            fields: dict[str, Any] = {name: content.get(name) for name in FIELDS}
-            if content["format"] != FORMAT:
-                fields["formation"] = 1
+            fields: dict[str, Any] = {name: content.get(name) for name in FIELDS} | FORMATS[content["format"]]
             check_fields(fields, path)
             return cls(**fields)
         if not isinstance(content.get("data"), list) or not content["data"]:

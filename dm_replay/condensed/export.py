@@ -39,7 +39,7 @@ def to_imagefolder(condensed: CondensedSet, out: Path) -> None:
     Raises:
         ValueError: if ``out`` is there already, or the images have other than 1 or 3 channels.
     """
-    channels = condensed.pixels.shape[1]
+    channels = condensed.shape[0]
     if channels not in (1, 3):
         raise ValueError(f"imagefolder takes images of 1 or 3 channels, these have {channels}; use --format npz")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):

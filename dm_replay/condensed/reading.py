@@ -8,12 +8,13 @@ import torch
 from torch import Tensor
 
 from .formation import check_formation
+from .quantize import BITS
 
 __all__ = ["FORMAT", "FORMATS", "FIELDS", "OFFICIAL", "check_fields", "check_official", "read_content"]
 
-FORMAT = "dm_replay.CondensedSet/2"
-FORMATS = ("dm_replay.CondensedSet/1", FORMAT)  # the first knew no formation
-FIELDS = ("pixels", "labels", "counts", "scale", "offset", "meta", "formation")
+FORMAT = "dm_replay.CondensedSet/3"
+FORMATS = {"dm_replay.CondensedSet/1": {"formation": 1, "bits": 8}, "dm_replay.CondensedSet/2": {"bits": 8}, FORMAT: {}}
+FIELDS = ("pixels", "labels", "counts", "scale", "offset", "meta", "formation", "bits")
 OFFICIAL = "DatasetCondensation"
 PIXELS = (torch.float32, torch.float16, torch.uint8)
 NUMBERS = tuple(map(np.dtype, ("bool", "float16", "float32", "float64", "int32", "int64")))
@@ -41,7 +42,7 @@ def check_fields(fields: dict[str, Any], path: Path) -> None:
     """ValueError unless the entries of a set's own format fit together."""
     for name in ("pixels", "labels", "counts"):
         _expect(_is_plain(fields.get(name)), path, f"its {name} are {_described(fields.get(name))}")
-    pixels, labels, counts, scale, offset, meta, formation = (fields[name] for name in FIELDS)
+    pixels, labels, counts, scale, offset, meta, formation, bits = (fields[name] for name in FIELDS)
     _expect(pixels.ndim == 4 and pixels.dtype in PIXELS, path, f"its pixels are {_described(pixels)}")
     _expect(pixels.isfinite().all(), path, "its pixels are not all finite")
     whole = labels.dtype == torch.int64 and bool((labels >= 0).all())
@@ -51,8 +52,10 @@ def check_fields(fields: dict[str, Any], path: Path) -> None:
     for name, values in (("scale", scale), ("offset", offset)):
         _expect(_fits_pixels(values, pixels), path, f"its {name} is {_described(values)}, for {_described(pixels)}")
     _expect(isinstance(formation, int), path, f"its formation is {_described(formation)}")
+    known = bits in BITS.values() and (bits == 8 or pixels.dtype == torch.uint8)
+    _expect(known and pixels.shape[3] * 8 % bits == 0, path, f"its bits are {bits!r}, for {_described(pixels)}")
     try:
-        check_formation(formation, *pixels.shape[2:])
+        check_formation(formation, pixels.shape[2], pixels.shape[3] * 8 // bits)
     except ValueError as error:
         raise ValueError(f"{path} is a damaged condensed set: {error}") from error
     _check_meta(meta, path, pixels.shape[1])

@@ -1,12 +1,13 @@
-"""Settings of exemplars: real images kept as they are."""
+"""Settings of exemplars: real images, whole, shrunk or coded."""
 
 from dataclasses import dataclass
-from numbers import Integral
 
+from ..condensed.coding import CODECS
 from ..condensed.condensed_set import STORAGES
-from ..runtime.validation import check_choices
+from ..networks import parse
+from ..runtime.validation import check_choices, check_whole_numbers, unwrap_numpy
 
-__all__ = ["ExemplarConfig"]
+__all__ = ["CodedConfig", "ExemplarConfig"]
 
 
 @dataclass(frozen=True)
@@ -14,14 +15,42 @@ class ExemplarConfig:
     """How many real images of each class to keep, and how.
 
     Args:
-        ipc: images per class.
-        storage: "float32", "float16" or "uint8"; "auto" is "uint8" for pools of uint8 pixels, else "float32".
+        ipc: stored images per class.
+        storage: "float32", "float16", "uint8", "uint6" or "uint4"; "auto" is "uint8" for pools of uint8 pixels, else
+            "float32".
+        formation: each stored image is a mosaic of formation² real images, shrunk.
+        network: the random embedding in which herding compares images.
     """
 
     ipc: int = 10
     storage: str = "auto"
+    formation: int = 1
+    network: str = "convnet"
 
     def __post_init__(self):
-        if not isinstance(self.ipc, Integral) or self.ipc < 1:
-            raise ValueError(f"ipc must be a whole number of at least 1, got {self.ipc}")
+        unwrap_numpy(self)
+        check_whole_numbers(self, ipc=1, formation=1)
         check_choices(self, storage=("auto", *STORAGES))
+        parse(self.network)
+
+
+@dataclass(frozen=True)
+class CodedConfig:
+    """How many real images of each class to keep in the bytes of a few.
+
+    Args:
+        ipc: raw uint8 images per class whose bytes the coded ones may take.
+        images: coded images per class.
+        codec: "webp" or "jpeg", both of Pillow.
+        shrink: each side is divided by this before coding.
+    """
+
+    ipc: int = 10
+    images: int = 40
+    codec: str = "webp"
+    shrink: int = 1
+
+    def __post_init__(self):
+        unwrap_numpy(self)
+        check_whole_numbers(self, ipc=1, images=1, shrink=1)
+        check_choices(self, codec=CODECS)

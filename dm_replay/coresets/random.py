@@ -1,18 +1,20 @@
-"""Random real images of every class."""
+"""Random real images of every class, whole or shrunk."""
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
+from torch import Tensor
 
 from ..condensed.condensed_set import CondensedSet
+from ..condensed.formation import check_formation, encode_tiles
 from ..data.pool import TensorPool
 from ..runtime.seeding import new_generator
 from .config import ExemplarConfig
 
-__all__ = ["random_exemplars", "random_set"]
+__all__ = ["about_pool", "check_enough", "kept", "random_exemplars", "random_set"]
 
 
-class _Wanted(Protocol):
+class Wanted(Protocol):
     """What an :class:`ExemplarConfig` and the configuration of a condensation both say."""
 
     @property
@@ -21,31 +23,33 @@ class _Wanted(Protocol):
     @property
     def storage(self) -> str: ...
 
+    @property
+    def formation(self) -> int: ...
 
-def random_exemplars(pool: TensorPool, config: _Wanted | None = None, *, seed: int = 0) -> CondensedSet:
-    """The baseline of condensation: ``config.ipc`` random real images of every class of the pool.
+
+def random_exemplars(pool: TensorPool, config: Wanted | None = None, *, seed: int = 0) -> CondensedSet:
+    """The baseline of condensation: random real images of every class of the pool, ``config.ipc`` stored ones.
+
+    With a formation f they are f² · ipc images, shrunk into the same bytes.
 
     Args:
-        config: an :class:`ExemplarConfig`, or anything else with ``ipc`` and ``storage``.
+        config: an :class:`ExemplarConfig`, or anything else with ``ipc``, ``storage`` and ``formation``.
 
     Raises:
-        ValueError: if a class has fewer images.
+        ValueError: if a class has fewer images, or the images are too small for the formation.
+
+    >>> from dm_replay import load_dataset
+    >>> from dm_replay.coresets.config import ExemplarConfig
+    >>> from dm_replay.coresets.random import random_exemplars
+    >>> shrunk = random_exemplars(load_dataset("digits").train, ExemplarConfig(ipc=2, formation=2))
+    >>> len(shrunk), shrunk.decoded
+    (20, 80)
     """
     config = config or ExemplarConfig()
-    if int(pool.counts.min()) < config.ipc:
-        short = int(pool.counts.argmin())
-        raise ValueError(
-            f"class {int(pool.classes[short])} has {int(pool.counts[short])} images, fewer than ipc {config.ipc}"
-        )
-    images = pool.draw(pool.classes, config.ipc, new_generator(seed, "random"))
-    known = {"mean": pool.mean, "std": pool.std, "names": pool.names}
-    return CondensedSet.from_images(
-        images.flatten(0, 1),
-        pool.classes.repeat_interleave(config.ipc),
-        pool.counts,
-        {"seed": seed, **{name: list(values) for name, values in known.items() if values is not None}},
-        _storage(pool) if config.storage == "auto" else config.storage,
-    )
+    each = config.ipc * config.formation**2
+    check_formation(config.formation, *pool.shape[1:])
+    check_enough(pool, each)
+    return kept(pool, pool.draw(pool.classes, each, new_generator(seed, "random")), config, seed)
 
 
 def random_set(pool: TensorPool, ipc: int, seed: int = 0) -> CondensedSet:
@@ -60,6 +64,31 @@ def random_set(pool: TensorPool, ipc: int, seed: int = 0) -> CondensedSet:
     [0, 0, 1, 1, 2, 2]
     """
     return random_exemplars(pool, ExemplarConfig(ipc), seed=seed)
+
+
+def check_enough(pool: TensorPool, each: int) -> None:
+    """ValueError if a class has fewer than ``each`` images."""
+    if int(pool.counts.min()) < each:
+        short = int(pool.counts.argmin())
+        raise ValueError(f"class {int(pool.classes[short])} has {int(pool.counts[short])} images, fewer than {each}")
+
+
+def kept(pool: TensorPool, images: Tensor, config: Wanted, seed: int) -> CondensedSet:
+    """The chosen images (K, ipc · f², C, H, W) of each class, in the order of ``pool.classes``, as a set."""
+    return CondensedSet.from_images(
+        encode_tiles(images.flatten(0, 1), config.formation),
+        pool.classes.repeat_interleave(config.ipc),
+        pool.counts,
+        {"seed": seed, **about_pool(pool)},
+        _storage(pool) if config.storage == "auto" else config.storage,
+        config.formation,
+    )
+
+
+def about_pool(pool: TensorPool) -> dict[str, Any]:
+    """What a set records of the pool that it comes from."""
+    known = {"mean": pool.mean, "std": pool.std, "names": pool.names}
+    return {name: list(values) for name, values in known.items() if values is not None}
 
 
 def _storage(pool: TensorPool) -> str:

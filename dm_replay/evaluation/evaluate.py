@@ -8,6 +8,7 @@ from dataclasses import asdict
 import torch
 from torch import Tensor
 
+from ..condensed.coded_set import CodedSet
 from ..condensed.condensed_set import CondensedSet
 from ..data.pool import TensorPool
 from ..runtime.engine import choose
@@ -25,7 +26,7 @@ ROUNDING = 5e-4  # of mean and std, which are published with three or four digit
 
 
 def evaluate(
-    train_set: CondensedSet,
+    train_set: CondensedSet | CodedSet,
     test_pool: TensorPool,
     config: EvalConfig | None = None,
     *,
@@ -101,10 +102,10 @@ def _groups(runs: int, together: int) -> list[range]:
     return [range(begin, min(begin + size, runs)) for begin in range(0, runs, size)]
 
 
-def _aligned(train_set: CondensedSet, test_pool: TensorPool) -> tuple[Tensor, Tensor, Tensor]:
+def _aligned(train_set: CondensedSet | CodedSet, test_pool: TensorPool) -> tuple[Tensor, Tensor, Tensor]:
     """Training images and labels, and test labels, the labels numbered 0 … K − 1 over the pool's classes."""
-    if tuple(train_set.pixels.shape[1:]) != test_pool.shape:
-        raise ValueError(f"the set's images are {tuple(train_set.pixels.shape[1:])}, the test images {test_pool.shape}")
+    if train_set.shape != test_pool.shape:
+        raise ValueError(f"the set's images are {train_set.shape}, the test images {test_pool.shape}")
     missing = train_set.classes[~torch.isin(train_set.classes, test_pool.classes)]
     if len(missing):
         raise ValueError(f"class {int(missing[0])} of the set has no test images")
@@ -115,7 +116,7 @@ def _aligned(train_set: CondensedSet, test_pool: TensorPool) -> tuple[Tensor, Te
     return train_set.images, train_labels, test_labels
 
 
-def _check_normalization(train_set: CondensedSet, test_pool: TensorPool) -> None:
+def _check_normalization(train_set: CondensedSet | CodedSet, test_pool: TensorPool) -> None:
     """Images normalized otherwise than the test images would be trained on as something else than they are."""
     for name, default in (("mean", 0.0), ("std", 1.0)):
         pixels = test_pool.images.dtype == torch.uint8

@@ -18,6 +18,7 @@ from torch import Tensor
 from ..augment.siamese import SiameseAugment
 from ..condensed.condensed_set import CondensedSet
 from ..condensed.formation import check_formation
+from ..condensed.quantize import check_storage
 from ..data.class_index import EVERY, ClassShard
 from ..data.pool import TensorPool
 from ..networks.activations import activation_values
@@ -37,6 +38,7 @@ from .trained_networks import train_networks
 __all__ = ["Condenser", "Progress", "condense"]
 
 WORTH_COMPILING = 60.0  # seconds; compiling takes 10 to 40 of them
+TRAINING = 1 / 3  # of a run's seconds, at most, go into training networks
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,7 @@ class Condenser:
         chosen = pool.classes if classes is None else torch.as_tensor(list(classes)).long().unique()
         group = ClassShard(chosen, shard)
         check_formation(config.formation, *pool.shape[1:])
+        check_storage(config.storage, pool.shape[2])
         _check_shapes(state, previous, (len(group.mine), config.ipc, *pool.shape))
         engine = self_check.trusted(_engine(pool, len(chosen), config), pool, config)
         extractor = self._extractor(pool.shape, len(chosen), config, engine)
@@ -212,8 +215,8 @@ def condense(
 def _check_shapes(state: dict | None, previous: CondensedSet | None, shape: tuple[int, ...]) -> None:
     if state is not None and tuple(state["pixels"].shape) != shape:
         raise ValueError(f"the state holds pixels {tuple(state['pixels'].shape)}, this condensation has {shape}")
-    if previous is not None and tuple(previous.pixels.shape[1:]) != shape[2:]:
-        raise ValueError(f"the previous images are {tuple(previous.pixels.shape[1:])}, the real ones {shape[2:]}")
+    if previous is not None and previous.shape != shape[2:]:
+        raise ValueError(f"the previous images are {previous.shape}, the real ones {shape[2:]}")
 
 
 def _engine(pool: TensorPool, classes: int, config: CondenseConfig):
@@ -254,7 +257,8 @@ def _trained(
     """None for random networks, and where there is but one class to tell from others."""
     if config.extractors == 0 or len(classes) < 2:
         return None
-    return train_networks(pool, classes, extractor, config.extractors, config.extractor_steps, seed)
+    seconds = math.inf if config.seconds is None else TRAINING * config.seconds
+    return train_networks(pool, classes, extractor, config.extractors, config.extractor_steps, seed, seconds)
 
 
 def _normalization(pool: TensorPool) -> dict[str, list]:

@@ -38,7 +38,8 @@ class CondenseConfig:
         formation: each stored image is a mosaic of formation² tiles, which are training images when enlarged.
         extractors: networks that are trained briefly on the real images and then mixed with their initial weights; 0
             takes a new random network in each iteration.
-        extractor_steps: of their training, on 256 images each.
+        extractor_steps: of their training, on 256 images each; fewer where ``seconds`` bound the run and a third of
+            them is over.
         class_weight: of the trained networks' cross-entropy on the synthetic images, beside the matching loss.
         init: "real" starts from random real images of the class, "noise" from Gaussian noise.
         network: the random embedding, e.g. "convnet" or "convnet:norm=batch,depth=4".
@@ -52,7 +53,7 @@ class CondenseConfig:
             GPU float32 convolutions use TF32 where PyTorch is set to, as it is by default.
         compile: "yes", "no", or "auto" for where it earns back its half minute.
         device: "auto", "cpu", "cuda", "cuda:1", ...
-        storage: of the result: "float32", "float16" or "uint8".
+        storage: of the result: "float32", "float16", "uint8", "uint6" or "uint4", at 4, 2, 1, 0.75 and 0.5 bytes a value.
         memory_budget: GiB of device memory for the activations of the gradient-free work, and likewise, at another
             time, of the work with a gradient. It bounds the images at a time; networks with BatchNorm need all at once.
 

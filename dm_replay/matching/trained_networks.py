@@ -1,6 +1,8 @@
 """Networks trained briefly on the real images: better embeddings than random ones, and a class term."""
 
 import copy
+import math
+import time
 
 import torch
 from torch import Tensor, nn
@@ -21,14 +23,25 @@ LR, MOMENTUM, WEIGHT_DECAY = 0.01, 0.9, 5e-4
 
 
 def train_networks(
-    pool: TensorPool, classes: Tensor, extractor: Extractor, count: int, steps: int, seed: int
+    pool: TensorPool,
+    classes: Tensor,
+    extractor: Extractor,
+    count: int,
+    steps: int,
+    seed: int,
+    seconds: float = math.inf,
 ) -> TrainedNetworks:
     """``count`` networks of the extractor's kind, each after ``steps`` steps of SGD on the real images of the classes.
 
-    Batches hold as many images of each class; each image is augmented on its own.
+    Batches hold as many images of each class; each image is augmented on its own. ``seconds`` bounds the time of all:
+    each network makes fewer steps where its share of them is over, at least one.
     """
     trainer = _Trainer(pool, classes, extractor.network, extractor.augment, extractor.engine)
-    pairs = [trainer.run(steps, new_generator(seed, "extractor", number)) for number in range(count)]
+    began = time.perf_counter()
+    pairs = [
+        trainer.run(steps, new_generator(seed, "extractor", number), began + seconds * (number + 1) / count)
+        for number in range(count)
+    ]
     return TrainedNetworks(*map(torch.stack, zip(*pairs, strict=True)))
 
 
@@ -42,8 +55,8 @@ class _Trainer:
         self.labels = torch.arange(len(classes), device=engine.device).repeat_interleave(self.each)
         self.loss = compiled(self._loss, engine)
 
-    def run(self, steps: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """The parameters before and after."""
+    def run(self, steps: int, generator: torch.Generator, until: float) -> tuple[Tensor, Tensor]:
+        """The parameters before and after. ``until`` is a time of ``time.perf_counter``."""
         reset(self.network, generator)
         initial = read_flat(self.network)
         optimizer = torch.optim.SGD(self.parameters, LR, MOMENTUM, weight_decay=WEIGHT_DECAY)
@@ -56,6 +69,8 @@ class _Trainer:
             ):
                 parameter.grad = gradient
             optimizer.step()
+            if time.perf_counter() >= until:
+                break
         return initial, read_flat(self.network)
 
     def _loss(self, images: Tensor, params: AugmentParams) -> Tensor:

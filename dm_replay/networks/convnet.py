@@ -1,17 +1,18 @@
 """The ConvNet of the condensation papers (Gidaris & Komodakis 2018; Zhao et al. 2021)."""
 
 from collections.abc import Collection
-from numbers import Integral
 from typing import ClassVar
 
 from torch import Tensor, nn
 
 from .instance_norm import InstanceNorm
+from .options import check_option
+from .pooling import AvgPool
 
 __all__ = ["ConvNet"]
 
 GROUPS = 4  # of norm=group
-WIDEST, DEEPEST = 65_536, 100  # channels; blocks where no pooling sets an end to them
+DEEPEST = 100  # blocks, where no pooling sets an end to them
 ACTIVATIONS = {
     "relu": lambda: nn.ReLU(inplace=True),
     "leakyrelu": lambda: nn.LeakyReLU(0.01, inplace=True),
@@ -25,7 +26,7 @@ NORMS = {
     "batch": lambda c, h, w: nn.BatchNorm2d(c),
     "none": lambda c, h, w: nn.Identity(),
 }
-POOLINGS = {"avg": lambda: nn.AvgPool2d(2), "max": lambda: nn.MaxPool2d(2), "none": nn.Identity}
+POOLINGS = {"avg": AvgPool, "max": lambda: nn.MaxPool2d(2), "none": nn.Identity}
 
 
 class ConvNet(nn.Module):
@@ -89,11 +90,7 @@ class ConvNet(nn.Module):
     def check(cls, **options: int | str) -> None:
         """ValueError for a value that an option cannot have with any images."""
         for name, value in options.items():
-            choices = cls.options[name]
-            if choices is not None and value not in choices:
-                raise ValueError(f"unknown {name} {value!r}; choose from {', '.join(sorted(choices))}")
-            if choices is None and not (isinstance(value, Integral) and 1 <= value <= WIDEST):
-                raise ValueError(f"{name} must be a whole number from 1 to {WIDEST}, got {value}")
+            check_option(name, value, cls.options[name])
         if options.get("norm") == "group" and int(options.get("width", GROUPS)) % GROUPS:
             raise ValueError(f"width must be a multiple of {GROUPS} where norm is group, got {options['width']}")
 

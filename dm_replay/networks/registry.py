@@ -4,10 +4,11 @@ from torch import nn
 
 from ..runtime.seeding import isolated
 from .convnet import ConvNet
+from .resnet import ResNet18
 
 __all__ = ["build_network", "names", "parse"]
 
-FAMILIES = {"convnet": ConvNet}
+FAMILIES: dict[str, type[ConvNet] | type[ResNet18]] = {"convnet": ConvNet, "resnet18": ResNet18}
 
 
 def names() -> list[str]:

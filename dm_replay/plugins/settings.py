@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..condensed.quantize import BITS
 from ..matching.config import CondenseConfig
 from ..networks import build_network
 from ..replay.memory import DEFAULT
@@ -20,11 +21,13 @@ def condense_config(config: CondenseConfig | None, settings: dict[str, Any]) -> 
     """The config, or the default with these fields changed; ValueError if it cannot be run here."""
     if config is not None and settings:
         raise ValueError(f"give config or single settings, got config and {', '.join(settings)}")
-    known = sorted({field.name for field in fields(CondenseConfig)} - {"ipc", "storage"})
+    known = sorted({field.name for field in fields(CondenseConfig)} - {"ipc"})
     for name in settings:
         if name not in known:
             raise ValueError(f"unknown setting {name!r}; choose from {', '.join(known)}")
     plain = {name: value.item() if isinstance(value, np.generic) else value for name, value in settings.items()}
+    if plain.get("storage", "uint8") not in BITS:
+        raise ValueError(f"a memory's storage is one of {', '.join(BITS)}, got {plain['storage']!r}")
     config = config or CondenseConfig(**{"iterations": DEFAULT.iterations, "nested": DEFAULT.nested, **plain})
     if config.device != "auto":
         resolve_device(config.device)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..condensed.condensed_set import CondensedSet
+from ..condensed.quantize import BITS, check_storage
 from ..data.pool import TensorPool
 from ..matching.condense import Condenser, Progress
 from ..matching.config import CondenseConfig
@@ -28,7 +29,7 @@ LOOK = 50  # iterations; looking at the loss waits for the device
 
 
 class CondensedMemory:
-    """At most ``mem_size`` condensed images, uint8 with a scale and offset per image and channel.
+    """At most ``mem_size`` condensed images of 8, 6 or 4 bits a value, with a scale and offset per image and channel.
 
     With G groups seen, the share of group i in order of arrival is ⌈(mem_size − i) / G⌉ images, as
     if they were dealt round: all of the memory is shared out, and a share never grows when groups
@@ -42,7 +43,8 @@ class CondensedMemory:
     Args:
         mem_size: images in all.
         ipc: a fixed number for each group instead; the rest waits for further groups.
-        config: how to condense; its ``ipc`` and ``storage`` are chosen here.
+        config: how to condense; its ``ipc`` is chosen here. Its ``storage`` may be "uint8", "uint6" or "uint4"; any
+            other stands for "uint8".
         seed: the same seed and the same stream give the same images.
 
     Attributes:
@@ -164,12 +166,13 @@ class CondensedMemory:
 
     def check_shapes(self, shapes: Iterable[tuple[int, ...]]) -> None:
         """Raises:
-        ValueError: unless these shapes (C, H, W) and that of the images held are one.
+        ValueError: unless these shapes (C, H, W) and that of the images held are one, and can be stored.
         """
-        held = {tuple(part.pixels.shape[1:]) for part in self.groups.values()}
+        held = {part.shape for part in self.groups.values()}
         found = sorted(held | set(map(tuple, shapes)))
         if len(found) != 1:
             raise ValueError(f"expected images of one shape, got {found or 'none'}")
+        check_storage(storage_of(self.config), found[0][2])
 
     def _jobs(self, task: int, pool: TensorPool, shares: dict[Group, int], space: Standardization) -> list["_Job"]:
         """A pool's classes by how many images they get: their share, if there are as many."""
@@ -209,7 +212,7 @@ class _Job:
     ) -> CondensedSet:
         result = condenser.condense(
             self.pool,
-            replace(config, ipc=self.ipc, storage="uint8"),
+            replace(config, ipc=self.ipc, storage=storage_of(config)),
             seed=seed,
             classes=self.classes,
             previous=self.space.apply_to_set(CondensedSet.merge(self.previous)) if self.previous else None,
@@ -217,6 +220,11 @@ class _Job:
         )
         meta = {name: value for name, value in result.meta.items() if name not in ("mean", "std")}
         return replace(self.space.undo_set(result), meta=meta | self.known)
+
+
+def storage_of(config: CondenseConfig) -> str:
+    """A memory keeps whole bytes or parts of them."""
+    return config.storage if config.storage in BITS else "uint8"
 
 
 def _watched(on_step: OnStep | None, job: int, jobs: int, each: int, lr: float) -> Callable[[Progress], None]:

@@ -28,7 +28,13 @@ def test_round_trip_through_a_file(storage, tmp_path):
 
 def test_bytes():
     sizes = {storage: make(storage=storage)[0].nbytes for storage in STORAGES}
-    assert sizes == {"float32": 6 * 48 * 4, "float16": 6 * 48 * 2, "uint8": 6 * 48 + 6 * 3 * 8}
+    assert sizes == {
+        "float32": 6 * 48 * 4,
+        "float16": 6 * 48 * 2,
+        "uint8": 6 * 48 + 6 * 3 * 8,
+        "uint6": 6 * 36 + 6 * 3 * 8,
+        "uint4": 6 * 24 + 6 * 3 * 8,
+    }
 
 
 def test_storage_keeps_values_outside_the_pixel_range():
@@ -38,7 +44,7 @@ def test_storage_keeps_values_outside_the_pixel_range():
 
 @pytest.mark.parametrize("storage", STORAGES)
 def test_a_set_owns_its_tensors(storage):
-    images, labels, counts = torch.randn(4, 1, 2, 2), torch.tensor([0, 0, 1, 1]), torch.tensor([7, 8])
+    images, labels, counts = torch.randn(4, 1, 2, 4), torch.tensor([0, 0, 1, 1]), torch.tensor([7, 8])
     stored = CondensedSet.from_images(images, labels, counts, storage=storage)
     expected = stored.images
     images.zero_(), labels.fill_(5), counts.zero_(), stored.images.zero_()

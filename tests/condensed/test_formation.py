@@ -44,7 +44,7 @@ def test_a_tile_needs_two_pixels(formation, size):
         check_formation(formation, *size)
 
 
-@pytest.fixture(params=["float32", "float16", "uint8"])
+@pytest.fixture(params=["float32", "float16", "uint8", "uint6", "uint4"])
 def formed(request, generator):
     """Two classes of three and two mosaics of 2 × 2 tiles."""
     images = torch.randn(5, 3, 8, 8, generator=generator)
@@ -77,7 +77,7 @@ def test_a_formation_survives_whatever_is_done_to_a_set(formed, tmp_path):
 
 
 def test_files_of_before_there_were_formations(formed, tmp_path):
-    plain = formed.as_stored()
+    plain = formed.as_stored() if formed.bits == 8 else formed.as_stored().with_storage("uint8")
     names = ("pixels", "labels", "counts", "scale", "offset", "meta")
     old = {"format": "dm_replay.CondensedSet/1", **{name: getattr(plain, name) for name in names}}
     torch.save(old, tmp_path / "old.pt")

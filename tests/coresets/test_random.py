@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from dm_replay import CondenseConfig, TensorPool
+from dm_replay.condensed.formation import encode_tiles
 from dm_replay.coresets.config import ExemplarConfig
 from dm_replay.coresets.random import random_exemplars, random_set
 
@@ -24,8 +25,15 @@ def test_one_form_whatever_the_configuration(pool):
     assert random_exemplars(TensorPool(pool.images.float(), pool.labels), ExemplarConfig(1)).storage == "float32"
 
 
+def test_shrunk_into_the_same_bytes(pool):
+    shrunk = random_exemplars(pool, ExemplarConfig(1, storage="float32", formation=2), seed=1)
+    whole = random_exemplars(pool, ExemplarConfig(4, storage="float32"), seed=1)
+    assert (len(shrunk), shrunk.decoded, shrunk.nbytes) == (3, 12, whole.nbytes / 4)
+    assert torch.equal(shrunk.pixels, encode_tiles(whole.images, 2))
+
+
 def test_bad_settings(pool):
-    with pytest.raises(ValueError, match="class 2 has 7 images, fewer than ipc 10"):
+    with pytest.raises(ValueError, match="class 2 has 7 images, fewer than 10"):
         random_exemplars(pool)
     for ipc in (0, 1.5):
         with pytest.raises(ValueError, match=f"ipc must be a whole number of at least 1, got {ipc}"):

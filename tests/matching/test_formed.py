@@ -181,6 +181,18 @@ def test_trained_networks_learn_and_are_mixed_with_how_they_began(pool):
         assert min(spreads) < 1e-6  # one of them, all parameters by the same part
 
 
+def test_seconds_bound_the_training_of_networks(pool):
+    extractor = Extractor("convnet:width=8", pool.shape, SiameseAugment(()), EXACT, classes=3)
+    late = train_networks(pool, pool.classes, extractor, 2, 10**9, seed=1, seconds=0.0)
+    for one, other in zip(late, train_networks(pool, pool.classes, extractor, 2, 1, seed=1), strict=True):
+        assert torch.equal(one, other)
+    bounded = CondenseConfig(preset="plus", **SMALL | {"iterations": 10**9}, extractor_steps=10**9, seconds=1.0)
+    began = time.perf_counter()
+    made = []
+    condense(pool, bounded, on_step=lambda step: made.append(step.iteration))
+    assert len(made) > 1 and time.perf_counter() - began < 60
+
+
 def test_one_class_alone_has_no_class_term_and_random_networks(pool):
     plain = replace(PLUS, extractors=0, class_weight=0.0)
     one, other = (condense(pool, config, classes=[5], seed=2) for config in (PLUS, plain))

@@ -3,6 +3,8 @@ import torch
 
 from dm_replay.networks import ConvNet, build_network, parse, reset
 from dm_replay.networks.activations import activation_values
+from dm_replay.networks.pooling import AvgPool
+from dm_replay.runtime.cpu import compiler
 
 NAMES = [
     f"convnet:{options}"
@@ -19,7 +21,7 @@ NAMES = [
         "activation=swish",
         "width=32,depth=1",
     )  # fmt: skip
-]
+] + ["resnet18:width=8", "resnet18:width=8,norm=batch"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -55,6 +57,13 @@ def test_reset_has_the_constructors_distribution(name, generator):
             assert abs(new.abs().max() / other.abs().max() - 1) < 0.02
 
 
+def test_the_published_resnet18_has_its_number_of_parameters():
+    network = build_network("resnet18:norm=batch", (3, 32, 32), 10)
+    assert sum(p.numel() for p in network.parameters()) == 11_173_962
+    with pytest.raises(ValueError, match="at least 8x8, got 4x4"):
+        build_network("resnet18", (3, 4, 4), 10)
+
+
 def test_reset_is_in_place_and_by_the_generator():
     network = build_network("convnet:norm=batch", (3, 8, 8), 2)
     places = [p.data_ptr() for p in network.parameters()]
@@ -78,6 +87,7 @@ def test_building_leaves_the_global_generator_alone():
     [
         ("resnet99", "unknown network 'resnet99'; choose from convnet"),
         ("convnet:dept=3", "unknown option 'dept' of convnet; choose from activation, depth"),
+        ("resnet18:norm=layer", "unknown norm 'layer'; choose from batch, instance"),
         ("convnet:depth", "should read name=value"),
         ("convnet:depth=x", "depth must be a whole number from 1 to 65536, got x"),
         ("convnet:depth=-1", "depth must be a whole number from 1 to 65536, got -1"),
@@ -95,6 +105,17 @@ def test_building_leaves_the_global_generator_alone():
 def test_errors_name_the_choices(name, message):
     with pytest.raises(ValueError, match=message):
         build_network(name, (1, 8, 8), 2)
+
+
+@pytest.mark.skipif(not compiler(), reason="no C++ compiler")
+@pytest.mark.parametrize("size", [8, 7])
+def test_compiled_pooling_and_its_gradient_are_pytorchs(size, generator):
+    x = torch.randn(2, 3, size, size, generator=generator).contiguous(memory_format=torch.channels_last)
+    x.requires_grad_()
+    plain, fast = torch.nn.AvgPool2d(2), torch.compile(AvgPool())
+    weights = torch.randn(2, 3, size // 2, size // 2, generator=generator)
+    results = [(pooled := pool(x), *torch.autograd.grad((pooled * weights).sum(), x)) for pool in (plain, fast)]
+    torch.testing.assert_close(results[1], results[0])
 
 
 def test_parse():

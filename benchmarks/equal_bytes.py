@@ -1,0 +1,184 @@
+"""What a network learns from the same bytes: real images whole, shrunk and coded beside condensed ones.
+
+    python benchmarks/equal_bytes.py                                    # CIFAR-10, the bytes of ten images a class
+    python benchmarks/equal_bytes.py --dataset cifar100 --ipc 10 --network resnet18:width=20
+
+Each cell is a set that takes no more than the bytes of ``--ipc`` raw images a class, labels apart: condensed ones are
+stored as uint8. Fresh networks are trained on it, all for the same number of equal steps, as replay in a stream would
+give; ``--epochs 1000`` is the paper's schedule instead. Cells are written to results/equal_bytes.json as they are done,
+and not run again; condensed sets are kept in runs/equal_bytes for the next network. The plot is results/equal_bytes.png.
+"""
+
+import argparse
+import json
+import math
+import os
+import shlex
+import sys
+import time
+from pathlib import Path
+
+from common import RESULTS, write_result
+
+from dm_replay import CondenseConfig, CondensedSet, EvalConfig, condense, evaluate, load_dataset
+from dm_replay.coresets.coded import coded_exemplars
+from dm_replay.coresets.config import CodedConfig, ExemplarConfig
+from dm_replay.coresets.herding import herding_exemplars
+from dm_replay.coresets.random import random_exemplars
+from dm_replay.runtime import cpu
+from dm_replay.runtime.atomic_files import atomic
+from dm_replay.runtime.provenance import provenance
+
+SETS = Path(__file__).parent.parent / "runs" / "equal_bytes"
+CODED = {  # real images for each raw one's bytes, and what their sides are divided by
+    "webp, 4 images": ("webp", 4, 1),
+    "webp, 10 images": ("webp", 10, 1),
+    "webp, 20 images at half size": ("webp", 20, 2),
+    "jpeg, 4 images": ("jpeg", 4, 1),
+    "jpeg, 10 images": ("jpeg", 10, 1),
+    "jpeg, 20 images at half size": ("jpeg", 20, 2),
+}
+REAL = {
+    "random": lambda pool, ipc: random_exemplars(pool, ExemplarConfig(ipc)),
+    "herding": lambda pool, ipc: herding_exemplars(pool, ExemplarConfig(ipc)),
+    "shrunk 2": lambda pool, ipc: random_exemplars(pool, ExemplarConfig(ipc, formation=2)),
+    "shrunk 4": lambda pool, ipc: random_exemplars(pool, ExemplarConfig(ipc, formation=4)),
+    "herding, shrunk 4": lambda pool, ipc: herding_exemplars(pool, ExemplarConfig(ipc, formation=4)),
+}
+CONDENSED = {
+    "dm": dict(preset="paper"),
+    "fast": dict(preset="fast"),
+    "fast, formation 4": dict(preset="fast", formation=4),
+    "plus": dict(preset="plus"),
+}
+CELLS = [*REAL, *CODED, *CONDENSED]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cells", nargs="+", choices=CELLS, default=CELLS[:-1], metavar="CELL")
+    parser.add_argument("--dataset", default="cifar10")
+    parser.add_argument("--ipc", type=int, default=10, help="raw images a class whose bytes a set may take")
+    parser.add_argument("--seconds", type=float, default=180.0, help="of condensing")
+    parser.add_argument("--network", default="convnet", help="that is trained on the sets")
+    parser.add_argument("--runs", type=int, default=1, help="networks")
+    parser.add_argument("--steps", type=int, default=400, help="of 256 images, of each network's training")
+    parser.add_argument("--epochs", type=int, help="the paper's schedule takes 1000, whatever they come to in steps")
+    options = parser.parse_args()
+    cpu.keep_memory()
+    data = load_dataset(options.dataset)
+    for name in options.cells:
+        results, key = read_results(), key_of(name, options)
+        if key not in results:
+            write_result("equal_bytes", {**results, key: measure(name, data, options)})
+        print(row(key, read_results()[key]), flush=True)
+    print(table(read_results()))
+    draw(read_results())
+
+
+def key_of(name: str, options: argparse.Namespace) -> str:
+    schedule = f"{options.epochs} epochs" if options.epochs else f"{options.steps} steps"
+    made = f"{name} {options.seconds:g} s" if name in CONDENSED else name
+    return f"{options.dataset}, ipc {options.ipc}, {made}, {options.network}, {schedule}, {options.runs} networks"
+
+
+def measure(name: str, data, options: argparse.Namespace) -> dict:
+    kept = made(name, data.train, options)
+    allowed = options.ipc * len(data.train.classes) * math.prod(data.train.shape)
+    scales = 8 * data.train.shape[0] * options.ipc * len(data.train.classes)  # of uint8 storage, beside its pixels
+    if kept.nbytes > allowed + scales:
+        raise RuntimeError(f"{name} takes {kept.nbytes} bytes, more than {allowed}")
+    budget = dict(epochs=options.epochs) if options.epochs else dict(steps=options.steps)
+    report = evaluate(kept, data.test, EvalConfig(**budget), network=options.network, runs=options.runs)
+    return {
+        "cell": name,
+        "dataset": options.dataset,
+        "ipc": options.ipc,
+        "bytes": kept.nbytes,
+        "training_images": kept.decoded,
+        "seconds_allowed": options.seconds if name in CONDENSED else 0.0,
+        "quality": kept.codec.quality if name in CODED else None,
+        "config": kept.meta.get("config"),
+        "network": options.network,
+        "accuracies": list(report.accuracies),
+        "mean": report.mean,
+        "std": report.std,
+        "evaluation": report.settings,
+        "evaluation_seconds": report.seconds,
+        "load": os.getloadavg()[0],
+        "command": shlex.join(["python", "benchmarks/equal_bytes.py", *sys.argv[1:]]),
+        **provenance("cpu"),
+    }
+
+
+def made(name: str, pool, options: argparse.Namespace):
+    if name in REAL:
+        return REAL[name](pool, options.ipc)
+    if name in CODED:
+        codec, times, shrink = CODED[name]
+        return coded_exemplars(pool, CodedConfig(options.ipc, options.ipc * times, codec, shrink))
+    file = SETS / f"{options.dataset}_{options.ipc}_{name.replace(', ', '_').replace(' ', '')}_{options.seconds:g}s.pt"
+    if not file.exists():
+        SETS.mkdir(parents=True, exist_ok=True)
+        started = time.perf_counter()
+        config = CondenseConfig(ipc=options.ipc, seconds=options.seconds, storage="uint8", **CONDENSED[name])
+        condense(pool, config).with_meta(condensing_seconds=time.perf_counter() - started).save(file)
+    return CondensedSet.load(file)
+
+
+def read_results() -> dict:
+    file = RESULTS / "equal_bytes.json"
+    return json.loads(file.read_text()) if file.exists() else {}
+
+
+def row(key: str, result: dict) -> str:
+    return f"{result['mean']:6.2f} ± {result['std']:.2f}   {key}: {result['bytes']} bytes, {result['training_images']} images"
+
+
+def table(results: dict) -> str:
+    """Cells by columns of dataset, ipc, network and schedule, as Markdown."""
+    columns = list(dict.fromkeys(map(column_of, results.values())))
+    lines = ["| kept in the same bytes | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
+    for cell in CELLS:
+        of_cell = {column_of(r): f"{r['mean']:.1f}" for r in results.values() if r["cell"] == cell}
+        if of_cell:
+            lines.append(f"| {cell} | " + " | ".join(of_cell.get(column, "") for column in columns) + " |")
+    return "\n".join(lines)
+
+
+def column_of(result: dict) -> str:
+    return (
+        f"{result['dataset']}, {result['ipc']} a class, {result['network']}, {result['evaluation']['steps_made']} steps"
+    )
+
+
+def draw(results: dict) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    columns = list(dict.fromkeys(map(column_of, results.values())))
+    figure, all_axes = pyplot.subplots(
+        1, len(columns), figsize=(1.5 + 2.6 * len(columns), 4.2), layout="constrained", sharey=True, squeeze=False
+    )
+    cells = [cell for cell in CELLS if any(r["cell"] == cell for r in results.values())]
+    for axes, column in zip(all_axes[0], columns, strict=True):
+        means = {r["cell"]: r["mean"] for r in results.values() if column_of(r) == column}
+        places = [number for number, cell in enumerate(cells) if cell in means]
+        colors = ["#2f6db3" if cells[number] in CONDENSED else "#d0a070" for number in places]
+        bars = axes.barh(places, [means[cells[number]] for number in places], color=colors, height=0.7)
+        axes.bar_label(bars, fmt="%.1f", fontsize=7, padding=2)
+        axes.set_title(column.replace(", ", "\n"), fontsize=8)
+        axes.set_yticks(range(len(cells)), cells, fontsize=8)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.margins(x=0.18)
+    all_axes[0][0].invert_yaxis()
+    figure.supxlabel("test accuracy, %", fontsize=9)
+    with atomic(RESULTS / "equal_bytes.png") as temporary:
+        figure.savefig(temporary, dpi=150)
+    pyplot.close(figure)
+
+
+if __name__ == "__main__":
+    main()

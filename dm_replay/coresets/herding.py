@@ -1,0 +1,84 @@
+"""Herding (Welling 2009; Rebuffi et al. 2017): real images whose mean feature follows their class's."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ..condensed.condensed_set import CondensedSet
+from ..condensed.formation import check_formation
+from ..data.pool import TensorPool
+from ..networks import build_network
+from ..runtime.seeding import derive
+from .config import ExemplarConfig
+from .random import check_enough, kept
+
+__all__ = ["herd", "herding_exemplars"]
+
+CHUNK = 256  # images embedded at a time
+
+
+def herding_exemplars(
+    pool: TensorPool,
+    config: ExemplarConfig | None = None,
+    *,
+    seed: int = 0,
+    embed: Callable[[Tensor], Tensor] | None = None,
+) -> CondensedSet:
+    """``config.ipc`` real images of every class, each chosen so that the mean feature of all so far is its class's.
+
+    The order is the order of choice, so a prefix is itself herded. With a formation f, f² · ipc are chosen and shrunk.
+
+    Args:
+        embed: normalized images (N, C, H, W) -> features (N, D), as of a trained network; by default of a random
+            ``config.network``. Features are scaled to length 1.
+
+    Raises:
+        ValueError: if a class has fewer images, or the images are too small for the formation.
+
+    >>> from dm_replay import load_dataset
+    >>> from dm_replay.coresets.config import ExemplarConfig
+    >>> from dm_replay.coresets.herding import herding_exemplars
+    >>> herding_exemplars(load_dataset("digits").train, ExemplarConfig(2, network="convnet:width=8")).labels[:4].tolist()
+    [0, 0, 1, 1]
+    """
+    config = config or ExemplarConfig()
+    each = config.ipc * config.formation**2
+    check_formation(config.formation, *pool.shape[1:])
+    check_enough(pool, each)
+    if embed is None:
+        network = build_network(config.network, pool.shape, 1, seed=derive(seed, "herding")).eval()
+        embed = network.embed  # type: ignore[assignment]
+    chosen = []
+    for label in pool.classes:
+        rows = (pool.labels == label).nonzero()[:, 0]
+        chosen.append(pool.take(rows[herd(_features(pool, rows, embed), each)]))
+    return kept(pool, torch.stack(chosen), config, seed)
+
+
+def herd(features: Tensor, count: int) -> Tensor:
+    """Numbers (count,) of rows of features (N, D), in the order in which herding takes them.
+
+    Each next one brings the mean of those taken closest to the mean of all; none is taken twice.
+
+    >>> import torch
+    >>> from dm_replay.coresets.herding import herd
+    >>> herd(torch.tensor([[0.0], [1.0], [2.0], [7.0]]), 2)  # the mean is 2.5
+    tensor([2, 1])
+    """
+    mean, total = features.mean(0), torch.zeros_like(features[0])
+    free, taken = torch.zeros(len(features)), []
+    lengths = features.square().sum(1)
+    for number in range(1, count + 1):
+        wanted = number * mean - total
+        distance = lengths - 2 * features @ wanted + free
+        taken.append(int(distance.argmin()))
+        free[taken[-1]] = torch.inf
+        total += features[taken[-1]]
+    return torch.tensor(taken)
+
+
+@torch.no_grad()
+def _features(pool: TensorPool, rows: Tensor, embed: Callable[[Tensor], Tensor]) -> Tensor:
+    features = torch.cat([embed(pool.take(part)).float() for part in rows.split(CHUNK)])
+    return features / features.norm(dim=1, keepdim=True).clamp_min(1e-12)

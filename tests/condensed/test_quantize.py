@@ -1,0 +1,69 @@
+"""Fewer bits a value: what is packed comes back, within half a step, wherever a set goes."""
+
+import pytest
+import torch
+
+from dm_replay import CondensedSet
+from dm_replay.condensed.quantize import BITS, dequantize, pack, quantize, unpack
+
+
+def slow_pack(values: list[int], bits: int) -> list[int]:
+    """As text, the lowest bit first."""
+    text = "".join(format(value, f"0{bits}b")[::-1] for value in values)
+    return [int(text[start : start + 8][::-1], 2) for start in range(0, len(text), 8)]
+
+
+@pytest.mark.parametrize("bits", BITS.values())
+def test_packing_is_the_slow_one_and_comes_back(bits, generator):
+    values = torch.randint(0, 2**bits, (2, 3, 8), generator=generator, dtype=torch.uint8)
+    packed = pack(values, bits)
+    assert packed.shape == (2, 3, bits) and packed.dtype == torch.uint8
+    assert packed[1, 2].tolist() == slow_pack(values[1, 2].tolist(), bits)
+    assert torch.equal(unpack(packed, bits), values)
+
+
+@pytest.mark.parametrize("bits", BITS.values())
+def test_the_error_is_at_most_half_a_step(bits, generator):
+    images = 3 * torch.randn(4, 2, 8, 8, generator=generator) + 5
+    images[0, 0] = 1.25
+    pixels, scale, offset = quantize(images, bits)
+    restored = dequantize(pixels, scale, offset)
+    assert ((restored - images).abs() <= 0.5001 * scale[:, :, None, None] + 1e-6).all()
+    assert torch.equal(restored[0, 0], images[0, 0]) and int(pixels.max()) == 2**bits - 1
+
+
+@pytest.fixture(params=["uint6", "uint4"])
+def packed(request, generator):
+    images = torch.randn(6, 3, 8, 8, generator=generator)
+    return CondensedSet.from_images(images, torch.tensor([0, 1, 0, 1, 2, 2]), storage=request.param, formation=2)
+
+
+def test_a_packed_set_is_cut_joined_saved_and_decoded(packed, tmp_path):
+    assert packed.shape == (3, 8, 8) and packed.images.shape == (24, 3, 8, 8)
+    packed.save(tmp_path / "set.pt")
+    loaded = CondensedSet.load(tmp_path / "set.pt")
+    cut = CondensedSet.merge([loaded.of_class(2), loaded.of_class(0).prefix(1)])
+    assert cut.storage == packed.storage and cut.labels.tolist() == [2, 2, 0]
+    assert torch.equal(cut.mosaics, packed.mosaics[[4, 5, 0]])
+    assert torch.equal(packed.decode(torch.tensor([17, 3])), packed.images[[17, 3]])
+    again = packed.with_storage("float32").with_storage(packed.storage)
+    assert (again.mosaics - packed.mosaics).abs().max() < 1e-5
+    with pytest.raises(ValueError, match="different storage"):
+        CondensedSet.merge([packed, packed.with_storage("uint8")])
+
+
+def test_rows_must_be_whole_bytes_and_files_what_they_say(packed, tmp_path):
+    with pytest.raises(ValueError, match="storage uint4 needs a width that 2 divides, got 7"):
+        CondensedSet.from_images(torch.rand(1, 1, 8, 7), torch.tensor([0]), storage="uint4")
+    with pytest.raises(ValueError, match="storage uint6 needs a width that 4 divides, got 10"):
+        CondensedSet.from_images(torch.rand(1, 1, 8, 10), torch.tensor([0]), storage="uint6")
+    packed.save(tmp_path / "set.pt")
+    content = torch.load(tmp_path / "set.pt")
+    for bits in (5, None, "4", 3):
+        torch.save({**content, "bits": bits}, tmp_path / "bad.pt")
+        with pytest.raises(ValueError, match="bad.pt is a damaged condensed set: its bits are"):
+            CondensedSet.load(tmp_path / "bad.pt")
+    old = {name: value for name, value in CondensedSet.from_images(torch.rand(1, 1, 8, 8), torch.tensor([0]))
+           .__dict__.items() if name != "bits"}  # fmt: skip
+    torch.save({"format": "dm_replay.CondensedSet/2", **old}, tmp_path / "old.pt")
+    assert CondensedSet.load(tmp_path / "old.pt").bits == 8
