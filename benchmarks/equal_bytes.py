@@ -6,7 +6,7 @@
 Each cell is a set that takes no more than the bytes of ``--ipc`` raw images a class, labels apart: condensed ones are
 stored as uint8. Fresh networks are trained on it, all for the same number of equal steps, as replay in a stream would
 give; ``--epochs 1000`` is the paper's schedule instead. Cells are written to results/equal_bytes.json as they are done,
-and not run again; condensed sets are kept in runs/equal_bytes for the next network. The plot is results/equal_bytes.png.
+and not run again; condensed sets are kept in runs/equal_bytes for the next network. The plot: results/equal_bytes.png.
 """
 
 import argparse
@@ -132,7 +132,8 @@ def read_results() -> dict:
 
 
 def row(key: str, result: dict) -> str:
-    return f"{result['mean']:6.2f} ± {result['std']:.2f}   {key}: {result['bytes']} bytes, {result['training_images']} images"
+    kept = f"{result['bytes']} bytes, {result['training_images']} images"
+    return f"{result['mean']:6.2f} ± {result['std']:.2f}   {key}: {kept}"
 
 
 def table(results: dict) -> str:

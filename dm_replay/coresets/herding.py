@@ -39,7 +39,8 @@ def herding_exemplars(
     >>> from dm_replay import load_dataset
     >>> from dm_replay.coresets.config import ExemplarConfig
     >>> from dm_replay.coresets.herding import herding_exemplars
-    >>> herding_exemplars(load_dataset("digits").train, ExemplarConfig(2, network="convnet:width=8")).labels[:4].tolist()
+    >>> config = ExemplarConfig(2, network="convnet:width=8")
+    >>> herding_exemplars(load_dataset("digits").train, config).labels[:4].tolist()
     [0, 0, 1, 1]
     """
     config = config or ExemplarConfig()

@@ -53,7 +53,7 @@ class CondenseConfig:
             GPU float32 convolutions use TF32 where PyTorch is set to, as it is by default.
         compile: "yes", "no", or "auto" for where it earns back its half minute.
         device: "auto", "cpu", "cuda", "cuda:1", ...
-        storage: of the result: "float32", "float16", "uint8", "uint6" or "uint4", at 4, 2, 1, 0.75 and 0.5 bytes a value.
+        storage: of the result: "float32", "float16", "uint8", "uint6" or "uint4": 4, 2, 1, 0.75, 0.5 bytes a value.
         memory_budget: GiB of device memory for the activations of the gradient-free work, and likewise, at another
             time, of the work with a gradient. It bounds the images at a time; networks with BatchNorm need all at once.
 
