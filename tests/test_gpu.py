@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from dm_replay import CondenseConfig, EvalConfig, SiameseAugment, condense
+from dm_replay.condensed.decoder import Decoder
 from dm_replay.coresets.random import random_set
 from dm_replay.data.class_index import ClassShard
 from dm_replay.evaluation import self_check as evaluation_check
@@ -34,7 +35,7 @@ def matcher(pool, where, dtype=torch.float32, draws=CPU, network="convnet:width=
     extractor = Extractor(network, pool.shape, augment, engine)
     real = RealBatches(placed, ClassShard(pool.classes), 6, None, engine, whole=extractor.batch_statistics)
     start, nested = (value.to(where, extractor.master) for value in (start, torch.tensor([0.1, 0.1, 1.0])))
-    synthetic = SyntheticPixels(start, formation=1, momentum=0.5, batch=0, nested=nested)
+    synthetic = SyntheticPixels(start, decoder=Decoder(), momentum=0.5, batch=0, nested=nested)
     return Matcher(real, extractor, synthetic, augment=augment, engine=engine, seed=4)
 
 

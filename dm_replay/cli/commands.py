@@ -94,8 +94,9 @@ def evaluate(argv: Sequence[str]) -> None:
     if args.baseline:
         pool, ipc = dataset.train.subset(condensed.classes), _per_class(condensed)
         sets["random"] = random_set(pool, ipc, args.seed)
-        if condensed.formation > 1:
-            sets["shrunk"] = random_exemplars(pool, ExemplarConfig(ipc, formation=condensed.formation), seed=args.seed)
+        if not condensed.decoder.plain:
+            how = ExemplarConfig(ipc, formation=condensed.formation, color=condensed.color)
+            sets["shrunk"] = random_exemplars(pool, how, seed=args.seed)
     how = {name: args[name] for name in ("network", "runs", "seed", "first", "quiet")}
     reports = evaluate_run(sets, dataset.test, config, **how)
     if not world().main:

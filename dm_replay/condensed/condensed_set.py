@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..runtime.atomic_files import save_tensors
 from ..runtime.labels import class_labels
-from .formation import check_formation, decode_tiles
+from .decoder import Decoder
 from .quantize import BITS, dequantize, pack, quantize, unpack
 from .reading import FIELDS, FORMAT, FORMATS, OFFICIAL, check_fields, check_official, read_content
 
@@ -33,6 +33,8 @@ class CondensedSet:
         meta: plain metadata (settings, seed, mean and std of the normalization, class names).
         formation: f, the tiles of a stored image along a side.
         bits: of a pixel's value, where pixels are uint8.
+        color: what the sides of the color planes are divided by; see :class:`Decoder`.
+        affine: (2, C), what decoded images are multiplied by and shifted by; None for neither.
 
     >>> import torch
     >>> from dm_replay import CondensedSet
@@ -55,6 +57,8 @@ class CondensedSet:
     meta: dict[str, Any] = field(default_factory=dict)
     formation: int = 1
     bits: int = 8
+    color: int = 1
+    affine: Tensor | None = None
 
     @classmethod
     def from_images(
@@ -65,10 +69,11 @@ class CondensedSet:
         meta: dict[str, Any] | None = None,
         storage: str = "float32",
         formation: int = 1,
+        color: int = 1,
     ) -> "CondensedSet":
         """Store float images (N, C, H, W) of normalized values with labels (N,), in memory of the set's own.
 
-        With a formation they are mosaics, as :func:`encode_tiles` makes them.
+        With a formation or a color factor they are what :meth:`Decoder.encode` makes.
 
         ``uint8`` takes a quarter of the bytes of ``float32`` and is exact to 1/510 of each channel's own range;
         ``uint6`` to 1/126, ``uint4``, at half the bytes of uint8, to 1/30.
@@ -86,7 +91,9 @@ class CondensedSet:
             )
         if not images.isfinite().all():
             raise ValueError("the images hold NaN or infinite values")
-        check_formation(formation, *images.shape[2:])
+        channels, height, width = images.shape[1:]
+        decoder = Decoder(formation, color)
+        decoder.check(decoder.image_shape((channels, height, width)))
         images, labels = images.detach().cpu(), class_labels(labels)
         if counts is None:
             counts = labels.unique(return_counts=True)[1]
@@ -95,9 +102,10 @@ class CondensedSet:
             raise ValueError(f"expected {len(labels.unique())} counts, one for each class, got {len(counts)}")
         if storage in BITS:
             pixels, scale, offset = quantize(images, BITS[storage])
-            stored = cls(pack(pixels, BITS[storage]), labels, counts, scale, offset, meta, formation, BITS[storage])
+            pixels, bits = pack(pixels, BITS[storage]), BITS[storage]
         else:
-            stored = cls(images.to(STORAGES[storage], copy=True), labels, counts, meta=meta, formation=formation)
+            pixels, bits, scale, offset = images.to(STORAGES[storage], copy=True), 8, None, None
+        stored = cls(pixels, labels, counts, scale, offset, meta, formation, bits, color)
         if not stored.mosaics.isfinite().all():
             raise ValueError(f"storage {storage} cannot hold values as large as {float(images.abs().max()):.3g}")
         return stored
@@ -110,9 +118,7 @@ class CondensedSet:
     @property
     def images(self) -> Tensor:
         """(N · f², C, H, W) float32, all training images, those of a stored image one after another: a copy."""
-        return (
-            self.mosaics if self.formation == 1 else self.decode(torch.arange(self.decoded, device=self.labels.device))
-        )
+        return self.decode(torch.arange(self.decoded, device=self.labels.device))
 
     @property
     def image_labels(self) -> Tensor:
@@ -126,18 +132,22 @@ class CondensedSet:
 
     def decode(self, rows: Tensor) -> Tensor:
         """Training images of given numbers, 0 to N · f² − 1: (M,) -> (M, C, H, W) float32, on the set's device."""
-        stored, tiles = rows // self.formation**2, rows % self.formation**2
-        values = self._values(stored)
-        if self.formation == 1:
-            return values
-        own = torch.arange(len(rows), device=rows.device) * self.formation**2
-        return decode_tiles(values, own + tiles, self.formation)
+        decoder = self.decoder
+        images = self._values(rows // decoder.tiles)
+        if not decoder.plain:
+            own = torch.arange(len(rows), device=rows.device) * decoder.tiles
+            images = decoder.decode(images, own + rows % decoder.tiles)
+        return images if self.affine is None else images * self.affine[0][:, None, None] + self.affine[1][:, None, None]
+
+    @property
+    def decoder(self) -> Decoder:
+        return Decoder(self.formation, self.color)
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """(C, H, W) of every image, stored or decoded."""
         channels, height, width = self.pixels.shape[1:]
-        return channels, height, width * 8 // self.bits if self.scale is not None else width
+        return self.decoder.image_shape((channels, height, width * 8 // self.bits))
 
     def _values(self, stored: Tensor) -> Tensor:
         """Stored images of given numbers: (M,) -> (M, C, H, W) float32, a copy."""
@@ -147,7 +157,10 @@ class CondensedSet:
 
     def as_stored(self) -> "CondensedSet":
         """The mosaics themselves as training images, to be looked at."""
-        return replace(self, formation=1)
+        if self.color == 1:
+            return replace(self, formation=1)
+        whole = replace(self, formation=1).images
+        return self.from_images(whole, self.labels, self.counts, self.meta)
 
     @property
     def classes(self) -> Tensor:
@@ -161,7 +174,7 @@ class CondensedSet:
     @property
     def nbytes(self) -> int:
         """Bytes of the stored pixels with their scales and offsets (labels, which any memory needs, not counted)."""
-        return sum(t.nbytes for t in (self.pixels, self.scale, self.offset) if t is not None)
+        return sum(t.nbytes for t in (self.pixels, self.scale, self.offset, self.affine) if t is not None)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -188,13 +201,13 @@ class CondensedSet:
         """The same images stored otherwise: "float32", "float16", "uint8", "uint6" or "uint4"."""
         if storage == self.storage:
             return self
-        return self.from_images(self.mosaics, self.labels, self.counts, self.meta, storage, self.formation)
+        about = self.labels, self.counts, self.meta, storage, self.formation, self.color
+        return replace(self.from_images(self.mosaics, *about), affine=self.affine)
 
     def to(self, device: torch.device | str) -> "CondensedSet":
         """The same set with its tensors on a device, for :meth:`decode` there."""
-        scale, offset = (None if t is None else t.to(device) for t in (self.scale, self.offset))
-        pixels, labels, counts = (t.to(device) for t in (self.pixels, self.labels, self.counts))
-        return replace(self, pixels=pixels, labels=labels, counts=counts, scale=scale, offset=offset)
+        names = ("pixels", "labels", "counts", "scale", "offset", "affine")
+        return replace(self, **{name: t.to(device) for name in names if (t := getattr(self, name)) is not None})
 
     def with_meta(self, **meta: Any) -> "CondensedSet":
         return replace(self, meta={**self.meta, **meta})
@@ -208,7 +221,7 @@ class CondensedSet:
         """
         if not sets:
             raise ValueError("nothing to merge")
-        kinds = {(s.storage, s.shape, s.formation) for s in sets}
+        kinds = {(s.storage, s.shape, s.formation, s.color) for s in sets}
         if len(kinds) > 1:
             raise ValueError(f"cannot merge sets of different storage, image shape or formation: {sorted(kinds)}")
         pixels, labels = torch.cat([s.pixels for s in sets]), torch.cat([s.labels for s in sets])

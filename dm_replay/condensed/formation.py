@@ -4,6 +4,7 @@ Tile k of a side of length n covers the pixels from k·n // f to (k + 1)·n // f
 tiles of unequal size. Enlarging is bilinear and linear in the stored pixels, so that condensing goes through it.
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import torch
@@ -22,15 +23,15 @@ def check_formation(formation: int, height: int, width: int) -> None:
         )
 
 
-def decode_tiles(stored: Tensor, rows: Tensor, formation: int) -> Tensor:
+def decode_tiles(stored: Tensor, rows: Tensor, formation: int, size: Sequence[int] | None = None) -> Tensor:
     """Training images of a mosaic, each a tile enlarged to the whole size; differentiable in the stored pixels.
 
     Args:
         stored: (N, C, H, W). rows: (M,) int64, numbers of training images; tile t of stored image n, counted row by
-            row, is number n · f² + t.
+            row, is number n · f² + t. size: of a training image (H', W'), that of a stored one by default.
 
     Returns:
-        (M, C, H, W).
+        (M, C, H', W').
 
     >>> import torch
     >>> from dm_replay.condensed.formation import decode_tiles
@@ -38,21 +39,23 @@ def decode_tiles(stored: Tensor, rows: Tensor, formation: int) -> Tensor:
     >>> decode_tiles(mosaics, torch.arange(4), 2).shape
     torch.Size([4, 3, 32, 32])
     """
-    if formation == 1:
+    if formation == 1 and size is None:
         return stored[rows]
     tiles = formation * formation
-    vertical, horizontal = (_enlarging(side, formation, stored.dtype, stored.device) for side in stored.shape[-2:])
+    sides = zip(stored.shape[-2:], size or stored.shape[-2:], strict=True)
+    vertical, horizontal = (_enlarging(side, formation, to, stored.dtype, stored.device) for side, to in sides)
     tile = rows % tiles
     up, across = vertical[tile // formation], horizontal[tile % formation]
     return up[:, None] @ stored[rows // tiles] @ across[:, None].transpose(2, 3)
 
 
-def encode_tiles(images: Tensor, formation: int) -> Tensor:
-    """Images (N · f², C, H, W), shrunk by averaging, as the tiles of (N, C, H, W): what decoding begins from."""
-    if formation == 1:
+def encode_tiles(images: Tensor, formation: int, size: Sequence[int] | None = None) -> Tensor:
+    """Images (N · f², C, H, W), shrunk by averaging, as the tiles of (N, C, H', W'), of the same size by default."""
+    if formation == 1 and size is None:
         return images
-    channels, height, width = images.shape[1:]
-    parts = images.view(-1, formation, formation, channels, height, width)
+    channels = images.shape[1]
+    height, width = size or images.shape[2:]
+    parts = images.view(-1, formation, formation, *images.shape[1:])
     stored = images.new_empty(len(parts), channels, height, width)
     for row, (top, bottom) in enumerate(_bounds(height, formation)):
         for column, (left, right) in enumerate(_bounds(width, formation)):
@@ -66,10 +69,10 @@ def _bounds(side: int, formation: int) -> list[tuple[int, int]]:
 
 
 @lru_cache(maxsize=32)
-def _enlarging(side: int, formation: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """(f, side, side): row p of matrix k says how pixel p of the enlarged tile k reads the stored side."""
-    matrices = torch.zeros(formation, side, side, dtype=torch.float64)
+def _enlarging(side: int, formation: int, to: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """(f, to, side): row p of matrix k says how pixel p of the enlarged tile k reads the stored side."""
+    matrices = torch.zeros(formation, to, side, dtype=torch.float64)
     for k, (start, end) in enumerate(_bounds(side, formation)):
         unit = torch.eye(end - start, dtype=torch.float64)[None]
-        matrices[k, :, start:end] = F.interpolate(unit, side, mode="linear", align_corners=False)[0].T
+        matrices[k, :, start:end] = F.interpolate(unit, to, mode="linear", align_corners=False)[0].T
     return matrices.to(device, dtype)

@@ -7,14 +7,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .formation import check_formation
+from .decoder import COLORS, Decoder
 from .quantize import BITS
 
 __all__ = ["FORMAT", "FORMATS", "FIELDS", "OFFICIAL", "check_fields", "check_official", "read_content"]
 
 FORMAT = "dm_replay.CondensedSet/3"
-FORMATS = {"dm_replay.CondensedSet/1": {"formation": 1, "bits": 8}, "dm_replay.CondensedSet/2": {"bits": 8}, FORMAT: {}}
-FIELDS = ("pixels", "labels", "counts", "scale", "offset", "meta", "formation", "bits")
+PLAIN = {"bits": 8, "color": 1, "affine": None}
+FORMATS = {"dm_replay.CondensedSet/1": {"formation": 1, **PLAIN}, "dm_replay.CondensedSet/2": PLAIN, FORMAT: {}}
+FIELDS = ("pixels", "labels", "counts", "scale", "offset", "meta", "formation", "bits", "color", "affine")
 OFFICIAL = "DatasetCondensation"
 PIXELS = (torch.float32, torch.float16, torch.uint8)
 NUMBERS = tuple(map(np.dtype, ("bool", "float16", "float32", "float64", "int32", "int64")))
@@ -42,7 +43,7 @@ def check_fields(fields: dict[str, Any], path: Path) -> None:
     """ValueError unless the entries of a set's own format fit together."""
     for name in ("pixels", "labels", "counts"):
         _expect(_is_plain(fields.get(name)), path, f"its {name} are {_described(fields.get(name))}")
-    pixels, labels, counts, scale, offset, meta, formation, bits = (fields[name] for name in FIELDS)
+    pixels, labels, counts, scale, offset, meta, formation, bits, color, affine = (fields[name] for name in FIELDS)
     _expect(pixels.ndim == 4 and pixels.dtype in PIXELS, path, f"its pixels are {_described(pixels)}")
     _expect(pixels.isfinite().all(), path, "its pixels are not all finite")
     whole = labels.dtype == torch.int64 and bool((labels >= 0).all())
@@ -54,11 +55,18 @@ def check_fields(fields: dict[str, Any], path: Path) -> None:
     _expect(isinstance(formation, int), path, f"its formation is {_described(formation)}")
     known = bits in BITS.values() and (bits == 8 or pixels.dtype == torch.uint8)
     _expect(known and pixels.shape[3] * 8 % bits == 0, path, f"its bits are {bits!r}, for {_described(pixels)}")
+    _expect(color in COLORS, path, f"its color is {color!r}")
+    decoder = Decoder(formation, color)
+    shape = decoder.image_shape((pixels.shape[1], pixels.shape[2], pixels.shape[3] * 8 // bits))
+    fits = decoder.stored_shape(shape)[:2] == tuple(pixels.shape[1:3])
+    _expect(fits, path, f"its pixels are {_described(pixels)}, for color {color}")
     try:
-        check_formation(formation, pixels.shape[2], pixels.shape[3] * 8 // bits)
+        decoder.check(shape)
     except ValueError as error:
         raise ValueError(f"{path} is a damaged condensed set: {error}") from error
-    _check_meta(meta, path, pixels.shape[1])
+    whole = affine is None or (_is_plain(affine) and affine.shape == (2, shape[0]) and affine.dtype == torch.float32)
+    _expect(whole, path, f"its affine is {_described(affine)}, for {shape[0]} channels")
+    _check_meta(meta, path, shape[0])
 
 
 def check_official(content: dict[str, Any], path: Path) -> tuple[Tensor, Tensor]:

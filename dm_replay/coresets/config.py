@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from ..condensed.coding import CODECS
 from ..condensed.condensed_set import STORAGES
+from ..condensed.decoder import COLORS, Decoder
 from ..networks import parse
 from ..runtime.validation import check_choices, check_whole_numbers, unwrap_numpy
 
@@ -19,19 +20,27 @@ class ExemplarConfig:
         storage: "float32", "float16", "uint8", "uint6" or "uint4"; "auto" is "uint8" for pools of uint8 pixels, else
             "float32".
         formation: each stored image is a mosaic of formation² real images, shrunk.
+        color: of images of three channels, color is stored with sides divided by this: 1, 2 or 4.
         network: the random embedding in which herding compares images.
     """
 
     ipc: int = 10
     storage: str = "auto"
     formation: int = 1
+    color: int = 1
     network: str = "convnet"
 
     def __post_init__(self):
         unwrap_numpy(self)
         check_whole_numbers(self, ipc=1, formation=1)
+        if self.color not in COLORS:
+            raise ValueError(f"color must be one of {', '.join(map(str, COLORS))}, got {self.color!r}")
         check_choices(self, storage=("auto", *STORAGES))
         parse(self.network)
+
+    def decoder(self, channels: int) -> Decoder:
+        """Of images with so many channels; those of other than three keep them as they are."""
+        return Decoder(self.formation, self.color if channels == 3 else 1)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from ..condensed.condensed_set import CondensedSet
-from ..condensed.formation import check_formation
 from ..data.pool import TensorPool
 from ..networks import build_network
 from ..runtime.seeding import derive
@@ -44,8 +43,9 @@ def herding_exemplars(
     [0, 0, 1, 1]
     """
     config = config or ExemplarConfig()
-    each = config.ipc * config.formation**2
-    check_formation(config.formation, *pool.shape[1:])
+    decoder = config.decoder(pool.shape[0])
+    decoder.check(pool.shape)
+    each = config.ipc * decoder.tiles
     check_enough(pool, each)
     if embed is None:
         network = build_network(config.network, pool.shape, 1, seed=derive(seed, "herding")).eval()

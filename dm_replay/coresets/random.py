@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..condensed.condensed_set import CondensedSet
-from ..condensed.formation import check_formation, encode_tiles
+from ..condensed.decoder import Decoder
 from ..data.pool import TensorPool
 from ..runtime.seeding import new_generator
 from .config import ExemplarConfig
@@ -23,8 +23,7 @@ class Wanted(Protocol):
     @property
     def storage(self) -> str: ...
 
-    @property
-    def formation(self) -> int: ...
+    def decoder(self, channels: int) -> Decoder: ...
 
 
 def random_exemplars(pool: TensorPool, config: Wanted | None = None, *, seed: int = 0) -> CondensedSet:
@@ -33,7 +32,7 @@ def random_exemplars(pool: TensorPool, config: Wanted | None = None, *, seed: in
     With a formation f they are f² · ipc images, shrunk into the same bytes.
 
     Args:
-        config: an :class:`ExemplarConfig`, or anything else with ``ipc``, ``storage`` and ``formation``.
+        config: an :class:`ExemplarConfig`, or anything else with ``ipc``, ``storage`` and ``decoder``.
 
     Raises:
         ValueError: if a class has fewer images, or the images are too small for the formation.
@@ -46,8 +45,9 @@ def random_exemplars(pool: TensorPool, config: Wanted | None = None, *, seed: in
     (20, 80)
     """
     config = config or ExemplarConfig()
-    each = config.ipc * config.formation**2
-    check_formation(config.formation, *pool.shape[1:])
+    decoder = config.decoder(pool.shape[0])
+    decoder.check(pool.shape)
+    each = config.ipc * decoder.tiles
     check_enough(pool, each)
     return kept(pool, pool.draw(pool.classes, each, new_generator(seed, "random")), config, seed)
 
@@ -75,13 +75,15 @@ def check_enough(pool: TensorPool, each: int) -> None:
 
 def kept(pool: TensorPool, images: Tensor, config: Wanted, seed: int) -> CondensedSet:
     """The chosen images (K, ipc · f², C, H, W) of each class, in the order of ``pool.classes``, as a set."""
+    decoder = config.decoder(pool.shape[0])
     return CondensedSet.from_images(
-        encode_tiles(images.flatten(0, 1), config.formation),
+        decoder.encode(images.flatten(0, 1)),
         pool.classes.repeat_interleave(config.ipc),
         pool.counts,
         {"seed": seed, **about_pool(pool)},
         _storage(pool) if config.storage == "auto" else config.storage,
-        config.formation,
+        decoder.formation,
+        decoder.color,
     )
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..augment.siamese import SiameseAugment
 from ..condensed.condensed_set import CondensedSet
-from ..condensed.formation import check_formation
+from ..condensed.decoder import Decoder
 from ..condensed.quantize import check_storage
 from ..data.class_index import EVERY, ClassShard
 from ..data.pool import TensorPool
@@ -102,9 +102,10 @@ class Condenser:
         schedule = Schedule(config, float(state.get("seconds", 0.0)) if state else 0.0)
         chosen = pool.classes if classes is None else torch.as_tensor(list(classes)).long().unique()
         group = ClassShard(chosen, shard)
-        check_formation(config.formation, *pool.shape[1:])
+        decoder = config.decoder(pool.shape[0])
+        decoder.check(pool.shape)
         check_storage(config.storage, pool.shape[2])
-        _check_shapes(state, previous, (len(group.mine), config.ipc, *pool.shape))
+        _check_shapes(state, previous, pool.shape, (len(group.mine), config.ipc, *decoder.stored_shape(pool.shape)))
         engine = self_check.trusted(_engine(pool, len(chosen), config), pool, config)
         extractor = self._extractor(pool.shape, len(chosen), config, engine)
         whole = extractor.batch_statistics
@@ -119,7 +120,7 @@ class Condenser:
             return Matcher(
                 RealBatches(placed, group, config.batch_real, previous, engine, seed=seed, whole=whole),
                 extractor,
-                _synthetic(start, config, extractor),
+                _synthetic(start, config, decoder, extractor),
                 augment=SiameseAugment.parse(config.augment),
                 engine=engine,
                 seed=seed,
@@ -138,7 +139,7 @@ class Condenser:
         def finish() -> CondensedSet:
             matcher, images = steps.matcher, steps.matcher.synthetic.result.flatten(0, 1)
             return CondensedSet.from_images(
-                images, labels, matcher.real.counts, about, config.storage, config.formation
+                images, labels, matcher.real.counts, about, config.storage, decoder.formation, decoder.color
             )
 
         iteration = 0 if state is None else int(state["iteration"])
@@ -212,11 +213,13 @@ def condense(
     )
 
 
-def _check_shapes(state: dict | None, previous: CondensedSet | None, shape: tuple[int, ...]) -> None:
-    if state is not None and tuple(state["pixels"].shape) != shape:
-        raise ValueError(f"the state holds pixels {tuple(state['pixels'].shape)}, this condensation has {shape}")
-    if previous is not None and previous.shape != shape[2:]:
-        raise ValueError(f"the previous images are {previous.shape}, the real ones {shape[2:]}")
+def _check_shapes(
+    state: dict | None, previous: CondensedSet | None, image: tuple[int, ...], stored: tuple[int, ...]
+) -> None:
+    if state is not None and tuple(state["pixels"].shape) != stored:
+        raise ValueError(f"the state holds pixels {tuple(state['pixels'].shape)}, this condensation has {stored}")
+    if previous is not None and previous.shape != image:
+        raise ValueError(f"the previous images are {previous.shape}, the real ones {image}")
 
 
 def _engine(pool: TensorPool, classes: int, config: CondenseConfig):
@@ -239,12 +242,12 @@ def _placed(pool: TensorPool, classes: Tensor, device: torch.device) -> TensorPo
     return pool.resident(classes, device) if size <= torch.cuda.get_device_properties(device).total_memory / 2 else pool
 
 
-def _synthetic(start: Tensor, config: CondenseConfig, extractor: Extractor) -> SyntheticPixels:
+def _synthetic(start: Tensor, config: CondenseConfig, decoder: Decoder, extractor: Extractor) -> SyntheticPixels:
     pixels = start.to(extractor.engine.device, extractor.master, copy=True)
     nested = prefix_weights(config.ipc, config.nested, config.nested_power)
     return SyntheticPixels(
         pixels,
-        formation=config.formation,
+        decoder=decoder,
         momentum=config.momentum,
         batch=config.batch_syn,
         nested=None if nested is None else nested.to(pixels),

@@ -5,6 +5,7 @@ from typing import Any
 
 from ..augment.siamese import SiameseAugment
 from ..condensed.condensed_set import STORAGES
+from ..condensed.decoder import COLORS, Decoder
 from ..networks import parse
 from ..runtime.engine import COMPILE, PRECISIONS
 from ..runtime.validation import check_choices, check_whole_numbers, unwrap_numpy
@@ -36,6 +37,8 @@ class CondenseConfig:
         momentum: of the pixels' SGD.
         average: the last part of the iterations over which the pixels are averaged for the result; 0 takes the last.
         formation: each stored image is a mosaic of formation² tiles, which are training images when enlarged.
+        color: of images of three channels, color is stored with sides divided by this: 1, 2 or 4; see
+            :class:`Decoder`.
         extractors: networks that are trained briefly on the real images and then mixed with their initial weights; 0
             takes a new random network in each iteration.
         extractor_steps: of their training, on 256 images each; fewer where ``seconds`` bound the run and a third of
@@ -77,6 +80,7 @@ class CondenseConfig:
     momentum: float = FROM_PRESET
     average: float = FROM_PRESET
     formation: int = FROM_PRESET
+    color: int = FROM_PRESET
     extractors: int = FROM_PRESET
     extractor_steps: int = FROM_PRESET
     class_weight: float = FROM_PRESET
@@ -101,6 +105,8 @@ class CondenseConfig:
         check_whole_numbers(self, ipc=1, iterations=1, batch_real=1, batch_syn=0, updates=1)
         check_whole_numbers(self, formation=1, extractors=0, extractor_steps=1)
         self._check_numbers()
+        if self.color not in COLORS:
+            raise ValueError(f"color must be one of {', '.join(map(str, COLORS))}, got {self.color!r}")
         check_choices(self, init=("real", "noise"), storage=tuple(STORAGES))
         check_choices(self, synthetic_precision=("auto", "float32"), precision=PRECISIONS, compile=COMPILE)
         parse(self.network)
@@ -124,6 +130,10 @@ class CondenseConfig:
             raise ValueError(
                 f"memory_budget must be above 0 GiB, got {self.memory_budget}, and what a machine can have"
             )
+
+    def decoder(self, channels: int) -> Decoder:
+        """Of images with so many channels; those of other than three keep them as they are."""
+        return Decoder(self.formation, self.color if channels == 3 else 1)
 
     def resolve(self, flip_invariant: bool) -> "CondenseConfig":
         """The same with the families that an ``augment`` of "auto" stands for."""

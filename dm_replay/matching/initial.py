@@ -4,7 +4,6 @@ import torch
 from torch import Tensor
 
 from ..condensed.condensed_set import CondensedSet
-from ..condensed.formation import encode_tiles
 from ..data.class_index import ClassShard
 from ..data.pool import TensorPool
 from ..runtime.seeding import new_generator
@@ -16,18 +15,18 @@ __all__ = ["initial_pixels"]
 def initial_pixels(
     pool: TensorPool, group: ClassShard, previous: CondensedSet | None, config: CondenseConfig, seed: int
 ) -> Tensor:
-    """(G, ipc, C, H, W) float32, each a mosaic of formation² shrunk real images of its class.
+    """(G, ipc, …) float32 as the decoder stores them, each of formation² real images of its class.
 
-    A returning class with too few new images starts from its previous ones, too; with a formation a class with too few
-    images repeats them.
+    A returning class with too few new images starts from its previous ones, too; where stored images are no training
+    images a class with too few real ones repeats them.
     """
-    generator = new_generator(seed, "init")
+    generator, decoder = new_generator(seed, "init"), config.decoder(pool.shape[0])
     if config.init == "noise":
-        return group.take(torch.randn(len(group.classes), config.ipc, *pool.shape, generator=generator))
-    each = config.ipc * config.formation**2
-    drawn = pool.take(pool.rows_of(group).draw(each, generator))
-    if config.formation > 1:
-        return encode_tiles(drawn.flatten(0, 1), config.formation).unflatten(0, (len(group.mine), config.ipc))
+        shape = decoder.stored_shape(pool.shape)
+        return group.take(torch.randn(len(group.classes), config.ipc, *shape, generator=generator))
+    drawn = pool.take(pool.rows_of(group).draw(config.ipc * decoder.tiles, generator))
+    if not decoder.plain:
+        return decoder.encode(drawn.flatten(0, 1)).unflatten(0, (len(group.mine), config.ipc))
     for number, have in enumerate(pool.index.counts_of(group.mine).tolist()):
         if have < config.ipc:
             label = int(group.mine[number])

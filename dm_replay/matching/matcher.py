@@ -58,7 +58,7 @@ class Matcher:
 
     @property
     def pixels(self) -> Tensor:
-        """(G, ipc, C, H, W), live."""
+        """(G, ipc, …) as they are stored, live."""
         return self.synthetic.pixels
 
     def step(self, iteration: int, lr: float = 1.0) -> Tensor:
@@ -97,7 +97,7 @@ class Matcher:
         """The updates, with numbers from the streams as they are; ``iteration`` says what is read ahead."""
         self.extractor.refresh(self._streams["network"], self.trained)
         shard, classes = self.real.shard, len(self.real.shard.classes)
-        params = self.augment.sample(classes, self.pixels.shape[3:], self._streams["augment"])
+        params = self.augment.sample(classes, self.real.pool.shape[1:], self._streams["augment"])
         params = shard.take(params).to(self.engine.device)
         targets = self.targets(self.real.blocks(iteration, self._streams["draw"]), params)
         for _ in range(self.updates):
@@ -132,7 +132,7 @@ class Matcher:
         nested = self.synthetic.nested if rows is None else None
         labels = None if self.labels is None else self.labels[part]
         loss = self.extractor.synthetic_loss(
-            images, params.take(part), targets[part], nested, self.synthetic.formation**2, labels, self.class_weight
+            images, params.take(part), targets[part], nested, self.synthetic.decoder.tiles, labels, self.class_weight
         )
         (gradient,) = torch.autograd.grad(loss, pixels)
         return loss.detach(), gradient

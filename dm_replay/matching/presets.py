@@ -14,6 +14,7 @@ PAPER: dict[str, Any] = {
     "momentum": 0.5,
     "average": 0.0,
     "formation": 1,
+    "color": 1,
     "extractors": 0,
     "extractor_steps": 200,
     "class_weight": 0.0,

@@ -151,7 +151,7 @@ def _by_class(previous: CondensedSet | None, classes: Tensor, pool: TensorPool) 
     """
     known = [] if previous is None else previous.classes.tolist()
     held_sets = {c: previous.of_class(c) for c in classes.tolist() if c in known} if previous is not None else {}
-    longest = max(map(len, held_sets.values()), default=0)
+    longest = max((part.decoded for part in held_sets.values()), default=0)
     if longest:
         images = pool.draw(classes, longest, new_generator(0, "padding")).cpu()
     else:
@@ -160,6 +160,6 @@ def _by_class(previous: CondensedSet | None, classes: Tensor, pool: TensorPool) 
     for group, label in enumerate(classes.tolist()):
         if label in held_sets:
             part = held_sets[label]
-            images[group, : len(part)], held[group, : len(part)] = part.images, 1.0
+            images[group, : part.decoded], held[group, : part.decoded] = part.images, 1.0
             counts[group] = part.counts[0]
     return images, held, counts

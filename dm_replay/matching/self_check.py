@@ -28,7 +28,8 @@ STEPS = 2  # a graph that always draws the same numbers is right in the first st
 
 def trusted(engine: Engine, pool: TensorPool, config: CondenseConfig) -> Engine:
     """The engine that has been found right for such images and networks, or the plain one."""
-    method = (config.network, config.augment, config.nested > 0, config.formation, config.synthetic_precision)
+    decoder = config.decoder(pool.shape[0])
+    method = (config.network, config.augment, config.nested > 0, decoder, config.synthetic_precision)
     configuration = ("matching", pool.shape, pool.images.dtype, *method)
     how = functools.partial(probe, pool=pool, config=config)
     return self_check.trusted(engine, how, configuration, images=CLASSES * max(REAL, SYNTHETIC))
@@ -38,7 +39,9 @@ def probe(engine: Engine, pool: TensorPool, config: CondenseConfig) -> dict[str,
     """Loss (2,) and pixel gradient (2, G, ipc, C, H, W) of two steps, always the same for the same generators."""
     few = _few(pool)
     shard, ipc = ClassShard(few.classes), min(config.ipc, SYNTHETIC)
-    start = few.draw(few.classes, ipc, new_generator(0, "check"))
+    decoder = config.decoder(pool.shape[0])
+    start = few.draw(few.classes, ipc * decoder.tiles, new_generator(0, "check")).flatten(0, 1)
+    start = decoder.encode(start).unflatten(0, (len(few.classes), ipc))
     start = start + NOISE * torch.randn(start.shape, generator=new_generator(0, "check noise"))
     augment = SiameseAugment.parse(config.augment)
     extractor = Extractor(config.network, pool.shape, augment, engine, mixed=config.synthetic_precision == "auto")
@@ -47,7 +50,7 @@ def probe(engine: Engine, pool: TensorPool, config: CondenseConfig) -> dict[str,
     weights = prefix_weights(ipc, config.nested, config.nested_power)
     start = start.to(engine.device, extractor.master)
     nested = None if weights is None else weights.to(start)
-    synthetic = SyntheticPixels(start, formation=config.formation, momentum=0.0, batch=0, nested=nested)
+    synthetic = SyntheticPixels(start, decoder=decoder, momentum=0.0, batch=0, nested=nested)
     matcher = Matcher(real, extractor, synthetic, augment=augment, engine=engine, seed=0)
     losses, gradients = [], []
     for step in range(STEPS):

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ..condensed.formation import decode_tiles
+from ..condensed.decoder import Decoder
 
 __all__ = ["SyntheticPixels"]
 
@@ -12,17 +12,17 @@ class SyntheticPixels:
     """Stored pixels on their way, in place, so that a step can be captured.
 
     Args:
-        pixels: (G, ipc, C, H, W) to start from. formation: each decodes to formation² training images.
+        pixels: (G, ipc, …) to start from. decoder: what training images they stand for.
         momentum: of the SGD. batch: training images of each class per update; 0 for all of them.
         nested: weights (ipc,) of the prefixes of a class's images, None where only their full number counts. Where a
             part is drawn, it is drawn from a prefix, chosen by these weights.
     """
 
-    def __init__(self, pixels: Tensor, *, formation: int, momentum: float, batch: int, nested: Tensor | None):
-        self.pixels, self.formation, self.momentum = pixels, formation, momentum
+    def __init__(self, pixels: Tensor, *, decoder: Decoder, momentum: float, batch: int, nested: Tensor | None):
+        self.pixels, self.decoder, self.momentum = pixels, decoder, momentum
         self.velocity = torch.zeros_like(pixels)
         self.total, self.averaged = torch.zeros_like(pixels), 0
-        self.each = pixels.shape[1] * formation**2
+        self.each = pixels.shape[1] * decoder.tiles
         self.batch = batch if 0 < batch < self.each else 0
         self.lr = torch.ones((), device=pixels.device, dtype=pixels.dtype)
         self.nested = nested
@@ -43,20 +43,20 @@ class SyntheticPixels:
             return keys.topk(self.batch, sorted=False).indices
         chosen = torch.rand(classes, generator=generator, device=device)
         shorter = (chosen[:, None] >= self._choices.to(device)).sum(1)
-        length = (self.pixels.shape[1] - shorter)[:, None] * self.formation**2
+        length = (self.pixels.shape[1] - shorter)[:, None] * self.decoder.tiles
         keys = keys.masked_fill(torch.arange(self.each, device=device) >= length, -1.0)
         turns = torch.arange(self.batch, device=device) % length
         return keys.topk(self.batch, sorted=True).indices.gather(1, turns)
 
     def decode(self, pixels: Tensor, rows: Tensor | None) -> Tensor:
-        """Stored (g, ipc, C, H, W) -> training images (g, B, C, H, W); ``rows`` (g, B) as :meth:`draw` gives them."""
-        if rows is None and self.formation == 1:
+        """Stored (g, ipc, …) -> training images (g, B, C, H, W); ``rows`` (g, B) as :meth:`draw` gives them."""
+        if rows is None and self.decoder.plain:
             return pixels
         groups = len(pixels)
         if rows is None:
             rows = torch.arange(self.each, device=pixels.device).expand(groups, -1)
         first = torch.arange(groups, device=pixels.device)[:, None] * self.each
-        images = decode_tiles(pixels.flatten(0, 1), (first + rows).flatten(), self.formation)
+        images = self.decoder.decode(pixels.flatten(0, 1), (first + rows).flatten())
         return images.view(*rows.shape, *images.shape[1:])
 
     def update(self, gradient: Tensor) -> None:
@@ -70,7 +70,7 @@ class SyntheticPixels:
 
     @property
     def result(self) -> Tensor:
-        """(G, ipc, C, H, W): the mean, where something was averaged."""
+        """(G, ipc, …): the mean, where something was averaged."""
         return self.total / self.averaged if self.averaged else self.pixels
 
     def state(self) -> dict[str, Tensor | int]:

@@ -172,7 +172,9 @@ class CondensedMemory:
         found = sorted(held | set(map(tuple, shapes)))
         if len(found) != 1:
             raise ValueError(f"expected images of one shape, got {found or 'none'}")
-        check_storage(storage_of(self.config), found[0][2])
+        shape = found[0]
+        check_storage(storage_of(self.config), shape[2])
+        self.config.decoder(shape[0]).check(shape)
 
     def _jobs(self, task: int, pool: TensorPool, shares: dict[Group, int], space: Standardization) -> list["_Job"]:
         """A pool's classes by how many images they get: their share, if there are as many."""

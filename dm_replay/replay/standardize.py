@@ -61,14 +61,12 @@ class Standardization:
         return pool.standardized(self.mean.tolist(), self.std.tolist())
 
     def apply_to_set(self, images: CondensedSet) -> CondensedSet:
-        """A uint8 set with the same pixels, standing for standardized values."""
-        scale, offset = _affine(images)
-        return replace(images, scale=scale / self.std, offset=(offset - self.mean) / self.std)
+        """A set of whole numbers with the same pixels, standing for standardized values."""
+        return _mapped(images, 1 / self.std, -self.mean / self.std)
 
     def undo_set(self, images: CondensedSet) -> CondensedSet:
         """The inverse of :meth:`apply_to_set`."""
-        scale, offset = _affine(images)
-        return replace(images, scale=scale * self.std, offset=offset * self.std + self.mean)
+        return _mapped(images, self.std, self.mean)
 
 
 def to_dtype(images: Tensor, dtype: torch.dtype) -> Tensor:
@@ -78,10 +76,14 @@ def to_dtype(images: Tensor, dtype: torch.dtype) -> Tensor:
     return images.to(dtype)
 
 
-def _affine(images: CondensedSet) -> tuple[Tensor, Tensor]:
+def _mapped(images: CondensedSet, gain: Tensor, shift: Tensor) -> CondensedSet:
+    """The same pixels, standing for gain · x + shift, (C,) each; where stored channels are others, said beside them."""
     if images.scale is None or images.offset is None:
         raise ValueError(f"expected a set stored as uint8, got {images.storage}")
-    return images.scale, images.offset
+    if images.color == 1:
+        return replace(images, scale=images.scale * gain, offset=images.offset * gain + shift)
+    before = images.affine if images.affine is not None else torch.tensor([[1.0], [0.0]]).expand(2, len(gain))
+    return replace(images, affine=torch.stack([before[0] * gain, before[1] * gain + shift]))
 
 
 def _moments(pool: TensorPool, pools: int) -> Iterable[tuple[int, Tensor, Tensor]]:

@@ -8,6 +8,7 @@ from reference import matching_loss
 
 from dm_replay import CondenseConfig, SiameseAugment, TensorPool, condense
 from dm_replay.condensed.condensed_set import CondensedSet
+from dm_replay.condensed.decoder import Decoder
 from dm_replay.data.class_index import ClassShard
 from dm_replay.matching.extractors import Extractor
 from dm_replay.matching.matcher import Matcher
@@ -28,7 +29,7 @@ def matcher(pool, families=FAMILIES, network="convnet:width=8", weights=None, en
     start = pool.draw(pool.classes, ipc, torch.Generator().manual_seed(1))
     start = start.to(engine.device, extractor.master)
     nested = None if weights is None else weights.to(start)
-    synthetic = SyntheticPixels(start, formation=1, momentum=0.5, batch=0, nested=nested)
+    synthetic = SyntheticPixels(start, decoder=Decoder(), momentum=0.5, batch=0, nested=nested)
     return Matcher(real, extractor, synthetic, augment=augment, engine=engine, seed=4)
 
 

@@ -9,6 +9,7 @@ from reference import augment_image, slow_decode
 from torch.nn import functional as F
 
 from dm_replay import CondenseConfig, SiameseAugment, condense
+from dm_replay.condensed.decoder import Decoder
 from dm_replay.data.class_index import ClassShard
 from dm_replay.matching.extractors import Extractor, TrainedNetworks, read_flat, write_flat
 from dm_replay.matching.matcher import Matcher
@@ -32,7 +33,7 @@ def matcher(pool, batch=0, nested=None, class_weight=0.0, trained=None, updates=
     extractor = Extractor("convnet:width=8", pool.shape, augment, EXACT, classes=3)
     real = RealBatches(pool, ClassShard(pool.classes), 6, None, EXACT)
     start = pool.draw(pool.classes, 3, torch.Generator().manual_seed(1)).double()
-    synthetic = SyntheticPixels(start, formation=2, momentum=0.5, batch=batch, nested=nested)
+    synthetic = SyntheticPixels(start, decoder=Decoder(2), momentum=0.5, batch=batch, nested=nested)
     return Matcher(
         real, extractor, synthetic, augment=augment, engine=EXACT, seed=4,
         class_weight=class_weight, trained=trained, updates=updates,
@@ -91,7 +92,7 @@ def test_a_part_of_the_training_images_and_the_class_term(pool):
 
 
 def test_parts_are_drawn_without_repetition_and_uniformly():
-    synthetic = SyntheticPixels(torch.zeros(2, 3, 1, 8, 8), formation=2, momentum=0.5, batch=5, nested=None)
+    synthetic = SyntheticPixels(torch.zeros(2, 3, 1, 8, 8), decoder=Decoder(2), momentum=0.5, batch=5, nested=None)
     generator, seen = torch.Generator().manual_seed(0), torch.zeros(12)
     for _ in range(400):
         rows = synthetic.draw(2, generator)
@@ -102,7 +103,7 @@ def test_parts_are_drawn_without_repetition_and_uniformly():
 
 def test_nested_parts_come_from_prefixes_as_often_as_they_weigh():
     nested = torch.tensor([0.5, 0.25, 1.0])
-    synthetic = SyntheticPixels(torch.zeros(1, 3, 1, 8, 8), formation=2, momentum=0.5, batch=4, nested=nested)
+    synthetic = SyntheticPixels(torch.zeros(1, 3, 1, 8, 8), decoder=Decoder(2), momentum=0.5, batch=4, nested=nested)
     generator = torch.Generator().manual_seed(0)
     draws = torch.cat([synthetic.draw(500, generator) for _ in range(4)])
     longest = draws.amax(1) // 4  # of the first prefix all four tiles are drawn, of longer ones some
@@ -111,7 +112,7 @@ def test_nested_parts_come_from_prefixes_as_often_as_they_weigh():
 
 
 def test_all_of_the_images_where_the_part_is_not_smaller():
-    synthetic = SyntheticPixels(torch.zeros(1, 2, 1, 8, 8), formation=1, momentum=0.5, batch=2, nested=None)
+    synthetic = SyntheticPixels(torch.zeros(1, 2, 1, 8, 8), decoder=Decoder(), momentum=0.5, batch=2, nested=None)
     assert synthetic.draw(1, torch.Generator()) is None and synthetic.rows == 2
     assert synthetic.decode(synthetic.pixels, None) is synthetic.pixels
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from dm_replay import CondenseConfig, SiameseAugment, condense
+from dm_replay.condensed.decoder import Decoder
 from dm_replay.data.class_index import ClassShard
 from dm_replay.matching.extractors import Extractor
 from dm_replay.matching.matcher import Matcher, equal_parts
@@ -51,7 +52,7 @@ def test_gradients_by_parts_are_the_gradients(pool, norm, weights, chunk):
         extractor = Extractor(f"convnet:width=8,norm={norm}", pool.shape, SiameseAugment(), exact)
         real = RealBatches(pool, ClassShard(pool.classes), 6, None, exact, whole=norm == "batch")
         nested = None if weights is None else weights.double()
-        synthetic = SyntheticPixels(start.double(), formation=1, momentum=0.5, batch=0, nested=nested)
+        synthetic = SyntheticPixels(start.double(), decoder=Decoder(), momentum=0.5, batch=0, nested=nested)
         matcher = Matcher(real, extractor, synthetic, augment=SiameseAugment(), engine=exact, seed=4)
         return [matcher.step(0), matcher.step(1), matcher.pixels], matcher.parts
 

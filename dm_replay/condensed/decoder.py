@@ -1,0 +1,105 @@
+"""What stored pixels mean: mosaics of small images, color at a lower resolution than brightness.
+
+With a color factor c the three channels become brightness and two color differences by an orthonormal map. A stored
+image then has one channel: H rows of brightness and below them both color planes of H/c × W/c, value by value. Stored
+color is c times its value, so that a gradient step moves brightness and color alike.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .formation import check_formation, decode_tiles, encode_tiles
+
+__all__ = ["COLORS", "Decoder"]
+
+COLORS = (1, 2, 4)
+PLANES = ((3**-0.5, 3**-0.5, 3**-0.5), (2**-0.5, 0.0, -(2**-0.5)), (6**-0.5, -2 * 6**-0.5, 6**-0.5))
+Shape = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """Stored images (N, …) to training images (N · f², C, H, W), differentiably, and real images to stored ones.
+
+    Args:
+        formation: f, the tiles of a stored image along a side; each is a training image when enlarged.
+        color: what the sides of the color planes are divided by; 1 keeps the channels as they are.
+
+    >>> import torch
+    >>> from dm_replay.condensed.decoder import Decoder
+    >>> decoder = Decoder(formation=2, color=4)
+    >>> stored = decoder.encode(torch.rand(4, 3, 32, 32))  # four images in 36 x 32 values instead of 12,288
+    >>> stored.shape, decoder.decode(stored, torch.arange(4)).shape
+    (torch.Size([1, 1, 36, 32]), torch.Size([4, 3, 32, 32]))
+    """
+
+    formation: int = 1
+    color: int = 1
+
+    @property
+    def tiles(self) -> int:
+        """Training images of a stored one."""
+        return self.formation**2
+
+    @property
+    def plain(self) -> bool:
+        """Whether stored images are training images as they are."""
+        return self.formation == 1 and self.color == 1
+
+    def check(self, shape: Shape) -> None:
+        """ValueError unless training images of this shape (C, H, W) can be stored so."""
+        channels, height, width = shape
+        check_formation(self.formation, height, width)
+        if self.color not in COLORS:
+            raise ValueError(f"color must be one of {', '.join(map(str, COLORS))}, got {self.color!r}")
+        if self.color == 1:
+            return
+        if channels != 3:
+            raise ValueError(f"color {self.color} needs images of 3 channels, got {channels}")
+        whole = height % self.color == width % self.color == 0 and 2 * height % self.color**2 == 0
+        if not whole or min(height, width) // self.color < self.formation:
+            raise ValueError(f"color {self.color} with formation {self.formation} does not fit {height}x{width} images")
+
+    def stored_shape(self, shape: Shape) -> Shape:
+        """Of a stored image, for training images (C, H, W)."""
+        channels, height, width = shape
+        return shape if self.color == 1 else (1, height + 2 * height // self.color**2, width)
+
+    def image_shape(self, stored: Shape) -> Shape:
+        """The inverse of :meth:`stored_shape`."""
+        channels, height, width = stored
+        return stored if self.color == 1 else (3, height * self.color**2 // (self.color**2 + 2), width)
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Images (N · f², C, H, W), shrunk by averaging -> stored (N, …): what condensing begins from."""
+        if self.color == 1:
+            return encode_tiles(images, self.formation)
+        planes = _mixed(images, _planes(images))
+        size = [side // self.color for side in images.shape[2:]]
+        brightness = encode_tiles(planes[:, :1], self.formation)
+        colors = encode_tiles(planes[:, 1:], self.formation, size) * self.color
+        below = colors.reshape(len(colors), 1, -1, images.shape[3])
+        return torch.cat([brightness, below], dim=2)
+
+    def decode(self, stored: Tensor, rows: Tensor) -> Tensor:
+        """Training images of given numbers, (M,) int64 -> (M, C, H, W); tile t of stored image n is n · f² + t."""
+        if self.color == 1:
+            return decode_tiles(stored, rows, self.formation)
+        _, height, width = self.image_shape((1, *stored.shape[2:]))
+        brightness, below = stored[:, :, :height], stored[:, :, height:]
+        colors = below.reshape(len(stored), 2, height // self.color, width // self.color) / self.color
+        enlarged = decode_tiles(colors, rows, self.formation, (height, width))
+        planes = torch.cat([decode_tiles(brightness, rows, self.formation), enlarged], dim=1)
+        return _mixed(planes, _planes(planes).T)
+
+
+def _planes(like: Tensor) -> Tensor:
+    return torch.tensor(PLANES, dtype=like.dtype, device=like.device)
+
+
+def _mixed(images: Tensor, matrix: Tensor) -> Tensor:
+    """Each channel of the result is a row of the matrix times the channels."""
+    return F.conv2d(images, matrix[:, :, None, None])
