@@ -3,15 +3,17 @@
     python benchmarks/equal_bytes.py                                    # CIFAR-10, the bytes of ten images a class
     python benchmarks/equal_bytes.py --dataset cifar100 --ipc 10 --network resnet18:width=20
 
-Each cell is a set that takes no more than the bytes of ``--ipc`` raw images a class, labels apart: condensed ones are
-stored as uint8. Fresh networks are trained on it, all for the same number of equal steps, as replay in a stream would
-give; ``--epochs 1000`` is the paper's schedule instead. Cells are written to results/equal_bytes.json as they are done,
-and not run again; condensed sets are kept in runs/equal_bytes for the next network. The plot: results/equal_bytes.png.
+Each cell is a set that takes no more than the bytes of ``--ipc`` uint8 images a class with a scale and an offset for
+each channel, labels apart. ``dm`` keeps whole images of 8 bits a value, ``fast, 8 bits`` mosaics of them; ``fast`` and
+``plus`` mosaics of 4 bits with color at a quarter of the resolution, and ``same code`` real images coded so.
+
+Fresh networks are trained on a set, all for the same number of equal steps, as replay in a stream would give;
+``--epochs 1000`` is the paper's schedule instead. Cells are written to results/equal_bytes.json as they are done, and
+not run again; condensed sets are kept in runs/equal_bytes for the next network. The plot is results/equal_bytes.png.
 """
 
 import argparse
 import json
-import math
 import os
 import shlex
 import sys
@@ -21,6 +23,8 @@ from pathlib import Path
 from common import RESULTS, write_result
 
 from dm_replay import CondenseConfig, CondensedSet, EvalConfig, condense, evaluate, load_dataset
+from dm_replay.condensed.decoder import Decoder
+from dm_replay.condensed.quantize import stored_bytes
 from dm_replay.coresets.coded import coded_exemplars
 from dm_replay.coresets.config import CodedConfig, ExemplarConfig
 from dm_replay.coresets.herding import herding_exemplars
@@ -43,13 +47,15 @@ REAL = {
     "herding": lambda pool, ipc: herding_exemplars(pool, ExemplarConfig(ipc)),
     "shrunk 2": lambda pool, ipc: random_exemplars(pool, ExemplarConfig(ipc, formation=2)),
     "shrunk 4": lambda pool, ipc: random_exemplars(pool, ExemplarConfig(ipc, formation=4)),
+    "same code, real images": lambda pool, ipc: random_exemplars(pool, same_code(pool, ipc)),
     "herding, shrunk 4": lambda pool, ipc: herding_exemplars(pool, ExemplarConfig(ipc, formation=4)),
 }
+CODE = dict(color=4, storage="uint4")
 CONDENSED = {
-    "dm": dict(preset="paper"),
-    "fast": dict(preset="fast"),
-    "fast, formation 4": dict(preset="fast", formation=4),
-    "plus": dict(preset="plus"),
+    "dm": dict(preset="paper", storage="uint8"),
+    "fast, 8 bits": dict(preset="fast", storage="uint8"),
+    "fast": dict(preset="fast", **CODE),
+    "plus": dict(preset="plus", **CODE),
 }
 CELLS = [*REAL, *CODED, *CONDENSED]
 
@@ -84,9 +90,8 @@ def key_of(name: str, options: argparse.Namespace) -> str:
 
 def measure(name: str, data, options: argparse.Namespace) -> dict:
     kept = made(name, data.train, options)
-    allowed = options.ipc * len(data.train.classes) * math.prod(data.train.shape)
-    scales = 8 * data.train.shape[0] * options.ipc * len(data.train.classes)  # of uint8 storage, beside its pixels
-    if kept.nbytes > allowed + scales:
+    allowed = class_bytes(data.train, options.ipc) * len(data.train.classes)
+    if kept.nbytes > allowed:
         raise RuntimeError(f"{name} takes {kept.nbytes} bytes, more than {allowed}")
     budget = dict(epochs=options.epochs) if options.epochs else dict(steps=options.steps)
     report = evaluate(kept, data.test, EvalConfig(**budget), network=options.network, runs=options.runs)
@@ -111,6 +116,17 @@ def measure(name: str, data, options: argparse.Namespace) -> dict:
     }
 
 
+def class_bytes(pool, ipc: int) -> int:
+    """Of so many images with one byte a value, and the range of each channel."""
+    return ipc * stored_bytes(pool.shape, "uint8")
+
+
+def same_code(pool, ipc: int) -> ExemplarConfig:
+    """As many real images as ``fast`` has condensed ones."""
+    each = stored_bytes(Decoder(2, CODE["color"]).stored_shape(pool.shape), CODE["storage"])
+    return ExemplarConfig(class_bytes(pool, ipc) // each, formation=2, **CODE)
+
+
 def made(name: str, pool, options: argparse.Namespace):
     if name in REAL:
         return REAL[name](pool, options.ipc)
@@ -121,7 +137,8 @@ def made(name: str, pool, options: argparse.Namespace):
     if not file.exists():
         SETS.mkdir(parents=True, exist_ok=True)
         started = time.perf_counter()
-        config = CondenseConfig(ipc=options.ipc, seconds=options.seconds, storage="uint8", **CONDENSED[name])
+        size = class_bytes(pool, options.ipc)
+        config = CondenseConfig(class_bytes=size, seconds=options.seconds, **CONDENSED[name])
         condense(pool, config).with_meta(condensing_seconds=time.perf_counter() - started).save(file)
     return CondensedSet.load(file)
 

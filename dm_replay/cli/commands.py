@@ -95,8 +95,8 @@ def evaluate(argv: Sequence[str]) -> None:
         pool, ipc = dataset.train.subset(condensed.classes), _per_class(condensed)
         sets["random"] = random_set(pool, ipc, args.seed)
         if not condensed.decoder.plain:
-            how = ExemplarConfig(ipc, formation=condensed.formation, color=condensed.color)
-            sets["shrunk"] = random_exemplars(pool, how, seed=args.seed)
+            same_code = ExemplarConfig(ipc, condensed.storage, condensed.formation, condensed.color)
+            sets["shrunk"] = random_exemplars(pool, same_code, seed=args.seed)
     how = {name: args[name] for name in ("network", "runs", "seed", "first", "quiet")}
     reports = evaluate_run(sets, dataset.test, config, **how)
     if not world().main:

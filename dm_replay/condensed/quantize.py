@@ -5,9 +5,11 @@ import math
 import torch
 from torch import Tensor
 
-__all__ = ["BITS", "check_storage", "dequantize", "pack", "packed_width", "quantize", "unpack"]
+__all__ = ["BITS", "check_storage", "dequantize", "pack", "packed_width", "quantize", "stored_bytes", "unpack"]
 
 BITS = {"uint8": 8, "uint6": 6, "uint4": 4}
+FLOATS = {"float32": 4, "float16": 2}  # bytes
+RANGE = 8  # bytes of a channel's scale and offset
 
 
 def quantize(images: Tensor, bits: int = 8) -> tuple[Tensor, Tensor, Tensor]:
@@ -33,6 +35,19 @@ def quantize(images: Tensor, bits: int = 8) -> tuple[Tensor, Tensor, Tensor]:
 def dequantize(pixels: Tensor, scale: Tensor, offset: Tensor) -> Tensor:
     """The inverse of ``quantize``: float32 (N, C, H, W)."""
     return pixels.float() * scale[:, :, None, None] + offset[:, :, None, None]
+
+
+def stored_bytes(shape: tuple[int, int, int], storage: str) -> int:
+    """Bytes of one stored image (C, H, W), with a scale and an offset for each channel where it has them.
+
+    >>> from dm_replay.condensed.quantize import stored_bytes
+    >>> stored_bytes((3, 32, 32), "uint8"), stored_bytes((1, 36, 32), "uint4")
+    (3096, 584)
+    """
+    channels, height, width = shape
+    if storage in BITS:
+        return channels * (height * packed_width(width, BITS[storage]) + RANGE)
+    return channels * height * width * FLOATS[storage]
 
 
 def check_storage(storage: str, width: int) -> None:

@@ -68,5 +68,5 @@ def shrunk(pixels: Tensor, factor: int) -> Tensor:
     """uint8 pixels (N, C, H, W) with sides divided by a factor, averaged."""
     if factor == 1:
         return pixels
-    size = [max(1, side // factor) for side in pixels.shape[2:]]
-    return F.adaptive_avg_pool2d(pixels.float(), size).round().to(torch.uint8)
+    height, width = (max(1, side // factor) for side in pixels.shape[2:])
+    return F.adaptive_avg_pool2d(pixels.float(), (height, width)).round().to(torch.uint8)

@@ -47,9 +47,7 @@ def herding_exemplars(
     decoder.check(pool.shape)
     each = config.ipc * decoder.tiles
     check_enough(pool, each)
-    if embed is None:
-        network = build_network(config.network, pool.shape, 1, seed=derive(seed, "herding")).eval()
-        embed = network.embed  # type: ignore[assignment]
+    embed = embed or _random_embedding(pool, config, seed)
     chosen = []
     for label in pool.classes:
         rows = (pool.labels == label).nonzero()[:, 0]
@@ -77,6 +75,11 @@ def herd(features: Tensor, count: int) -> Tensor:
         free[taken[-1]] = torch.inf
         total += features[taken[-1]]
     return torch.tensor(taken)
+
+
+def _random_embedding(pool: TensorPool, config: ExemplarConfig, seed: int) -> Callable[[Tensor], Tensor]:
+    network = build_network(config.network, pool.shape, 1, seed=derive(seed, "herding")).eval()
+    return network.embed  # type: ignore[return-value]
 
 
 @torch.no_grad()

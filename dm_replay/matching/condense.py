@@ -105,6 +105,7 @@ class Condenser:
         decoder = config.decoder(pool.shape[0])
         decoder.check(pool.shape)
         check_storage(config.storage, pool.shape[2])
+        config = config.sized(pool.shape)
         _check_shapes(state, previous, pool.shape, (len(group.mine), config.ipc, *decoder.stored_shape(pool.shape)))
         engine = self_check.trusted(_engine(pool, len(chosen), config), pool, config)
         extractor = self._extractor(pool.shape, len(chosen), config, engine)

@@ -6,6 +6,7 @@ from typing import Any
 from ..augment.siamese import SiameseAugment
 from ..condensed.condensed_set import STORAGES
 from ..condensed.decoder import COLORS, Decoder
+from ..condensed.quantize import stored_bytes
 from ..networks import parse
 from ..runtime.engine import COMPILE, PRECISIONS
 from ..runtime.validation import check_choices, check_whole_numbers, unwrap_numpy
@@ -24,6 +25,7 @@ class CondenseConfig:
         preset: "paper" is Zhao & Bilen's; "fast" the best that was found for minutes; "plus" for half an hour and more.
             Defaults of other fields are the paper's, unless the preset has its own.
         ipc: stored synthetic images per class.
+        class_bytes: instead of ``ipc``, the bytes that each class may take: as many images as fit in this storage.
         iterations: draws of real images and of a network.
         seconds: instead of ``iterations``, how long to condense, all preparations counted; the falling learning rate
             and the averaging are stretched to it. Such a run is not repeatable.
@@ -70,6 +72,7 @@ class CondenseConfig:
 
     preset: str = "paper"
     ipc: int = 10
+    class_bytes: int | None = None
     iterations: int = FROM_PRESET
     seconds: float | None = None
     batch_real: int = FROM_PRESET
@@ -105,6 +108,8 @@ class CondenseConfig:
         check_whole_numbers(self, ipc=1, iterations=1, batch_real=1, batch_syn=0, updates=1)
         check_whole_numbers(self, formation=1, extractors=0, extractor_steps=1)
         self._check_numbers()
+        if self.class_bytes is not None:
+            check_whole_numbers(self, class_bytes=1)
         if self.color not in COLORS:
             raise ValueError(f"color must be one of {', '.join(map(str, COLORS))}, got {self.color!r}")
         check_choices(self, init=("real", "noise"), storage=tuple(STORAGES))
@@ -130,6 +135,19 @@ class CondenseConfig:
             raise ValueError(
                 f"memory_budget must be above 0 GiB, got {self.memory_budget}, and what a machine can have"
             )
+
+    def sized(self, shape: tuple[int, int, int]) -> "CondenseConfig":
+        """The same with the ``ipc`` that ``class_bytes`` come to for images (C, H, W).
+
+        Raises:
+            ValueError: if not even one image fits.
+        """
+        if self.class_bytes is None:
+            return self
+        each = stored_bytes(self.decoder(shape[0]).stored_shape(shape), self.storage)
+        if self.class_bytes < each:
+            raise ValueError(f"class_bytes {self.class_bytes} is less than the {each} bytes of one stored image")
+        return replace(self, ipc=self.class_bytes // each)
 
     def decoder(self, channels: int) -> Decoder:
         """Of images with so many channels; those of other than three keep them as they are."""

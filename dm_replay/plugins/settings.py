@@ -21,7 +21,7 @@ def condense_config(config: CondenseConfig | None, settings: dict[str, Any]) -> 
     """The config, or the default with these fields changed; ValueError if it cannot be run here."""
     if config is not None and settings:
         raise ValueError(f"give config or single settings, got config and {', '.join(settings)}")
-    known = sorted({field.name for field in fields(CondenseConfig)} - {"ipc"})
+    known = sorted({field.name for field in fields(CondenseConfig)} - {"ipc", "class_bytes"})
     for name in settings:
         if name not in known:
             raise ValueError(f"unknown setting {name!r}; choose from {', '.join(known)}")

@@ -172,9 +172,9 @@ class CondensedMemory:
         found = sorted(held | set(map(tuple, shapes)))
         if len(found) != 1:
             raise ValueError(f"expected images of one shape, got {found or 'none'}")
-        shape = found[0]
-        check_storage(storage_of(self.config), shape[2])
-        self.config.decoder(shape[0]).check(shape)
+        channels, height, width = found[0]
+        check_storage(storage_of(self.config), width)
+        self.config.decoder(channels).check((channels, height, width))
 
     def _jobs(self, task: int, pool: TensorPool, shares: dict[Group, int], space: Standardization) -> list["_Job"]:
         """A pool's classes by how many images they get: their share, if there are as many."""
@@ -214,7 +214,7 @@ class _Job:
     ) -> CondensedSet:
         result = condenser.condense(
             self.pool,
-            replace(config, ipc=self.ipc, storage=storage_of(config)),
+            replace(config, ipc=self.ipc, class_bytes=None, storage=storage_of(config)),
             seed=seed,
             classes=self.classes,
             previous=self.space.apply_to_set(CondensedSet.merge(self.previous)) if self.previous else None,

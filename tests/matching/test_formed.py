@@ -8,7 +8,7 @@ import torch
 from reference import augment_image, slow_decode
 from torch.nn import functional as F
 
-from dm_replay import CondenseConfig, SiameseAugment, condense
+from dm_replay import CondenseConfig, SiameseAugment, TensorPool, condense
 from dm_replay.condensed.decoder import Decoder
 from dm_replay.data.class_index import ClassShard
 from dm_replay.matching.extractors import Extractor, TrainedNetworks, read_flat, write_flat
@@ -229,3 +229,19 @@ def test_settings_that_cannot_be(settings, message):
 def test_a_formation_that_does_not_fit_is_refused_before_anything_is_done(pool):
     with pytest.raises(ValueError, match="formation 5 does not fit 8x8 images"):
         condense(pool, replace(FAST, formation=5))
+
+
+@pytest.mark.parametrize(
+    ("storage", "color", "each"),
+    [("uint8", 1, 3 * 64 + 24), ("uint4", 2, 48 + 8), ("float32", 1, 768), ("uint6", 4, 62)],
+)
+def test_as_many_images_as_fit_the_bytes_of_a_class(storage, color, each):
+    pixels = torch.randint(0, 256, (30, 3, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    pool = TensorPool(pixels, torch.arange(30) % 2)
+    settings = SMALL | {"iterations": 1, "storage": storage, "color": color}
+    condensed = condense(pool, CondenseConfig(**settings, class_bytes=3 * each + each - 1))
+    assert len(condensed) == 6 and condensed.nbytes == 6 * each and condensed.meta["config"]["ipc"] == 3
+    with pytest.raises(ValueError, match=f"class_bytes {each - 1} is less than the {each} bytes of one stored image"):
+        condense(pool, CondenseConfig(**settings, class_bytes=each - 1))
+    with pytest.raises(ValueError, match="class_bytes must be a whole number of at least 1, got 0"):
+        CondenseConfig(class_bytes=0)
