@@ -18,20 +18,24 @@ import torch
 from common import RESULTS, write_result
 
 from dm_replay import CondenseConfig, CondensedSet, EvalConfig, condense, evaluate, load_dataset
-from dm_replay.condensed.formation import encode_tiles
+from dm_replay.condensed.quantize import stored_bytes
+from dm_replay.coresets.config import ExemplarConfig
+from dm_replay.coresets.random import random_exemplars
+from dm_replay.runtime import cpu
 from dm_replay.runtime.atomic_files import atomic
 from dm_replay.runtime.provenance import provenance
-from dm_replay.runtime.seeding import new_generator
 
 CONDENSED = {
     "paper": dict(preset="paper"),
     "paper, 32 real images": dict(preset="paper", batch_real=32),
     "formation 2": dict(preset="fast", extractors=0, class_weight=0.0),
     "fast": dict(preset="fast"),
-    "plus": dict(preset="plus"),
+    "fast, 4 bits, color 4": dict(preset="fast", color=4, storage="uint4", batch_syn=40, lr_img=3.0),
+    "plus, 4 bits, color 4": dict(preset="plus", color=4, storage="uint4", batch_syn=40, lr_img=3.0),
 }
 REAL = {"random": 1, "shrunk 2": 2, "shrunk 4": 4}
-COLORS = {"paper": "#9a9a9a", "fast": "#2f6db3", "plus": "#7a3fb3", "formation 2": "#3fa38c"}
+COLORS = {"paper": "#9a9a9a", "fast": "#6fa3d8", "formation 2": "#3fa38c"}
+COLORS |= {"fast, 4 bits, color 4": "#1f4f93", "plus, 4 bits, color 4": "#7a3fb3"}
 
 
 def main():
@@ -44,6 +48,7 @@ def main():
     parser.add_argument("--steps", type=int, default=400, help="of 256 images, of each network's training")
     parser.add_argument("--epochs", type=int, help="the paper's schedule takes 1000, whatever they come to in steps")
     options = parser.parse_args()
+    cpu.keep_memory()
     data, results = load_dataset(options.dataset), read_results()
     for name in options.cells:
         for seconds in options.seconds if name in CONDENSED else [0.0]:
@@ -70,7 +75,7 @@ def measure(name: str, seconds: float, data, options: argparse.Namespace) -> dic
         **about,
         "dataset": options.dataset,
         "ipc": options.ipc,
-        "stored_values": condensed.pixels.numel(),
+        "bytes": condensed.with_storage("uint8" if condensed.storage == "float32" else condensed.storage).nbytes,
         "training_images": condensed.decoded,
         "accuracies": list(report.accuracies),
         "mean": report.mean,
@@ -85,26 +90,21 @@ def measure(name: str, seconds: float, data, options: argparse.Namespace) -> dic
 def made(name: str, seconds: float, data, options: argparse.Namespace) -> tuple[CondensedSet, dict]:
     """The set of a cell, and what making it took."""
     if name in REAL:
-        return shrunk(data.train, options.ipc, REAL[name]), {"seconds": 0.0}
+        return random_exemplars(data.train, ExemplarConfig(options.ipc, formation=REAL[name])), {"seconds": 0.0}
     steps = []
     started = time.perf_counter()
-    config = CondenseConfig(ipc=options.ipc, seconds=seconds, **CONDENSED[name])
+    settings = CONDENSED[name]
+    packed = {"class_bytes": options.ipc * stored_bytes(data.train.shape, "uint8")} if "storage" in settings else {}
+    config = CondenseConfig(ipc=options.ipc, seconds=seconds, **packed, **settings)
     condensed = condense(data.train, config, on_step=lambda step: steps.append(step.iteration))
-    each = config.batch_real + config.updates * (config.batch_syn or options.ipc * config.formation**2)
+    decoded = condensed.decoded // len(condensed.classes)
+    each = config.batch_real + config.updates * min(config.batch_syn or decoded, decoded)
     return condensed, {
         "seconds": time.perf_counter() - started,
         "updates": len(steps) * config.updates,
         "images_per_class": len(steps) * each,
         "config": condensed.meta["config"],
     }
-
-
-def shrunk(pool, ipc: int, formation: int) -> CondensedSet:
-    """As many random real images as fit into the same bytes, each shrunk to a tile."""
-    images = pool.draw(pool.classes, ipc * formation**2, new_generator(0, "shrunk")).flatten(0, 1)
-    labels = pool.classes.repeat_interleave(ipc)
-    meta = {"mean": list(pool.mean), "std": list(pool.std)}
-    return CondensedSet.from_images(encode_tiles(images, formation), labels, pool.counts, meta, formation=formation)
 
 
 def read_results() -> dict:

@@ -51,11 +51,12 @@ REAL = {
     "herding, shrunk 4": lambda pool, ipc: herding_exemplars(pool, ExemplarConfig(ipc, formation=4)),
 }
 CODE = dict(color=4, storage="uint4")
+MANY = dict(batch_syn=40, lr_img=3.0)  # five times as many images as whole ones, a fifth of them in each update
 CONDENSED = {
     "dm": dict(preset="paper", storage="uint8"),
     "fast, 8 bits": dict(preset="fast", storage="uint8"),
-    "fast": dict(preset="fast", **CODE),
-    "plus": dict(preset="plus", **CODE),
+    "fast": dict(preset="fast", **CODE, **MANY),
+    "plus": dict(preset="plus", **CODE, **MANY),
 }
 CELLS = [*REAL, *CODED, *CONDENSED]
 
