@@ -12,7 +12,7 @@ kept = sys.argv[1] == "kept" and cpu.keep_memory()
 for turn in range(21):
     if turn == 1:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    torch.ones(16 * 2**20, dtype=torch.uint8).add_(1)
+    torch.ones(64 * 2**20, dtype=torch.uint8).add_(1)
 print(kept, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
@@ -28,7 +28,7 @@ def test_kept_memory_brings_no_new_pages():
     (_, given_back), (kept, faults) = page_faults("given back"), page_faults("kept")
     if kept != "True":
         pytest.skip("the C library has no mallopt")
-    assert faults < 0.2 * given_back or given_back < 500
+    assert faults < 0.5 * given_back or given_back < 1000
 
 
 def test_without_mallopt_it_says_so(monkeypatch):
