@@ -1,6 +1,7 @@
 """The commands of the command line. Each takes its argv and prints what a user wants to know."""
 
 import json
+import math
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 from ..condensed.condensed_set import CondensedSet
 from ..condensed.export import FORMATS
 from ..condensed.figures import ANIMATION, PICTURE, animate, grid, save_picture
+from ..condensed.quantize import BITS, stored_bytes
 from ..coresets.config import ExemplarConfig
 from ..coresets.random import random_exemplars, random_set
 from ..evaluation.config import EvalConfig
@@ -93,7 +95,7 @@ def evaluate(argv: Sequence[str]) -> None:
     sets = {"condensed": condensed}
     if args.baseline:
         pool, ipc = dataset.train.subset(condensed.classes), _per_class(condensed)
-        sets["random"] = random_set(pool, ipc, args.seed)
+        sets["random"] = random_set(pool, _whole_images(condensed, ipc), args.seed)
         if not condensed.decoder.plain:
             same_code = ExemplarConfig(ipc, condensed.storage, condensed.formation, condensed.color)
             sets["shrunk"] = random_exemplars(pool, same_code, seed=args.seed)
@@ -207,6 +209,13 @@ def _check_parent(out: Path) -> None:
 
 def _as_asked(condensed: CondensedSet, stored: bool) -> CondensedSet:
     return condensed.as_stored() if stored else condensed
+
+
+def _whole_images(condensed: CondensedSet, ipc: int) -> int:
+    """Of each class in the bytes of a set, at one byte a value, as which floats count, too; at least 1."""
+    if condensed.storage not in BITS:
+        return ipc if condensed.color == 1 else max(1, ipc * condensed.pixels[0].numel() // math.prod(condensed.shape))
+    return max(1, condensed.nbytes // (len(condensed.classes) * stored_bytes(condensed.shape, "uint8")))
 
 
 def _per_class(condensed: CondensedSet) -> int:
