@@ -35,6 +35,7 @@ FAST = PAPER | {
     "class_weight": 10.0,
     "synthetic_precision": "auto",
 }
-PLUS = FAST | {"iterations": 5_000, "extractors": 6, "extractor_steps": 400}
+# In the bytes of ten images a class at 4 bits, color 4, 900 s: 57.4 after 400 steps of evaluation, 60.3 after 1,500.
+PLUS = FAST | {"iterations": 5_000, "extractors": 4, "extractor_steps": 700, "class_weight": 20.0}
 
 PRESETS = {"paper": PAPER, "fast": FAST, "plus": PLUS}
