@@ -166,9 +166,9 @@ def table(results: dict) -> str:
 
 
 def column_of(result: dict) -> str:
-    return (
-        f"{result['dataset']}, {result['ipc']} a class, {result['network']}, {result['evaluation']['steps_made']} steps"
-    )
+    asked = result["evaluation"]["steps"]
+    schedule = f"{asked} steps" if asked else f"{result['evaluation']['epochs']} epochs"
+    return f"{result['dataset']}, {result['ipc']} a class, {result['network']}, {schedule}"
 
 
 def draw(results: dict) -> None:
@@ -179,7 +179,7 @@ def draw(results: dict) -> None:
 
     columns = list(dict.fromkeys(map(column_of, results.values())))
     figure, all_axes = pyplot.subplots(
-        1, len(columns), figsize=(1.5 + 2.6 * len(columns), 4.2), layout="constrained", sharey=True, squeeze=False
+        1, len(columns), figsize=(2.6 + 2.6 * len(columns), 4.2), layout="constrained", sharey=True, squeeze=False
     )
     cells = [cell for cell in CELLS if any(r["cell"] == cell for r in results.values())]
     for axes, column in zip(all_axes[0], columns, strict=True):
