@@ -10,20 +10,17 @@ results/efficiency.png.
 """
 
 import argparse
-import json
-import os
 import time
 
 import torch
-from common import RESULTS, write_result
+from common import RESULTS, about_evaluation, add_evaluation, budget_of, read_results, schedule_of, write_result
 
-from dm_replay import CondenseConfig, CondensedSet, EvalConfig, condense, evaluate, load_dataset
+from dm_replay import CondenseConfig, CondensedSet, condense, evaluate, load_dataset
 from dm_replay.condensed.quantize import stored_bytes
 from dm_replay.coresets.config import ExemplarConfig
 from dm_replay.coresets.random import random_exemplars
 from dm_replay.runtime import cpu
 from dm_replay.runtime.atomic_files import atomic
-from dm_replay.runtime.provenance import provenance
 
 CONDENSED = {
     "paper": dict(preset="paper"),
@@ -44,12 +41,10 @@ def main():
     parser.add_argument("--seconds", type=float, nargs="+", default=[180.0], help="of condensing")
     parser.add_argument("--dataset", default="cifar10")
     parser.add_argument("--ipc", type=int, default=10, help="stored images a class")
-    parser.add_argument("--runs", type=int, default=1, help="networks")
-    parser.add_argument("--steps", type=int, default=400, help="of 256 images, of each network's training")
-    parser.add_argument("--epochs", type=int, help="the paper's schedule takes 1000, whatever they come to in steps")
+    add_evaluation(parser)
     options = parser.parse_args()
     cpu.keep_memory()
-    data, results = load_dataset(options.dataset), read_results()
+    data, results = load_dataset(options.dataset), read_results("efficiency")
     for name in options.cells:
         for seconds in options.seconds if name in CONDENSED else [0.0]:
             key = key_of(name, seconds, options)
@@ -61,14 +56,13 @@ def main():
 
 
 def key_of(name: str, seconds: float, options: argparse.Namespace) -> str:
-    schedule = f"{options.epochs} epochs" if options.epochs else f"{options.steps} steps"
+    schedule = schedule_of(options)
     return f"{options.dataset}, ipc {options.ipc}, {name}, {seconds:g} s, {schedule}, {options.runs} networks"
 
 
 def measure(name: str, seconds: float, data, options: argparse.Namespace) -> dict:
     condensed, about = made(name, seconds, data, options)
-    budget = dict(epochs=options.epochs) if options.epochs else dict(steps=options.steps)
-    report = evaluate(condensed, data.test, EvalConfig(**budget), runs=options.runs)
+    report = evaluate(condensed, data.test, budget_of(options), runs=options.runs)
     return {
         "cell": name,
         "seconds_allowed": seconds,
@@ -77,13 +71,7 @@ def measure(name: str, seconds: float, data, options: argparse.Namespace) -> dic
         "ipc": options.ipc,
         "bytes": condensed.with_storage("uint8" if condensed.storage == "float32" else condensed.storage).nbytes,
         "training_images": condensed.decoded,
-        "accuracies": list(report.accuracies),
-        "mean": report.mean,
-        "std": report.std,
-        "evaluation": report.settings,
-        "evaluation_seconds": report.seconds,
-        "load": os.getloadavg()[0],
-        **provenance("cpu"),
+        **about_evaluation(report),
     }
 
 
@@ -105,11 +93,6 @@ def made(name: str, seconds: float, data, options: argparse.Namespace) -> tuple[
         "images_per_class": len(steps) * each,
         "config": condensed.meta["config"],
     }
-
-
-def read_results() -> dict:
-    file = RESULTS / "efficiency.json"
-    return json.loads(file.read_text()) if file.exists() else {}
 
 
 def row(key: str, result: dict) -> str:

@@ -13,16 +13,14 @@ not run again; condensed sets are kept in runs/equal_bytes for the next network.
 """
 
 import argparse
-import json
-import os
 import shlex
 import sys
 import time
 from pathlib import Path
 
-from common import RESULTS, write_result
+from common import RESULTS, about_evaluation, add_evaluation, budget_of, read_results, schedule_of, write_result
 
-from dm_replay import CondenseConfig, CondensedSet, EvalConfig, condense, evaluate, load_dataset
+from dm_replay import CondenseConfig, CondensedSet, condense, evaluate, load_dataset
 from dm_replay.condensed.decoder import Decoder
 from dm_replay.condensed.quantize import stored_bytes
 from dm_replay.coresets.coded import coded_exemplars
@@ -31,7 +29,6 @@ from dm_replay.coresets.herding import herding_exemplars
 from dm_replay.coresets.random import random_exemplars
 from dm_replay.runtime import cpu
 from dm_replay.runtime.atomic_files import atomic
-from dm_replay.runtime.provenance import provenance
 
 SETS = Path(__file__).parent.parent / "runs" / "equal_bytes"
 CODED = {  # real images for each raw one's bytes, and what their sides are divided by
@@ -68,23 +65,23 @@ def main():
     parser.add_argument("--ipc", type=int, default=10, help="raw images a class whose bytes a set may take")
     parser.add_argument("--seconds", type=float, default=180.0, help="of condensing")
     parser.add_argument("--network", default="convnet", help="that is trained on the sets")
-    parser.add_argument("--runs", type=int, default=1, help="networks")
-    parser.add_argument("--steps", type=int, default=400, help="of 256 images, of each network's training")
-    parser.add_argument("--epochs", type=int, help="the paper's schedule takes 1000, whatever they come to in steps")
+    add_evaluation(parser)
     options = parser.parse_args()
     cpu.keep_memory()
     data = load_dataset(options.dataset)
+    results = read_results("equal_bytes")
     for name in options.cells:
-        results, key = read_results(), key_of(name, options)
+        key = key_of(name, options)
         if key not in results:
-            write_result("equal_bytes", {**results, key: measure(name, data, options)})
-        print(row(key, read_results()[key]), flush=True)
-    print(table(read_results()))
-    draw(read_results())
+            results[key] = measure(name, data, options)
+            write_result("equal_bytes", results)
+        print(row(key, results[key]), flush=True)
+    print(table(results))
+    draw(results)
 
 
 def key_of(name: str, options: argparse.Namespace) -> str:
-    schedule = f"{options.epochs} epochs" if options.epochs else f"{options.steps} steps"
+    schedule = schedule_of(options)
     made = f"{name} {options.seconds:g} s" if name in CONDENSED else name
     return f"{options.dataset}, ipc {options.ipc}, {made}, {options.network}, {schedule}, {options.runs} networks"
 
@@ -94,8 +91,7 @@ def measure(name: str, data, options: argparse.Namespace) -> dict:
     allowed = class_bytes(data.train, options.ipc) * len(data.train.classes)
     if kept.nbytes > allowed:
         raise RuntimeError(f"{name} takes {kept.nbytes} bytes, more than {allowed}")
-    budget = dict(epochs=options.epochs) if options.epochs else dict(steps=options.steps)
-    report = evaluate(kept, data.test, EvalConfig(**budget), network=options.network, runs=options.runs)
+    report = evaluate(kept, data.test, budget_of(options), network=options.network, runs=options.runs)
     return {
         "cell": name,
         "dataset": options.dataset,
@@ -106,14 +102,8 @@ def measure(name: str, data, options: argparse.Namespace) -> dict:
         "quality": kept.codec.quality if name in CODED else None,
         "config": kept.meta.get("config"),
         "network": options.network,
-        "accuracies": list(report.accuracies),
-        "mean": report.mean,
-        "std": report.std,
-        "evaluation": report.settings,
-        "evaluation_seconds": report.seconds,
-        "load": os.getloadavg()[0],
+        **about_evaluation(report),
         "command": shlex.join(["python", "benchmarks/equal_bytes.py", *sys.argv[1:]]),
-        **provenance("cpu"),
     }
 
 
@@ -142,11 +132,6 @@ def made(name: str, pool, options: argparse.Namespace):
         config = CondenseConfig(class_bytes=size, seconds=options.seconds, **CONDENSED[name])
         condense(pool, config).with_meta(condensing_seconds=time.perf_counter() - started).save(file)
     return CondensedSet.load(file)
-
-
-def read_results() -> dict:
-    file = RESULTS / "equal_bytes.json"
-    return json.loads(file.read_text()) if file.exists() else {}
 
 
 def row(key: str, result: dict) -> str:

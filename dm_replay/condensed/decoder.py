@@ -6,6 +6,7 @@ color is c times its value, so that a gradient step moves brightness and color a
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -13,11 +14,17 @@ from torch.nn import functional as F
 
 from .formation import check_formation, decode_tiles, encode_tiles
 
-__all__ = ["COLORS", "Decoder"]
+__all__ = ["COLORS", "Decoder", "check_color"]
 
 COLORS = (1, 2, 4)
 PLANES = ((3**-0.5, 3**-0.5, 3**-0.5), (2**-0.5, 0.0, -(2**-0.5)), (6**-0.5, -2 * 6**-0.5, 6**-0.5))
 Shape = tuple[int, int, int]
+
+
+def check_color(color: int) -> None:
+    """ValueError unless it is one of :data:`COLORS`."""
+    if color not in COLORS:
+        raise ValueError(f"color must be one of {', '.join(map(str, COLORS))}, got {color!r}")
 
 
 @dataclass(frozen=True)
@@ -39,6 +46,11 @@ class Decoder:
     formation: int = 1
     color: int = 1
 
+    @classmethod
+    def of(cls, channels: int, formation: int, color: int) -> "Decoder":
+        """For images with so many channels; other than three are kept as they are."""
+        return cls(formation, color if channels == 3 else 1)
+
     @property
     def tiles(self) -> int:
         """Training images of a stored one."""
@@ -53,8 +65,7 @@ class Decoder:
         """ValueError unless training images of this shape (C, H, W) can be stored so."""
         channels, height, width = shape
         check_formation(self.formation, height, width)
-        if self.color not in COLORS:
-            raise ValueError(f"color must be one of {', '.join(map(str, COLORS))}, got {self.color!r}")
+        check_color(self.color)
         if self.color == 1:
             return
         if channels != 3:
@@ -77,7 +88,7 @@ class Decoder:
         """Images (N · f², C, H, W), shrunk by averaging -> stored (N, …): what condensing begins from."""
         if self.color == 1:
             return encode_tiles(images, self.formation)
-        planes = _mixed(images, _planes(images))
+        planes = _mixed(images, _planes(images.dtype, images.device))
         size = [side // self.color for side in images.shape[2:]]
         brightness = encode_tiles(planes[:, :1], self.formation)
         colors = encode_tiles(planes[:, 1:], self.formation, size) * self.color
@@ -93,11 +104,13 @@ class Decoder:
         colors = below.reshape(len(stored), 2, height // self.color, width // self.color) / self.color
         enlarged = decode_tiles(colors, rows, self.formation, (height, width))
         planes = torch.cat([decode_tiles(brightness, rows, self.formation), enlarged], dim=1)
-        return _mixed(planes, _planes(planes).T)
+        return _mixed(planes, _planes(planes.dtype, planes.device).T)
 
 
-def _planes(like: Tensor) -> Tensor:
-    return torch.tensor(PLANES, dtype=like.dtype, device=like.device)
+@lru_cache(maxsize=8)
+def _planes(dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Made once: a CUDA graph cannot hold a tensor that is made of host data."""
+    return torch.tensor(PLANES, dtype=dtype, device=device)
 
 
 def _mixed(images: Tensor, matrix: Tensor) -> Tensor:

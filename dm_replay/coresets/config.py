@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from ..condensed.coding import CODECS
 from ..condensed.condensed_set import STORAGES
-from ..condensed.decoder import COLORS, Decoder
+from ..condensed.decoder import Decoder, check_color
 from ..networks import parse
 from ..runtime.validation import check_choices, check_whole_numbers, unwrap_numpy
 
@@ -33,14 +33,13 @@ class ExemplarConfig:
     def __post_init__(self):
         unwrap_numpy(self)
         check_whole_numbers(self, ipc=1, formation=1)
-        if self.color not in COLORS:
-            raise ValueError(f"color must be one of {', '.join(map(str, COLORS))}, got {self.color!r}")
+        check_color(self.color)
         check_choices(self, storage=("auto", *STORAGES))
         parse(self.network)
 
     def decoder(self, channels: int) -> Decoder:
         """Of images with so many channels; those of other than three keep them as they are."""
-        return Decoder(self.formation, self.color if channels == 3 else 1)
+        return Decoder.of(channels, self.formation, self.color)
 
 
 @dataclass(frozen=True)

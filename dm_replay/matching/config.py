@@ -5,7 +5,7 @@ from typing import Any
 
 from ..augment.siamese import SiameseAugment
 from ..condensed.condensed_set import STORAGES
-from ..condensed.decoder import COLORS, Decoder
+from ..condensed.decoder import Decoder, check_color
 from ..condensed.quantize import stored_bytes
 from ..networks import parse
 from ..runtime.engine import COMPILE, PRECISIONS
@@ -110,8 +110,7 @@ class CondenseConfig:
         self._check_numbers()
         if self.class_bytes is not None:
             check_whole_numbers(self, class_bytes=1)
-        if self.color not in COLORS:
-            raise ValueError(f"color must be one of {', '.join(map(str, COLORS))}, got {self.color!r}")
+        check_color(self.color)
         check_choices(self, init=("real", "noise"), storage=tuple(STORAGES))
         check_choices(self, synthetic_precision=("auto", "float32"), precision=PRECISIONS, compile=COMPILE)
         parse(self.network)
@@ -151,7 +150,7 @@ class CondenseConfig:
 
     def decoder(self, channels: int) -> Decoder:
         """Of images with so many channels; those of other than three keep them as they are."""
-        return Decoder(self.formation, self.color if channels == 3 else 1)
+        return Decoder.of(channels, self.formation, self.color)
 
     def resolve(self, flip_invariant: bool) -> "CondenseConfig":
         """The same with the families that an ``augment`` of "auto" stands for."""
