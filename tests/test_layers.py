@@ -14,7 +14,8 @@ HOME = Path(dm_replay.__file__).parent
 LAYERS = [
     {"runtime"},
     {"augment", "condensed", "data", "networks"},
-    {"coresets", "evaluation", "matching"},
+    {"coresets"},
+    {"evaluation", "matching"},
     {"replay", "runs"},
     {"plugins"},
     {"cli"},

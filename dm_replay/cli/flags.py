@@ -10,6 +10,8 @@ from typing import Any, NoReturn, TypeVar, get_args, get_type_hints
 
 from ..condensed.condensed_set import STORAGES
 from ..data.registry import Dataset, load_dataset
+from ..matching.config import INITS
+from ..matching.distances import DISTANCES
 from ..matching.presets import PRESETS
 from ..runtime.engine import COMPILE, PRECISIONS
 from .docstrings import documented
@@ -22,7 +24,8 @@ Config = TypeVar("Config")
 WIDTH, INDENT = 100, 30  # columns of the help at most, and of the options in it
 CHOICES = {
     "compile": COMPILE,
-    "init": ("real", "noise"),
+    "distance": DISTANCES,
+    "init": INITS,
     "precision": PRECISIONS,
     "preset": tuple(PRESETS),
     "storage": tuple(STORAGES),

@@ -12,9 +12,9 @@ from ..runtime.seeding import derive
 from .config import ExemplarConfig
 from .random import check_enough, kept
 
-__all__ = ["herd", "herding_exemplars"]
+__all__ = ["herd", "herded", "herding_exemplars", "random_embedding"]
 
-CHUNK = 256  # images embedded at a time
+CHUNK = 64  # images embedded at a time, as many as the cache holds
 
 
 def herding_exemplars(
@@ -47,12 +47,15 @@ def herding_exemplars(
     decoder.check(pool.shape)
     each = config.ipc * decoder.tiles
     check_enough(pool, each)
-    embed = embed or _random_embedding(pool, config, seed)
-    chosen = []
-    for label in pool.classes:
-        rows = (pool.labels == label).nonzero()[:, 0]
-        chosen.append(pool.take(rows[herd(_features(pool, rows, embed), each)]))
-    return kept(pool, torch.stack(chosen), config, seed)
+    embed = embed or random_embedding(pool, config.network, seed)
+    rows = torch.stack([herded(pool, (pool.labels == label).nonzero()[:, 0], each, embed) for label in pool.classes])
+    return kept(pool, pool.take(rows), config, seed)
+
+
+def herded(pool: TensorPool, rows: Tensor, count: int, embed: Callable[[Tensor], Tensor]) -> Tensor:
+    """``count`` of a pool's rows (N,), in the order in which herding takes them; where they are fewer, in turns."""
+    order = rows[herd(features_of(pool, rows, embed), min(count, len(rows)))]
+    return order[torch.arange(count) % len(order)]
 
 
 def herd(features: Tensor, count: int) -> Tensor:
@@ -77,12 +80,15 @@ def herd(features: Tensor, count: int) -> Tensor:
     return torch.tensor(taken)
 
 
-def _random_embedding(pool: TensorPool, config: ExemplarConfig, seed: int) -> Callable[[Tensor], Tensor]:
-    network = build_network(config.network, pool.shape, 1, seed=derive(seed, "herding")).eval()
-    return network.embed  # type: ignore[return-value]
+def random_embedding(pool: TensorPool, network: str, seed: int) -> Callable[[Tensor], Tensor]:
+    """The features of a random network, where the pool's pixels are."""
+    built = build_network(network, pool.shape, 1, seed=derive(seed, "herding")).eval()
+    built = built.to(pool.device).to(memory_format=torch.channels_last)
+    return lambda images: built.embed(images.contiguous(memory_format=torch.channels_last))  # type: ignore[operator]
 
 
 @torch.no_grad()
-def _features(pool: TensorPool, rows: Tensor, embed: Callable[[Tensor], Tensor]) -> Tensor:
-    features = torch.cat([embed(pool.take(part)).float() for part in rows.split(CHUNK)])
+def features_of(pool: TensorPool, rows: Tensor, embed: Callable[[Tensor], Tensor]) -> Tensor:
+    """Features of length 1 of a pool's rows, (N, D) on the CPU."""
+    features = torch.cat([embed(pool.take(part)).float().cpu() for part in rows.split(CHUNK)])
     return features / features.norm(dim=1, keepdim=True).clamp_min(1e-12)

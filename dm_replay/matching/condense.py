@@ -160,10 +160,10 @@ class Condenser:
     ) -> Extractor:
         """Kept from the last pools of the same kind, so that a stream compiles once."""
         width = classes if config.extractors else 1
-        key = (config.network, shape, config.augment, config.synthetic_precision, width, engine)
+        key = (config.network, shape, config.augment, config.synthetic_precision, config.distance, width, engine)
         if key not in self._extractors:
             augment, mixed = SiameseAugment.parse(config.augment), config.synthetic_precision == "auto"
-            self._extractors[key] = Extractor(config.network, shape, augment, engine, width, mixed)
+            self._extractors[key] = Extractor(config.network, shape, augment, engine, width, mixed, config.distance)
         return self._extractors[key]
 
 

@@ -10,11 +10,13 @@ from ..condensed.quantize import stored_bytes
 from ..networks import parse
 from ..runtime.engine import COMPILE, PRECISIONS
 from ..runtime.validation import check_choices, check_whole_numbers, unwrap_numpy
+from .distances import DISTANCES
 from .presets import PRESETS
 
-__all__ = ["CondenseConfig"]
+__all__ = ["INITS", "CondenseConfig"]
 
 FROM_PRESET: Any = None
+INITS = ("real", "herding", "noise")
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,10 @@ class CondenseConfig:
         extractor_steps: of their training, on 256 images each; fewer where ``seconds`` bound the run and a third of
             them is over.
         class_weight: of the trained networks' cross-entropy on the synthetic images, beside the matching loss.
-        init: "real" starts from random real images of the class, "noise" from Gaussian noise.
+        distance: of a class's real and synthetic images: "mean" of the features (the paper's), "moments" or
+            "characteristic", see :class:`Distance`.
+        init: "real" starts from random real images of the class, "herding" from those whose mean feature in a random
+            network is their class's, "noise" from Gaussian noise.
         network: the random embedding, e.g. "convnet" or "convnet:norm=batch,depth=4".
         augment: families of the Siamese augmentation joined by "_", or "none"; "auto" is all of them, but "flip"
             only where the pool says that a mirror image means the same.
@@ -87,6 +92,7 @@ class CondenseConfig:
     extractors: int = FROM_PRESET
     extractor_steps: int = FROM_PRESET
     class_weight: float = FROM_PRESET
+    distance: str = "mean"
     init: str = "real"
     network: str = "convnet"
     augment: str = "auto"
@@ -111,7 +117,7 @@ class CondenseConfig:
         if self.class_bytes is not None:
             check_whole_numbers(self, class_bytes=1)
         check_color(self.color)
-        check_choices(self, init=("real", "noise"), storage=tuple(STORAGES))
+        check_choices(self, distance=DISTANCES, init=INITS, storage=tuple(STORAGES))
         check_choices(self, synthetic_precision=("auto", "float32"), precision=PRECISIONS, compile=COMPILE)
         parse(self.network)
         SiameseAugment.parse(self.augment)

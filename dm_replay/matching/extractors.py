@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from ..augment.siamese import AugmentParams, SiameseAugment
 from ..networks import build_network, reset
 from ..runtime.engine import Engine, compiled
+from .distances import Distance
 from .losses import matching_loss
 
 __all__ = ["Extractor", "TrainedNetworks"]
@@ -31,6 +32,7 @@ class Extractor:
 
     Args:
         classes: width of the head, which only trained networks use.
+        distance: what of the features is compared, see :class:`Distance`.
         mixed: whether the synthetic side's matrix work may run in the engine's dtype (autocast).
 
     Attributes:
@@ -45,6 +47,7 @@ class Extractor:
         engine: Engine,
         classes: int = 1,
         mixed: bool = False,
+        distance: str = "mean",
     ):
         self.augment, self.dtype, self.engine = augment, engine.dtype, engine
         self.mixed = mixed and engine.dtype == torch.bfloat16
@@ -54,6 +57,8 @@ class Extractor:
         self.batch_statistics = bool(self.network.batch_statistics)
         same = self.dtype == self.master
         self._real_network = self.network if same else copy.deepcopy(self.network).to(self.dtype)
+        features = self.network.classifier.in_features  # type: ignore[union-attr]
+        self.distance = Distance(distance, features, engine.device, self.master)  # type: ignore[arg-type]
         self.embed_real = compiled(self._embed_real, engine)
         self.synthetic_loss = compiled(self._synthetic_loss, engine)
 
@@ -66,6 +71,7 @@ class Extractor:
             reset(self.network, generator)
         else:
             self._mix(trained, *torch.rand(2, generator=generator, device=generator.device).unbind())
+        self.distance.refresh(generator)
         self._sync_real_network()
 
     @torch.no_grad()
@@ -80,9 +86,9 @@ class Extractor:
             torch._foreach_copy_(list(self._real_network.parameters()), list(self.network.parameters()))
 
     def _embed_real(self, images: Tensor, params: AugmentParams, weights: Tensor) -> Tensor:
-        """(G, B, C, H, W), weights (G, B) -> weighted sums of features (G, D)."""
+        """(G, B, C, H, W), weights (G, B) -> weighted sums of the features' statistics (G, D')."""
         features = self._embed(self._real_network, images.to(self.master), params, self.dtype)
-        return (features.to(self.master) * weights[..., None]).sum(1)
+        return (self.distance(features.to(self.master)) * weights[..., None]).sum(1)
 
     def _synthetic_loss(
         self,
@@ -94,14 +100,15 @@ class Extractor:
         labels: Tensor | None,
         class_weight: float,
     ) -> Tensor:
-        """(G, B, C, H, W), targets (G, D) -> the summed matching loss, differentiable in the images.
+        """(G, B, C, H, W), targets (G, D') -> the summed matching loss, differentiable in the images.
 
         With labels (G,) also ``class_weight`` times the cross-entropy, summed over classes and averaged over a class.
         """
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.mixed):
             features = self._embed(self.network, images, params, self.master)
             logits = None if labels is None else self.network.classifier(features)  # type: ignore[operator]
-        loss = matching_loss(targets, features.to(self.master), prefix_weights, prefix_step)
+        statistics = self.distance(features.to(self.master))
+        loss = matching_loss(targets, statistics, prefix_weights, prefix_step)
         if labels is None or logits is None:
             return loss
         expected = labels[:, None].expand(-1, images.shape[1]).flatten()

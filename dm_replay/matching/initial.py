@@ -1,15 +1,19 @@
-"""What the synthetic pixels start from: real images of the class, or noise."""
+"""What the synthetic pixels start from: real images of the class, random or herded, or noise."""
 
 import torch
 from torch import Tensor
 
 from ..condensed.condensed_set import CondensedSet
+from ..coresets.herding import herded, random_embedding
 from ..data.class_index import ClassShard
 from ..data.pool import TensorPool
 from ..runtime.seeding import new_generator
 from .config import CondenseConfig
 
 __all__ = ["initial_pixels"]
+
+CANDIDATES = 4  # for each herded image, random real ones that it is chosen from
+FEWEST = 250  # of a class
 
 
 def initial_pixels(
@@ -24,7 +28,7 @@ def initial_pixels(
     if config.init == "noise":
         shape = decoder.stored_shape(pool.shape)
         return group.take(torch.randn(len(group.classes), config.ipc, *shape, generator=generator))
-    drawn = pool.take(pool.rows_of(group).draw(config.ipc * decoder.tiles, generator))
+    drawn = pool.take(_rows(pool, group, config.ipc * decoder.tiles, config, generator, seed))
     if not decoder.plain:
         return decoder.encode(drawn.flatten(0, 1)).unflatten(0, (len(group.mine), config.ipc))
     for number, have in enumerate(pool.index.counts_of(group.mine).tolist()):
@@ -38,3 +42,15 @@ def initial_pixels(
                 )
             drawn[number, have:] = held[: config.ipc - have].to(drawn.device)
     return drawn
+
+
+def _rows(
+    pool: TensorPool, group: ClassShard, each: int, config: CondenseConfig, generator: torch.Generator, seed: int
+) -> Tensor:
+    """(G, each) rows of the pool."""
+    rows = pool.rows_of(group)
+    if config.init == "real":
+        return rows.draw(each, generator)
+    embed = random_embedding(pool, config.network, seed)
+    candidates = rows.draw(max(FEWEST, CANDIDATES * each), generator)
+    return torch.stack([herded(pool, of_class.unique(), each, embed) for of_class in candidates])

@@ -185,7 +185,7 @@ def test_grey_images_and_one_image_per_class():
         (dict(ipc=1.5), "ipc must be a whole number of at least 1, got 1.5"),
         (dict(iterations=0), "iterations must be a whole number of at least 1"),
         (dict(lr_img=float("nan")), "expected lr_img > 0"),
-        (dict(init="zeros"), "unknown init 'zeros'; choose from real, noise"),
+        (dict(init="zeros"), "unknown init 'zeros'; choose from real, herding, noise"),
         (dict(network="transformer"), "unknown network 'transformer'"),
         (dict(augment="blur"), "unknown augmentation 'blur'"),
         (dict(storage="int4"), "unknown storage"),
