@@ -6,14 +6,15 @@ classes go through one batched step.
 """
 
 import contextlib
+import copy
 import math
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..augment.siamese import SiameseAugment
 from ..condensed.condensed_set import CondensedSet
@@ -24,6 +25,7 @@ from ..data.pool import TensorPool
 from ..networks.activations import activation_values
 from ..runtime.engine import Engine, choose
 from . import self_check
+from .borrowed import Borrowed, as_trained
 from .config import CondenseConfig
 from .extractors import Extractor, TrainedNetworks
 from .initial import initial_pixels
@@ -96,9 +98,12 @@ class Condenser:
         on_step: Callable[[Progress], None] | None = None,
         state: dict[str, Any] | None = None,
         shard: slice = EVERY,
+        network: nn.Module | None = None,
     ) -> CondensedSet:
         """As :func:`condense`, which see."""
         config = (config or CondenseConfig()).resolve(pool.flip_invariant)
+        if network is not None:
+            config = replace(config, compile="no")  # it serves one condensation
         schedule = Schedule(config, float(state.get("seconds", 0.0)) if state else 0.0)
         chosen = pool.classes if classes is None else torch.as_tensor(list(classes)).long().unique()
         group = ClassShard(chosen, shard)
@@ -108,16 +113,17 @@ class Condenser:
         config = config.sized(pool.shape)
         _check_shapes(state, previous, pool.shape, (len(group.mine), config.ipc, *decoder.stored_shape(pool.shape)))
         engine = self_check.trusted(_engine(pool, len(chosen), config), pool, config)
-        extractor = self._extractor(pool.shape, len(chosen), config, engine)
+        borrowed = None if network is None else Borrowed(network, pool.shape, chosen)
+        extractor = self._extractor(pool.shape, len(chosen), config, engine, borrowed)
         whole = extractor.batch_statistics
         if whole and not group.whole:
             raise ValueError(f"the classes cannot be shared out: {config.network} has statistics over all of them")
         start = initial_pixels(pool, group, previous, config, seed) if state is None else state["pixels"]
         placed = _placed(pool, group.mine, engine.device)
-        trained = _trained(pool, chosen, extractor, config, seed)
+        trained = _trained(pool, chosen, extractor, config, seed) if borrowed is None else as_trained(extractor.network)
 
         def matcher_on(engine: Engine) -> Matcher:
-            extractor = self._extractor(pool.shape, len(chosen), config, engine)
+            extractor = self._extractor(pool.shape, len(chosen), config, engine, borrowed)
             return Matcher(
                 RealBatches(placed, group, config.batch_real, previous, engine, seed=seed, whole=whole),
                 extractor,
@@ -127,7 +133,7 @@ class Condenser:
                 seed=seed,
                 updates=config.updates,
                 trained=trained,
-                class_weight=0.0 if trained is None else config.class_weight,
+                class_weight=0.0 if trained is None or len(chosen) == 1 else config.class_weight,
             )
 
         most = 1 if whole else len(group.mine) * (config.batch_real + config.ipc * config.formation**2)
@@ -156,9 +162,17 @@ class Condenser:
         return finish()
 
     def _extractor(
-        self, shape: tuple[int, int, int], classes: int, config: CondenseConfig, engine: Engine
+        self,
+        shape: tuple[int, int, int],
+        classes: int,
+        config: CondenseConfig,
+        engine: Engine,
+        borrowed: Borrowed | None = None,
     ) -> Extractor:
-        """Kept from the last pools of the same kind, so that a stream compiles once."""
+        """Kept from the last pools of the same kind, so that a stream compiles once; not so a borrowed network's."""
+        if borrowed is not None:
+            augment = SiameseAugment.parse(config.augment)
+            return Extractor(copy.deepcopy(borrowed), shape, augment, engine, distance=config.distance)
         width = classes if config.extractors else 1
         key = (config.network, shape, config.augment, config.synthetic_precision, config.distance, width, engine)
         if key not in self._extractors:
@@ -177,6 +191,7 @@ def condense(
     on_step: Callable[[Progress], None] | None = None,
     state: dict[str, Any] | None = None,
     shard: slice = EVERY,
+    network: nn.Module | None = None,
 ) -> CondensedSet:
     """Condense the real images of a pool by distribution matching.
 
@@ -191,6 +206,8 @@ def condense(
         shard: condense only these of the classes (positions in their sorted order), with the draws and networks that
             they have among all of them; so processes that share the classes out make what one alone would make.
             ValueError for networks with BatchNorm, whose statistics are over all classes.
+        network: a network that is trained already, normalized images (N, C, H, W) -> logits (N, L) by class number, as
+            the only embedding and for the class term; see :class:`Borrowed`. It is copied, and never compiled.
 
     Returns:
         ``config.ipc`` stored images of every class (of the shard), class by class, in the pool's normalized space.
@@ -210,7 +227,15 @@ def condense(
     (torch.Size([4, 3, 8, 8]), [0, 0, 1, 1])
     """
     return Condenser().condense(
-        pool, config, seed=seed, classes=classes, previous=previous, on_step=on_step, state=state, shard=shard
+        pool,
+        config,
+        seed=seed,
+        classes=classes,
+        previous=previous,
+        on_step=on_step,
+        state=state,
+        shard=shard,
+        network=network,
     )
 
 

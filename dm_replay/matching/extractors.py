@@ -31,6 +31,7 @@ class Extractor:
     of the network where the two differ.
 
     Args:
+        network: its name, or a module with ``embed``, ``classifier`` and ``batch_statistics``, which is taken over.
         classes: width of the head, which only trained networks use.
         distance: what of the features is compared, see :class:`Distance`.
         mixed: whether the synthetic side's matrix work may run in the engine's dtype (autocast).
@@ -41,7 +42,7 @@ class Extractor:
 
     def __init__(
         self,
-        network: str,
+        network: str | nn.Module,
         shape: tuple[int, int, int],
         augment: SiameseAugment,
         engine: Engine,
@@ -52,7 +53,8 @@ class Extractor:
         self.augment, self.dtype, self.engine = augment, engine.dtype, engine
         self.mixed = mixed and engine.dtype == torch.bfloat16
         self.master = torch.promote_types(engine.dtype, torch.float32)
-        frozen = build_network(network, shape, classes).train().requires_grad_(False)
+        built = build_network(network, shape, classes) if isinstance(network, str) else network
+        frozen = built.train().requires_grad_(False)
         self.network = frozen.to(engine.device, self.master).to(memory_format=torch.channels_last)
         self.batch_statistics = bool(self.network.batch_statistics)
         same = self.dtype == self.master

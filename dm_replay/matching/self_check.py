@@ -29,7 +29,7 @@ STEPS = 2  # a graph that always draws the same numbers is right in the first st
 def trusted(engine: Engine, pool: TensorPool, config: CondenseConfig) -> Engine:
     """The engine that has been found right for such images and networks, or the plain one."""
     decoder = config.decoder(pool.shape[0])
-    method = (config.network, config.augment, config.nested > 0, decoder, config.synthetic_precision)
+    method = (config.network, config.augment, config.nested > 0, decoder, config.synthetic_precision, config.distance)
     configuration = ("matching", pool.shape, pool.images.dtype, *method)
     how = functools.partial(probe, pool=pool, config=config)
     return self_check.trusted(engine, how, configuration, images=CLASSES * max(REAL, SYNTHETIC))
@@ -44,7 +44,8 @@ def probe(engine: Engine, pool: TensorPool, config: CondenseConfig) -> dict[str,
     start = decoder.encode(start).unflatten(0, (len(few.classes), ipc))
     start = start + NOISE * torch.randn(start.shape, generator=new_generator(0, "check noise"))
     augment = SiameseAugment.parse(config.augment)
-    extractor = Extractor(config.network, pool.shape, augment, engine, mixed=config.synthetic_precision == "auto")
+    mixed = config.synthetic_precision == "auto"
+    extractor = Extractor(config.network, pool.shape, augment, engine, mixed=mixed, distance=config.distance)
     placed, whole = few.resident(few.classes, engine.device), extractor.batch_statistics
     real = RealBatches(placed, shard, REAL, None, engine, whole=whole)
     weights = prefix_weights(ipc, config.nested, config.nested_power)

@@ -1,12 +1,15 @@
 """CondensedBuffer: a CondensedMemory as Avalanche's replay plugins know their buffers."""
 
+from collections.abc import Callable
 from time import perf_counter
 from typing import Any
 
 import torch
 from avalanche.benchmarks import OnlineCLExperience
 from avalanche.benchmarks.utils import AvalancheDataset
+from avalanche.models import avalanche_forward
 from avalanche.training.storage_policy import BalancedExemplarsBuffer
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from ..condensed.condensed_set import CondensedSet
@@ -18,6 +21,8 @@ from .items import ItemForm, as_dataset
 from .settings import check_network, condense_config
 
 __all__ = ["CondensedBuffer", "GroupKey"]
+
+STRATEGY = "strategy"
 
 
 class GroupKey(int):
@@ -63,6 +68,8 @@ class CondensedBuffer(BalancedExemplarsBuffer):
             20,000. Leave ``flip`` out of ``augment`` where mirror images mean something else.
         seed: of everything random in the memory and its replay.
         progress: whether to show a bar while condensing (on a terminal only).
+        extractors: "strategy" condenses with the strategy's own network as it is after an experience, instead of
+            networks of ``config``; it has to be given as a keyword. Numbers are the field of ``config``.
 
     Attributes:
         memory: the :class:`CondensedMemory`. seconds: how long its last update took.
@@ -88,6 +95,9 @@ class CondensedBuffer(BalancedExemplarsBuffer):
         progress: bool = True,
         **settings: Any,
     ):
+        self._with_strategy = settings.get("extractors") == STRATEGY
+        if self._with_strategy:
+            settings["extractors"] = 1
         memory = CondensedMemory(max_size, ipc, condense_config(config, settings), seed)
         super().__init__(memory.mem_size)
         self.memory = memory
@@ -97,6 +107,7 @@ class CondensedBuffer(BalancedExemplarsBuffer):
         self._form = ItemForm()
         self._of_strategy = False
         self._checked = False
+        self._model: nn.Module | None = None
 
     @property
     def buffer(self) -> AvalancheDataset:
@@ -118,6 +129,8 @@ class CondensedBuffer(BalancedExemplarsBuffer):
     def post_adapt(self, agent, exp, num_workers: int = 0) -> None:
         """Condense an experience into the memory; nothing is asked of the agent but whose buffer this is."""
         self._of_strategy = getattr(agent, "storage_policy", None) is self
+        if self._with_strategy:
+            self._model = agent.model
         if _at_boundary(exp, "is_first_subexp"):
             self.flush()
         aside = [*self._aside, self._read(exp.dataset, num_workers)]
@@ -152,7 +165,7 @@ class CondensedBuffer(BalancedExemplarsBuffer):
         return self.memory.lengths(num_groups)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_buffer": None}
+        return {**self.__dict__, "_buffer": None, "_model": None}
 
     def _condense(self, aside: list[RealImages]) -> None:
         """What raises an error now would raise it again, so it is given up; what Ctrl-C stopped would not."""
@@ -160,12 +173,17 @@ class CondensedBuffer(BalancedExemplarsBuffer):
         try:
             real = RealImages.join(aside)
             with tqdm(desc="condensing", leave=False, disable=None if self.progress else True) as bar:
-                self.memory.update(real.pools(), None if bar.disable else _BarUpdater(bar))
+                self.memory.update(real.pools(), None if bar.disable else _BarUpdater(bar), self._networks)
         except Exception:
             self._aside = []
             raise
         self.seconds, self._aside, self._form = perf_counter() - started, [], real.form
         self._refresh()
+
+    @property
+    def _networks(self) -> Callable[[int], nn.Module] | None:
+        model = self._model
+        return None if model is None else lambda task: _OfTask(model, task)
 
     def _read(self, dataset: AvalancheDataset, num_workers: int) -> RealImages:
         real = read(dataset, num_workers)
@@ -179,6 +197,17 @@ class CondensedBuffer(BalancedExemplarsBuffer):
         self.buffer_groups = {
             GroupKey(*key): _GroupBuffer(part, key[0], self._form) for key, part in self.memory.groups.items()
         }
+
+
+class _OfTask(nn.Module):
+    """A strategy's model, asked for one task."""
+
+    def __init__(self, model: nn.Module, task: int):
+        super().__init__()
+        self.model, self.task = model, task
+
+    def forward(self, images: Tensor) -> Tensor:
+        return avalanche_forward(self.model, images, torch.full((len(images),), self.task, device=images.device))
 
 
 class _GroupBuffer:

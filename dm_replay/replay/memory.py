@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..condensed.condensed_set import CondensedSet
 from ..condensed.quantize import BITS, check_storage
@@ -126,7 +126,12 @@ class CondensedMemory:
         joined = list(dict.fromkeys([*self.groups, *incoming]))
         return dict(zip(joined, self.lengths(len(joined)), strict=True)) if joined else {}
 
-    def update(self, incoming: TensorPool | Mapping[int, TensorPool], on_step: OnStep | None = None) -> None:
+    def update(
+        self,
+        incoming: TensorPool | Mapping[int, TensorPool],
+        on_step: OnStep | None = None,
+        networks: Callable[[int], nn.Module] | None = None,
+    ) -> None:
         """Condense real images into the memory.
 
         A class that comes again is condensed together with what the memory holds of it, each
@@ -135,6 +140,8 @@ class CondensedMemory:
         Args:
             incoming: real images by task; a pool alone is task 0.
             on_step: called as ``on_step(done, total, progress)`` after each iteration.
+            networks: of a task, the network to condense with, trained on images as the pools give them; see
+                :func:`condense`.
 
         Raises:
             ValueError: the classes will not fit, the images have another shape than those held, or the loss
@@ -151,7 +158,8 @@ class CondensedMemory:
         for number, job in enumerate(jobs):
             step = _watched(on_step, number, len(jobs), each, self.config.lr_img)
             seed = derive(self.seed, "memory", self.updates, job.task, job.ipc)
-            result = job.run(self._condenser, config, seed, step)
+            network = None if networks is None else _Standardized(networks(job.task), space)
+            result = job.run(self._condenser, config, seed, step, network)
             groups |= {(job.task, c): result.of_class(c) for c in job.classes}
         self.groups = {group: groups[group].prefix(share) for group, share in shares.items()}
         self.updates += 1
@@ -210,7 +218,12 @@ class _Job:
     known: dict[str, list[float]]
 
     def run(
-        self, condenser: Condenser, config: CondenseConfig, seed: int, on_step: Callable[[Progress], None]
+        self,
+        condenser: Condenser,
+        config: CondenseConfig,
+        seed: int,
+        on_step: Callable[[Progress], None],
+        network: nn.Module | None,
     ) -> CondensedSet:
         result = condenser.condense(
             self.pool,
@@ -219,9 +232,21 @@ class _Job:
             classes=self.classes,
             previous=self.space.apply_to_set(CondensedSet.merge(self.previous)) if self.previous else None,
             on_step=on_step,
+            network=network,
         )
         meta = {name: value for name, value in result.meta.items() if name not in ("mean", "std")}
         return replace(self.space.undo_set(result), meta=meta | self.known)
+
+
+class _Standardized(nn.Module):
+    """A network of a stream's images, for standardized ones."""
+
+    def __init__(self, network: nn.Module, space: Standardization):
+        super().__init__()
+        self.network, self.space = network, space
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.network(self.space.to(images.device).undo(images))
 
 
 def storage_of(config: CondenseConfig) -> str:
