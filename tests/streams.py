@@ -8,7 +8,7 @@ from avalanche.training.supervised import Naive
 from torch import nn
 from torch.utils.data import Dataset, TensorDataset
 
-QUICK = dict(iterations=2, batch_real=4, network="convnet:width=4", compile="no")
+QUICK = dict(preset="paper", iterations=2, batch_real=4, network="convnet:width=4", compile="no")
 CLASSES, EACH = 6, 12
 
 

@@ -97,7 +97,8 @@ def evaluate(argv: Sequence[str]) -> None:
         pool, ipc = dataset.train.subset(condensed.classes), _per_class(condensed)
         sets["random"] = random_set(pool, _whole_images(condensed, ipc), args.seed)
         if not condensed.decoder.plain:
-            same_code = ExemplarConfig(ipc, condensed.storage, condensed.formation, condensed.color)
+            code = condensed.formation, condensed.color, condensed.enlarging
+            same_code = ExemplarConfig(ipc, condensed.storage, *code)
             sets["shrunk"] = random_exemplars(pool, same_code, seed=args.seed)
     how = {name: args[name] for name in ("network", "runs", "seed", "first", "quiet")}
     reports = evaluate_run(sets, dataset.test, config, **how)

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar, get_args, get_type_hints
 
 from ..condensed.condensed_set import STORAGES
+from ..condensed.formation import ENLARGING
 from ..data.registry import Dataset, load_dataset
 from ..matching.config import INITS
 from ..matching.distances import DISTANCES
-from ..matching.presets import PRESETS
+from ..matching.presets import PRESETS, USUAL
 from ..runtime.engine import COMPILE, PRECISIONS
 from .docstrings import documented
 from .values import number, path, true_or_false, whole_number
@@ -25,10 +26,11 @@ WIDTH, INDENT = 100, 30  # columns of the help at most, and of the options in it
 CHOICES = {
     "compile": COMPILE,
     "distance": DISTANCES,
+    "enlarging": ENLARGING,
     "init": INITS,
     "precision": PRECISIONS,
     "preset": tuple(PRESETS),
-    "storage": tuple(STORAGES),
+    "storage": ("auto", *STORAGES),
     "synthetic_precision": ("auto", "float32"),
 }
 KINDS: dict[type, tuple[Callable[[str], Any], str]] = {
@@ -103,10 +105,11 @@ class Flags(argparse.ArgumentParser):
         """The fields of a dataclass; those about the machine in a group of their own."""
         groups = [self.add_argument_group(name) for name in (title, "machine")]
         texts, types = documented(config), get_type_hints(config)
-        paper = PRESETS["paper"] if hasattr(config, "preset") else {}
+        usual = {"preset": USUAL, **PRESETS[USUAL]} if hasattr(config, "preset") else {}
         for field in fields(config):
             name, group = field.name, groups[field.name in MACHINE]
-            _add(group, name, types[name], field.default, texts.get(name), paper.get(name, field.default))
+            default = USUAL if name == "preset" else field.default
+            _add(group, name, types[name], default, texts.get(name), usual.get(name, field.default))
             self.hints[name] = types[name]
 
     def remember(self, settings: Mapping[str, Any], source: Path) -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from .coding import ImageCodec
+from .formation import enlarge
 
 __all__ = ["CodedSet"]
 
@@ -18,7 +19,8 @@ class CodedSet:
 
     Attributes:
         codes: N byte strings. labels: (N,) int64. counts: (K,) real images that each class stands for.
-        shape: (C, H, W) of the training images, to which smaller pictures are enlarged bilinearly.
+        shape: (C, H, W) of the training images, to which smaller pictures are enlarged.
+        enlarging: how, "linear" or "sharp"; see :class:`Decoder`.
         codec: what reads the codes.
         meta: plain metadata, with mean and std of the normalization.
 
@@ -36,6 +38,7 @@ class CodedSet:
     shape: tuple[int, int, int]
     codec: ImageCodec
     meta: dict[str, Any] = field(default_factory=dict)
+    enlarging: str = "linear"
 
     @classmethod
     def from_pixels(
@@ -48,6 +51,7 @@ class CodedSet:
         shape: tuple[int, int, int] | None = None,
         counts: Tensor | None = None,
         meta: dict[str, Any] | None = None,
+        enlarging: str = "linear",
     ) -> "CodedSet":
         """Code uint8 pixels (N, C, h, w) with labels (N,).
 
@@ -60,7 +64,7 @@ class CodedSet:
         codes = tuple(map(coder.encode, pixels))
         channels, height, width = shape or pixels.shape[1:]
         counts = labels.unique(return_counts=True)[1] if counts is None else counts
-        return cls(codes, labels, counts, (channels, height, width), coder, dict(meta or {}))
+        return cls(codes, labels, counts, (channels, height, width), coder, dict(meta or {}), enlarging)
 
     @property
     def images(self) -> Tensor:
@@ -94,7 +98,7 @@ class CodedSet:
         pixels = [self.codec.decode(self.codes[row], self.shape[0]) for row in rows.tolist()]
         images = torch.stack(pixels).float() / 255 if pixels else torch.zeros(0, *self.shape)
         if images.shape[2:] != self.shape[1:]:
-            images = torch.nn.functional.interpolate(images, self.shape[1:], mode="bilinear", align_corners=False)
+            images = enlarge(images, self.shape[1:], self.enlarging)
         mean, std = (self._per_channel(name, value) for name, value in (("mean", 0.0), ("std", 1.0)))
         return (images - mean) / std
 

@@ -34,6 +34,7 @@ class CondensedSet:
         formation: f, the tiles of a stored image along a side.
         bits: of a pixel's value, where pixels are uint8.
         color: what the sides of the color planes are divided by; see :class:`Decoder`.
+        enlarging: how tiles and color planes are enlarged; see :class:`Decoder`.
         affine: (2, C), what decoded images are multiplied by and shifted by; None for neither.
 
     >>> import torch
@@ -59,6 +60,7 @@ class CondensedSet:
     bits: int = 8
     color: int = 1
     affine: Tensor | None = None
+    enlarging: str = "linear"
 
     @classmethod
     def from_images(
@@ -70,6 +72,7 @@ class CondensedSet:
         storage: str = "float32",
         formation: int = 1,
         color: int = 1,
+        enlarging: str = "linear",
     ) -> "CondensedSet":
         """Store float images (N, C, H, W) of normalized values with labels (N,), in memory of the set's own.
 
@@ -92,7 +95,7 @@ class CondensedSet:
         if not images.isfinite().all():
             raise ValueError("the images hold NaN or infinite values")
         channels, height, width = images.shape[1:]
-        decoder = Decoder(formation, color)
+        decoder = Decoder(formation, color, enlarging)
         decoder.check(decoder.image_shape((channels, height, width)))
         images, labels = images.detach().cpu(), class_labels(labels)
         if counts is None:
@@ -105,7 +108,7 @@ class CondensedSet:
             pixels, bits = pack(pixels, BITS[storage]), BITS[storage]
         else:
             pixels, bits, scale, offset = images.to(STORAGES[storage], copy=True), 8, None, None
-        stored = cls(pixels, labels, counts, scale, offset, meta, formation, bits, color)
+        stored = cls(pixels, labels, counts, scale, offset, meta, formation, bits, color, enlarging=enlarging)
         if not stored.mosaics.isfinite().all():
             raise ValueError(f"storage {storage} cannot hold values as large as {float(images.abs().max()):.3g}")
         return stored
@@ -141,7 +144,7 @@ class CondensedSet:
 
     @property
     def decoder(self) -> Decoder:
-        return Decoder(self.formation, self.color)
+        return Decoder(self.formation, self.color, self.enlarging)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -201,7 +204,7 @@ class CondensedSet:
         """The same images stored otherwise: "float32", "float16", "uint8", "uint6" or "uint4"."""
         if storage == self.storage:
             return self
-        about = self.labels, self.counts, self.meta, storage, self.formation, self.color
+        about = self.labels, self.counts, self.meta, storage, self.formation, self.color, self.enlarging
         return replace(self.from_images(self.mosaics, *about), affine=self.affine)
 
     def to(self, device: torch.device | str) -> "CondensedSet":
@@ -221,7 +224,7 @@ class CondensedSet:
         """
         if not sets:
             raise ValueError("nothing to merge")
-        kinds = {(s.storage, s.shape, s.formation, s.color) for s in sets}
+        kinds = {(s.storage, s.shape, s.formation, s.color, s.enlarging) for s in sets}
         if len(kinds) > 1:
             raise ValueError(f"cannot merge sets of different storage, image shape or formation: {sorted(kinds)}")
         pixels, labels = torch.cat([s.pixels for s in sets]), torch.cat([s.labels for s in sets])

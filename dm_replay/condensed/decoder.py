@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .formation import check_formation, decode_tiles, encode_tiles
+from .formation import ENLARGING, check_formation, decode_tiles, encode_tiles
 
 __all__ = ["COLORS", "Decoder", "check_color"]
 
@@ -34,6 +34,7 @@ class Decoder:
     Args:
         formation: f, the tiles of a stored image along a side; each is a training image when enlarged.
         color: what the sides of the color planes are divided by; 1 keeps the channels as they are.
+        enlarging: "linear", bilinear as in the field; "sharp", bicubic and sharpened: networks learn more from it.
 
     >>> import torch
     >>> from dm_replay.condensed.decoder import Decoder
@@ -45,11 +46,12 @@ class Decoder:
 
     formation: int = 1
     color: int = 1
+    enlarging: str = "linear"
 
     @classmethod
-    def of(cls, channels: int, formation: int, color: int) -> "Decoder":
+    def of(cls, channels: int, formation: int, color: int, enlarging: str = "linear") -> "Decoder":
         """For images with so many channels; other than three are kept as they are."""
-        return cls(formation, color if channels == 3 else 1)
+        return cls(formation, color if channels == 3 else 1, enlarging)
 
     @property
     def tiles(self) -> int:
@@ -66,6 +68,8 @@ class Decoder:
         channels, height, width = shape
         check_formation(self.formation, height, width)
         check_color(self.color)
+        if self.enlarging not in ENLARGING:
+            raise ValueError(f"unknown enlarging {self.enlarging!r}; choose from {', '.join(ENLARGING)}")
         if self.color == 1:
             return
         if channels != 3:
@@ -98,12 +102,13 @@ class Decoder:
     def decode(self, stored: Tensor, rows: Tensor) -> Tensor:
         """Training images of given numbers, (M,) int64 -> (M, C, H, W); tile t of stored image n is n · f² + t."""
         if self.color == 1:
-            return decode_tiles(stored, rows, self.formation)
+            return decode_tiles(stored, rows, self.formation, enlarging=self.enlarging)
         _, height, width = self.image_shape((1, *stored.shape[2:]))
         brightness, below = stored[:, :, :height], stored[:, :, height:]
         colors = below.reshape(len(stored), 2, height // self.color, width // self.color) / self.color
-        enlarged = decode_tiles(colors, rows, self.formation, (height, width))
-        planes = torch.cat([decode_tiles(brightness, rows, self.formation), enlarged], dim=1)
+        enlarged = decode_tiles(colors, rows, self.formation, (height, width), self.enlarging)
+        tiles = decode_tiles(brightness, rows, self.formation, enlarging=self.enlarging)
+        planes = torch.cat([tiles, enlarged], dim=1)
         return _mixed(planes, _planes(planes.dtype, planes.device).T)
 
 

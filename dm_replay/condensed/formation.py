@@ -1,7 +1,7 @@
 """Many small images in the bytes of one: a stored image is a mosaic of f × f tiles, each enlarged to train with.
 
 Tile k of a side of length n covers the pixels from k·n // f to (k + 1)·n // f, so sides that f does not divide have
-tiles of unequal size. Enlarging is bilinear and linear in the stored pixels, so that condensing goes through it.
+tiles of unequal size. Enlarging is linear in the stored pixels, so that condensing goes through it.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["check_formation", "decode_tiles", "encode_tiles"]
+__all__ = ["ENLARGING", "check_formation", "decode_tiles", "encode_tiles", "enlarge"]
+
+ENLARGING = ("linear", "sharp")  # bilinear; bicubic, and then each pixel away from the mean of its neighborhood
 
 
 def check_formation(formation: int, height: int, width: int) -> None:
@@ -23,12 +25,15 @@ def check_formation(formation: int, height: int, width: int) -> None:
         )
 
 
-def decode_tiles(stored: Tensor, rows: Tensor, formation: int, size: Sequence[int] | None = None) -> Tensor:
+def decode_tiles(
+    stored: Tensor, rows: Tensor, formation: int, size: Sequence[int] | None = None, enlarging: str = "linear"
+) -> Tensor:
     """Training images of a mosaic, each a tile enlarged to the whole size; differentiable in the stored pixels.
 
     Args:
         stored: (N, C, H, W). rows: (M,) int64, numbers of training images; tile t of stored image n, counted row by
             row, is number n · f² + t. size: of a training image (H', W'), that of a stored one by default.
+        enlarging: one of :data:`ENLARGING`.
 
     Returns:
         (M, C, H', W').
@@ -43,10 +48,17 @@ def decode_tiles(stored: Tensor, rows: Tensor, formation: int, size: Sequence[in
         return stored[rows]
     tiles = formation * formation
     sides = zip(stored.shape[-2:], size or stored.shape[-2:], strict=True)
-    vertical, horizontal = (_enlarging(side, formation, to, stored.dtype, stored.device) for side, to in sides)
+    vertical, horizontal = (
+        _enlarging(side, formation, to, enlarging, stored.dtype, stored.device) for side, to in sides
+    )
     tile = rows % tiles
     up, across = vertical[tile // formation], horizontal[tile % formation]
     return up[:, None] @ stored[rows // tiles] @ across[:, None].transpose(2, 3)
+
+
+def enlarge(images: Tensor, size: Sequence[int], enlarging: str = "linear") -> Tensor:
+    """Images (N, C, h, w) -> (N, C, H, W)."""
+    return decode_tiles(images, torch.arange(len(images), device=images.device), 1, size, enlarging)
 
 
 def encode_tiles(images: Tensor, formation: int, size: Sequence[int] | None = None) -> Tensor:
@@ -69,10 +81,24 @@ def _bounds(side: int, formation: int) -> list[tuple[int, int]]:
 
 
 @lru_cache(maxsize=32)
-def _enlarging(side: int, formation: int, to: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+def _enlarging(side: int, formation: int, to: int, enlarging: str, dtype: torch.dtype, device: torch.device) -> Tensor:
     """(f, to, side): row p of matrix k says how pixel p of the enlarged tile k reads the stored side."""
     matrices = torch.zeros(formation, to, side, dtype=torch.float64)
     for k, (start, end) in enumerate(_bounds(side, formation)):
-        unit = torch.eye(end - start, dtype=torch.float64)[None]
-        matrices[k, :, start:end] = F.interpolate(unit, to, mode="linear", align_corners=False)[0].T
+        matrices[k, :, start:end] = _linear(end - start, to) if enlarging == "linear" else _sharp(end - start, to)
     return matrices.to(device, dtype)
+
+
+def _linear(side: int, to: int) -> Tensor:
+    unit = torch.eye(side, dtype=torch.float64)[None]
+    return F.interpolate(unit, to, mode="linear", align_corners=False)[0].T
+
+
+def _sharp(side: int, to: int) -> Tensor:
+    """Bicubic; then twice each pixel less the mean of all within a stored pixel's reach."""
+    unit = torch.eye(side, dtype=torch.float64)[None, :, None]
+    cubic = F.interpolate(unit, (1, to), mode="bicubic", align_corners=False)[0, :, 0].T
+    reach = max(1, round(to / side)) - 1
+    padded = F.pad(torch.eye(to, dtype=torch.float64)[None], (reach, reach), mode="replicate")
+    mean = F.avg_pool1d(padded, 2 * reach + 1, 1)[0].T
+    return 2 * cubic - mean @ cubic

@@ -12,10 +12,16 @@ from .quantize import BITS
 
 __all__ = ["FORMAT", "FORMATS", "FIELDS", "OFFICIAL", "check_fields", "check_official", "read_content"]
 
-FORMAT = "dm_replay.CondensedSet/3"
-PLAIN = {"bits": 8, "color": 1, "affine": None}
-FORMATS = {"dm_replay.CondensedSet/1": {"formation": 1, **PLAIN}, "dm_replay.CondensedSet/2": PLAIN, FORMAT: {}}
-FIELDS = ("pixels", "labels", "counts", "scale", "offset", "meta", "formation", "bits", "color", "affine")
+FORMAT = "dm_replay.CondensedSet/4"
+LINEAR = {"enlarging": "linear"}
+PLAIN = {"bits": 8, "color": 1, "affine": None, **LINEAR}
+FORMATS: dict[str, dict[str, Any]] = {  # what those of before had not
+    "dm_replay.CondensedSet/1": {"formation": 1, **PLAIN},
+    "dm_replay.CondensedSet/2": PLAIN,
+    "dm_replay.CondensedSet/3": LINEAR,
+    FORMAT: {},
+}
+FIELDS = ("pixels", "labels", "counts", "scale", "offset", "meta", "formation", "bits", "color", "affine", "enlarging")
 OFFICIAL = "DatasetCondensation"
 PIXELS = (torch.float32, torch.float16, torch.uint8)
 NUMBERS = tuple(map(np.dtype, ("bool", "float16", "float32", "float64", "int32", "int64")))
@@ -43,7 +49,9 @@ def check_fields(fields: dict[str, Any], path: Path) -> None:
     """ValueError unless the entries of a set's own format fit together."""
     for name in ("pixels", "labels", "counts"):
         _expect(_is_plain(fields.get(name)), path, f"its {name} are {_described(fields.get(name))}")
-    pixels, labels, counts, scale, offset, meta, formation, bits, color, affine = (fields[name] for name in FIELDS)
+    pixels, labels, counts, scale, offset, meta, formation, bits, color, affine, enlarging = (
+        fields[name] for name in FIELDS
+    )
     _expect(pixels.ndim == 4 and pixels.dtype in PIXELS, path, f"its pixels are {_described(pixels)}")
     _expect(pixels.isfinite().all(), path, "its pixels are not all finite")
     whole = labels.dtype == torch.int64 and bool((labels >= 0).all())
@@ -56,7 +64,7 @@ def check_fields(fields: dict[str, Any], path: Path) -> None:
     known = bits in BITS.values() and (bits == 8 or pixels.dtype == torch.uint8)
     _expect(known and pixels.shape[3] * 8 % bits == 0, path, f"its bits are {bits!r}, for {_described(pixels)}")
     _expect(color in COLORS, path, f"its color is {color!r}")
-    decoder = Decoder(formation, color)
+    decoder = Decoder(formation, color, enlarging)
     shape = decoder.image_shape((pixels.shape[1], pixels.shape[2], pixels.shape[3] * 8 // bits))
     fits = decoder.stored_shape(shape)[:2] == tuple(pixels.shape[1:3])
     _expect(fits, path, f"its pixels are {_described(pixels)}, for color {color}")

@@ -45,7 +45,14 @@ def coded_exemplars(pool: TensorPool, config: CodedConfig | None = None, *, seed
 
     def coded(quality: int) -> CodedSet:
         return CodedSet.from_pixels(
-            pixels, labels, config.codec, quality, shape=pool.shape, counts=pool.counts, meta=about
+            pixels,
+            labels,
+            config.codec,
+            quality,
+            shape=pool.shape,
+            counts=pool.counts,
+            meta=about,
+            enlarging=config.enlarging,
         )
 
     best, low, high = None, 1, BEST

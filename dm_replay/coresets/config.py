@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from ..condensed.coding import CODECS
 from ..condensed.condensed_set import STORAGES
 from ..condensed.decoder import Decoder, check_color
+from ..condensed.formation import ENLARGING
 from ..networks import parse
 from ..runtime.validation import check_choices, check_whole_numbers, unwrap_numpy
 
@@ -21,6 +22,7 @@ class ExemplarConfig:
             "float32".
         formation: each stored image is a mosaic of formation² real images, shrunk.
         color: of images of three channels, color is stored with sides divided by this: 1, 2 or 4.
+        enlarging: of tiles and color: "linear" or "sharp"; see :class:`Decoder`.
         network: the random embedding in which herding compares images.
     """
 
@@ -28,18 +30,19 @@ class ExemplarConfig:
     storage: str = "auto"
     formation: int = 1
     color: int = 1
+    enlarging: str = "sharp"
     network: str = "convnet"
 
     def __post_init__(self):
         unwrap_numpy(self)
         check_whole_numbers(self, ipc=1, formation=1)
         check_color(self.color)
-        check_choices(self, storage=("auto", *STORAGES))
+        check_choices(self, enlarging=ENLARGING, storage=("auto", *STORAGES))
         parse(self.network)
 
     def decoder(self, channels: int) -> Decoder:
         """Of images with so many channels; those of other than three keep them as they are."""
-        return Decoder.of(channels, self.formation, self.color)
+        return Decoder.of(channels, self.formation, self.color, self.enlarging)
 
 
 @dataclass(frozen=True)
@@ -51,14 +54,16 @@ class CodedConfig:
         images: coded images per class.
         codec: "webp" or "jpeg", both of Pillow.
         shrink: each side is divided by this before coding.
+        enlarging: of shrunk images: "linear" or "sharp"; see :class:`Decoder`.
     """
 
     ipc: int = 10
     images: int = 40
     codec: str = "webp"
     shrink: int = 1
+    enlarging: str = "sharp"
 
     def __post_init__(self):
         unwrap_numpy(self)
         check_whole_numbers(self, ipc=1, images=1, shrink=1)
-        check_choices(self, codec=CODECS)
+        check_choices(self, codec=CODECS, enlarging=ENLARGING)

@@ -84,6 +84,7 @@ def kept(pool: TensorPool, images: Tensor, config: Wanted, seed: int) -> Condens
         _storage(pool) if config.storage == "auto" else config.storage,
         decoder.formation,
         decoder.color,
+        decoder.enlarging,
     )
 
 

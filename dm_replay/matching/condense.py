@@ -101,7 +101,7 @@ class Condenser:
         network: nn.Module | None = None,
     ) -> CondensedSet:
         """As :func:`condense`, which see."""
-        config = (config or CondenseConfig()).resolve(pool.flip_invariant)
+        config = (config or CondenseConfig()).resolve(pool.flip_invariant).sized(pool.shape)
         if network is not None:
             config = replace(config, compile="no")  # it serves one condensation
         schedule = Schedule(config, float(state.get("seconds", 0.0)) if state else 0.0)
@@ -110,7 +110,6 @@ class Condenser:
         decoder = config.decoder(pool.shape[0])
         decoder.check(pool.shape)
         check_storage(config.storage, pool.shape[2])
-        config = config.sized(pool.shape)
         _check_shapes(state, previous, pool.shape, (len(group.mine), config.ipc, *decoder.stored_shape(pool.shape)))
         engine = self_check.trusted(_engine(pool, len(chosen), config), pool, config)
         borrowed = None if network is None else Borrowed(network, pool.shape, chosen)
@@ -145,9 +144,8 @@ class Condenser:
 
         def finish() -> CondensedSet:
             matcher, images = steps.matcher, steps.matcher.synthetic.result.flatten(0, 1)
-            return CondensedSet.from_images(
-                images, labels, matcher.real.counts, about, config.storage, decoder.formation, decoder.color
-            )
+            as_stored = config.storage, decoder.formation, decoder.color, decoder.enlarging
+            return CondensedSet.from_images(images, labels, matcher.real.counts, about, *as_stored)
 
         iteration = 0 if state is None else int(state["iteration"])
         with contextlib.closing(steps):

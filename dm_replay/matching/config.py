@@ -6,12 +6,13 @@ from typing import Any
 from ..augment.siamese import SiameseAugment
 from ..condensed.condensed_set import STORAGES
 from ..condensed.decoder import Decoder, check_color
+from ..condensed.formation import ENLARGING
 from ..condensed.quantize import stored_bytes
 from ..networks import parse
 from ..runtime.engine import COMPILE, PRECISIONS
 from ..runtime.validation import check_choices, check_whole_numbers, unwrap_numpy
 from .distances import DISTANCES
-from .presets import PRESETS
+from .presets import PRESETS, fitting_color, fitting_formation, fitting_storage
 
 __all__ = ["INITS", "CondenseConfig"]
 
@@ -27,7 +28,7 @@ class CondenseConfig:
         preset: "paper" is Zhao & Bilen's; "fast" the best that was found for minutes; "plus" for half an hour and more.
             Defaults of other fields are the paper's, unless the preset has its own.
         ipc: stored synthetic images per class.
-        class_bytes: instead of ``ipc``, the bytes that each class may take: as many images as fit in this storage.
+        class_bytes: instead of ``ipc``, the bytes that each class may take: as many images as fit as they are stored.
         iterations: draws of real images and of a network.
         seconds: instead of ``iterations``, how long to condense, all preparations counted; the falling learning rate
             and the averaging are stretched to it. Such a run is not repeatable.
@@ -40,9 +41,11 @@ class CondenseConfig:
         lr_final: the learning rate falls to this part of itself, as a cosine.
         momentum: of the pixels' SGD.
         average: the last part of the iterations over which the pixels are averaged for the result; 0 takes the last.
-        formation: each stored image is a mosaic of formation² tiles, which are training images when enlarged.
+        formation: each stored image is a mosaic of formation² tiles, which are training images when enlarged; 0 takes
+            2 where that leaves tiles of 8 × 8 pixels.
         color: of images of three channels, color is stored with sides divided by this: 1, 2 or 4; see
-            :class:`Decoder`.
+            :class:`Decoder`. 0 takes 1 or, where ``class_bytes`` count, the largest that fits the images.
+        enlarging: of tiles and color: "linear" or "sharp"; see :class:`Decoder`.
         extractors: networks that are trained briefly on the real images and then mixed with their initial weights; 0
             takes a new random network in each iteration.
         extractor_steps: of their training, on 256 images each; fewer where ``seconds`` bound the run and a third of
@@ -64,6 +67,7 @@ class CondenseConfig:
         compile: "yes", "no", or "auto" for where it earns back its half minute.
         device: "auto", "cpu", "cuda", "cuda:1", ...
         storage: of the result: "float32", "float16", "uint8", "uint6" or "uint4": 4, 2, 1, 0.75, 0.5 bytes a value.
+            "auto" is "float32" or, where ``class_bytes`` count, "uint4" ("uint8" for the paper's preset).
         memory_budget: GiB of device memory for the activations of the gradient-free work, and likewise, at another
             time, of the work with a gradient. It bounds the images at a time; networks with BatchNorm need all at once.
 
@@ -89,6 +93,7 @@ class CondenseConfig:
     average: float = FROM_PRESET
     formation: int = FROM_PRESET
     color: int = FROM_PRESET
+    enlarging: str = FROM_PRESET
     extractors: int = FROM_PRESET
     extractor_steps: int = FROM_PRESET
     class_weight: float = FROM_PRESET
@@ -102,22 +107,25 @@ class CondenseConfig:
     precision: str = "auto"
     compile: str = "auto"
     device: str = "auto"
-    storage: str = "float32"
+    storage: str = "auto"
     memory_budget: float = 4.0
 
     def __post_init__(self):
         check_choices(self, preset=tuple(PRESETS))
+        if self.extractors == 0 and self.class_weight is FROM_PRESET:
+            object.__setattr__(self, "class_weight", 0.0)
         for name, value in PRESETS[self.preset].items():
             if getattr(self, name) is FROM_PRESET:
                 object.__setattr__(self, name, value)
         unwrap_numpy(self)
         check_whole_numbers(self, ipc=1, iterations=1, batch_real=1, batch_syn=0, updates=1)
-        check_whole_numbers(self, formation=1, extractors=0, extractor_steps=1)
+        check_whole_numbers(self, formation=0, extractors=0, extractor_steps=1)
         self._check_numbers()
         if self.class_bytes is not None:
             check_whole_numbers(self, class_bytes=1)
-        check_color(self.color)
-        check_choices(self, distance=DISTANCES, init=INITS, storage=tuple(STORAGES))
+        if self.color != 0:
+            check_color(self.color)
+        check_choices(self, enlarging=ENLARGING, distance=DISTANCES, init=INITS, storage=("auto", *STORAGES))
         check_choices(self, synthetic_precision=("auto", "float32"), precision=PRECISIONS, compile=COMPILE)
         parse(self.network)
         SiameseAugment.parse(self.augment)
@@ -142,21 +150,28 @@ class CondenseConfig:
             )
 
     def sized(self, shape: tuple[int, int, int]) -> "CondenseConfig":
-        """The same with the ``ipc`` that ``class_bytes`` come to for images (C, H, W).
+        """The same for images (C, H, W): with what they are stored as, and the ``ipc`` that ``class_bytes`` come to.
 
         Raises:
             ValueError: if not even one image fits.
         """
+        formation = self.formation or fitting_formation(shape)
+        bounded = self.class_bytes is not None
+        color = self.color or (fitting_color(shape, formation) if bounded else 1)
+        storage = self.storage
+        if storage == "auto":
+            storage = fitting_storage(shape, self.preset) if bounded else "float32"
+        fitted = replace(self, formation=formation, color=color, storage=storage)
         if self.class_bytes is None:
-            return self
-        each = stored_bytes(self.decoder(shape[0]).stored_shape(shape), self.storage)
+            return fitted
+        each = stored_bytes(fitted.decoder(shape[0]).stored_shape(shape), storage)
         if self.class_bytes < each:
             raise ValueError(f"class_bytes {self.class_bytes} is less than the {each} bytes of one stored image")
-        return replace(self, ipc=self.class_bytes // each)
+        return replace(fitted, ipc=self.class_bytes // each)
 
     def decoder(self, channels: int) -> Decoder:
-        """Of images with so many channels; those of other than three keep them as they are."""
-        return Decoder.of(channels, self.formation, self.color)
+        """Of images with so many channels, once the settings are :meth:`sized`."""
+        return Decoder.of(channels, self.formation, self.color, self.enlarging)
 
     def resolve(self, flip_invariant: bool) -> "CondenseConfig":
         """The same with the families that an ``augment`` of "auto" stands for."""

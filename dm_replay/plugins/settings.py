@@ -14,6 +14,7 @@ from ..runtime.engine import resolve_device
 
 __all__ = ["check_network", "condense_config"]
 
+DEFAULTS = {name: getattr(DEFAULT, name) for name in ("preset", "iterations", "nested")}
 LARGE = (3, 512, 512)  # an image that any sensible depth fits; the real one is known when an experience comes
 
 
@@ -28,7 +29,7 @@ def condense_config(config: CondenseConfig | None, settings: dict[str, Any]) -> 
     plain = {name: value.item() if isinstance(value, np.generic) else value for name, value in settings.items()}
     if plain.get("storage", "uint8") not in BITS:
         raise ValueError(f"a memory's storage is one of {', '.join(BITS)}, got {plain['storage']!r}")
-    config = config or CondenseConfig(**{"iterations": DEFAULT.iterations, "nested": DEFAULT.nested, **plain})
+    config = config or CondenseConfig(**{**DEFAULTS, **plain})
     if config.device != "auto":
         resolve_device(config.device)
     check_network(config.network, LARGE)

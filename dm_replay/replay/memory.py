@@ -14,6 +14,7 @@ from ..condensed.quantize import BITS, check_storage
 from ..data.pool import TensorPool
 from ..matching.condense import Condenser, Progress
 from ..matching.config import CondenseConfig
+from ..matching.presets import USUAL
 from ..runtime.seeding import derive
 from .checks import whole_number
 from .standardize import Standardization
@@ -24,7 +25,7 @@ Group = tuple[int, int]  # task, class
 OnStep = Callable[[int, int, Progress], None]
 
 # 0.37 s per iteration for two classes of CIFAR-10 at 10 images each on two CPU cores, 0.75 s at 100.
-DEFAULT = CondenseConfig(iterations=200, nested=0.05)
+DEFAULT = CondenseConfig(preset=USUAL, iterations=200, nested=0.05)
 LOOK = 50  # iterations; looking at the loss waits for the device
 
 
@@ -182,7 +183,8 @@ class CondensedMemory:
             raise ValueError(f"expected images of one shape, got {found or 'none'}")
         channels, height, width = found[0]
         check_storage(storage_of(self.config), width)
-        self.config.decoder(channels).check((channels, height, width))
+        shape = channels, height, width
+        self.config.sized(shape).decoder(channels).check(shape)
 
     def _jobs(self, task: int, pool: TensorPool, shares: dict[Group, int], space: Standardization) -> list["_Job"]:
         """A pool's classes by how many images they get: their share, if there are as many."""

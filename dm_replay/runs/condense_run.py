@@ -73,7 +73,7 @@ def condense_run(
         RankLost: if another process of the run has died. The run can go on from its last checkpoint.
         ValueError: if settings, data or what ``out`` holds are unfit, or another process is at work there.
     """
-    config = (config or CondenseConfig()).resolve(dataset.train.flip_invariant)
+    config = (config or CondenseConfig()).resolve(dataset.train.flip_invariant).sized(dataset.train.shape)
     folder = RunFolder(Path(out))
     check_out(folder, resume, overwrite)
     if not checkpoint_seconds >= 0:

@@ -5,7 +5,7 @@ import pytest
 from dm_replay.cli.__main__ import main
 
 SMALL = ["--network", "convnet:width=4,depth=1", "--device", "cpu", "--compile", "no", "--quiet"]
-CONDENSE = ["condense", *SMALL, "--ipc", "2", "--iterations", "4", "--batch-real", "4"]
+CONDENSE = ["condense", *SMALL, "--preset", "paper", "--ipc", "2", "--iterations", "4", "--batch-real", "4"]
 
 
 @pytest.fixture(scope="session")

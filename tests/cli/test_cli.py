@@ -20,7 +20,7 @@ from dm_replay.data.registry import load_dataset
 from dm_replay.runs.loss_log import LossLog
 
 SMALL = ["--network", "convnet:width=4,depth=1", "--device", "cpu", "--compile", "no", "--quiet"]
-CONDENSE = ["condense", *SMALL, "--ipc", "2", "--iterations", "4", "--batch-real", "4"]
+CONDENSE = ["condense", *SMALL, "--preset", "paper", "--ipc", "2", "--iterations", "4", "--batch-real", "4"]
 WITHOUT_FLIP = "color_crop_cutout_scale_rotate"
 EVALUATE = ["evaluate", *SMALL, "--runs", "2", "--epochs", "2"]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
@@ -203,8 +203,8 @@ BAD_SETTINGS = [
     (["--network", "convnet:heads=2"], "unknown option 'heads' of convnet; choose from activation, depth"),
     (["--network", "convnet:norm=bach"], "unknown norm 'bach'; choose from batch"),
     (["--augment", "color_flop"], "unknown augmentation 'flop'; choose from color, crop"),
-    (["--init", "zeros"], "unknown init 'zeros'; choose from real, noise"),
-    (["--storage", "int4"], "unknown storage 'int4'; choose from float32"),
+    (["--init", "zeros"], "unknown init 'zeros'; choose from real, herding, noise"),
+    (["--storage", "int4"], "unknown storage 'int4'; choose from auto, float32"),
     (["--precision", "half"], "unknown precision 'half'; choose from"),
     (["--device", "tpu"], "device 'tpu' cannot be used"),
     (["--ipcs", "3"], "unrecognized arguments: --ipcs 3; choose from --augment, --average, --batch-real, "),

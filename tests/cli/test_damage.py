@@ -18,7 +18,7 @@ from dm_replay.condensed.condensed_set import CondensedSet
 from dm_replay.runs.run_lock import NAME
 
 SMALL = ["--network", "convnet:width=4,depth=1", "--device", "cpu", "--compile", "no", "--quiet"]
-CONDENSE = ["condense", *SMALL, "--ipc", "2", "--iterations", "4", "--batch-real", "4"]
+CONDENSE = ["condense", *SMALL, "--preset", "paper", "--ipc", "2", "--iterations", "4", "--batch-real", "4"]
 
 
 def spoilt(content):

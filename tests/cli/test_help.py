@@ -46,10 +46,12 @@ def test_every_option_is_explained(shown, command):
         assert len(words.split()) > 3, entry
 
 
-@pytest.mark.parametrize(("command", "config"), [("condense", CondenseConfig), ("evaluate", EvalConfig)])
-def test_it_shows_the_defaults_of_the_api(shown, command, config):
+@pytest.mark.parametrize(
+    ("command", "config"), [("condense", CondenseConfig(preset="fast")), ("evaluate", EvalConfig())]
+)
+def test_it_shows_the_defaults_of_the_api_and_of_the_usual_preset(shown, command, config):
     text = " ".join(shown(command).split())
-    for name, default in vars(config()).items():
+    for name, default in vars(config).items():
         if default is None:
             continue
         expected = f"{default:g}" if isinstance(default, float) else default

@@ -111,7 +111,8 @@ def test_standardizing_a_set_of_planes_is_standardizing_its_images(colored, tmp_
 
 
 def test_condensing_through_planes_goes_on_where_it_stopped(colored):
-    config = CondenseConfig(preset="fast", ipc=2, color=2, **QUICK | {"iterations": 4}, extractors=0, class_weight=0.0)
+    settings = QUICK | {"iterations": 4, "extractors": 0}
+    config = CondenseConfig(preset="fast", ipc=2, formation=2, color=2, **settings)
     states = []
     whole = condense(colored, config, on_step=lambda step: states.append(step.state))
     again = condense(colored, config, state=states[1])

@@ -12,11 +12,12 @@ from dm_replay.condensed.figures import grid
 from dm_replay.condensed.formation import check_formation, decode_tiles, encode_tiles
 
 
+@pytest.mark.parametrize("enlarging", ["linear", "sharp"])
 @pytest.mark.parametrize(("size", "formation"), [((8, 8), 2), ((8, 8), 4), ((9, 7), 2), ((11, 8), 3), ((6, 6), 1)])
-def test_decoding_and_its_gradient_equal_the_slow_loop(size, formation, generator):
+def test_decoding_and_its_gradient_equal_the_slow_loop(size, formation, enlarging, generator):
     stored = torch.randn(3, 2, *size, generator=generator, dtype=torch.float64, requires_grad=True)
     rows = torch.arange(3 * formation**2)
-    fast, slow = decode_tiles(stored, rows, formation), slow_decode(stored, formation)
+    fast, slow = decode_tiles(stored, rows, formation, enlarging=enlarging), slow_decode(stored, formation, enlarging)
     torch.testing.assert_close(fast, slow, rtol=1e-12, atol=1e-12)
     weights = torch.randn(fast.shape, generator=generator, dtype=torch.float64)
     gradients = [torch.autograd.grad((images * weights).sum(), stored)[0] for images in (fast, slow)]
@@ -31,7 +32,8 @@ def test_any_rows_in_any_order(generator):
 
 def test_encoding_averages_and_is_undone_where_nothing_is_lost(generator):
     flat = torch.randn(8, 3, 1, 1, generator=generator).expand(-1, -1, 8, 8)
-    torch.testing.assert_close(decode_tiles(encode_tiles(flat, 2), torch.arange(8), 2), flat)
+    for enlarging in ("linear", "sharp"):
+        torch.testing.assert_close(decode_tiles(encode_tiles(flat, 2), torch.arange(8), 2, None, enlarging), flat)
     images = torch.randn(4, 1, 8, 8, generator=generator)
     stored = encode_tiles(images, 2)
     torch.testing.assert_close(stored[0, 0, 4:, :4], F.avg_pool2d(images[2], 2)[0])
@@ -74,6 +76,29 @@ def test_a_formation_survives_whatever_is_done_to_a_set(formed, tmp_path):
     assert formed.with_storage("float32").formation == 2
     with pytest.raises(ValueError, match="image shape or formation"):
         CondensedSet.merge([formed, formed.as_stored()])
+
+
+def test_sharp_mosaics_stay_sharp_and_are_sharper(formed, tmp_path):
+    sharp = CondensedSet.from_images(formed.mosaics, formed.labels, storage="float32", formation=2, enlarging="sharp")
+    sharp.save(tmp_path / "set.pt")
+    for other in (CondensedSet.load(tmp_path / "set.pt"), sharp.with_storage("float16"), sharp.prefix(3)):
+        assert other.enlarging == "sharp"
+        torch.testing.assert_close(other.images, slow_decode(other.mosaics, 2, "sharp"), rtol=1e-5, atol=1e-5)
+    assert sharp.images.diff(dim=3).square().mean() > 1.5 * formed.images.diff(dim=3).square().mean()
+    with pytest.raises(ValueError, match="cannot merge"):
+        CondensedSet.merge([sharp, formed.with_storage("float32")])
+    content = torch.load(tmp_path / "set.pt", weights_only=True)
+    torch.save({**content, "enlarging": "cubist"}, tmp_path / "set.pt")
+    with pytest.raises(ValueError, match="damaged condensed set: unknown enlarging 'cubist'"):
+        CondensedSet.load(tmp_path / "set.pt")
+
+
+def test_files_of_before_there_was_another_enlarging_are_linear(formed, tmp_path):
+    formed.save(tmp_path / "set.pt")
+    content = torch.load(tmp_path / "set.pt", weights_only=True)
+    del content["enlarging"]
+    torch.save({**content, "format": "dm_replay.CondensedSet/3"}, tmp_path / "set.pt")
+    assert torch.equal(CondensedSet.load(tmp_path / "set.pt").images, formed.images)
 
 
 def test_files_of_before_there_were_formations(formed, tmp_path):

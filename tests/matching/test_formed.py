@@ -205,16 +205,40 @@ def test_presets_are_what_they_were():
     assert (paper.iterations, paper.batch_real, paper.lr_img, paper.momentum) == (20_000, 256, 1.0, 0.5)
     assert (paper.formation, paper.updates, paper.batch_syn, paper.average, paper.extractors) == (1, 1, 0, 0.0, 0)
     fast = CondenseConfig(preset="fast", batch_real=64)
-    assert fast.batch_real == 64 and fast.formation == PRESETS["fast"]["formation"] > 1
+    assert fast.batch_real == 64 and fast.sized((3, 32, 32)).formation == 2
     assert set(PRESETS["paper"]) == set(PRESETS["fast"]) == set(PRESETS["plus"])
     assert PRESETS["plus"]["extractors"] > 0
+
+
+@pytest.mark.parametrize(
+    ("shape", "formation", "color", "storage"),
+    [
+        ((3, 32, 32), 2, 4, "uint4"),
+        ((3, 28, 28), 2, 2, "uint4"),
+        ((3, 30, 33), 2, 1, "uint8"),
+        ((1, 28, 28), 2, 4, "uint4"),
+        ((3, 8, 8), 1, 4, "uint4"),
+    ],
+)
+def test_where_bytes_count_images_are_stored_as_small_as_fits(shape, formation, color, storage):
+    bounded = CondenseConfig(preset="fast", class_bytes=5000).sized(shape)
+    assert (bounded.formation, bounded.color, bounded.storage) == (formation, color, storage)
+    assert bounded.sized(shape) == bounded and bounded.decoder(shape[0]).check(shape) is None
+    images = CondenseConfig(preset="fast", ipc=3).sized(shape)
+    assert (images.ipc, images.formation, images.color, images.storage) == (3, formation, 1, "float32")
+    whole = CondenseConfig(class_bytes=5000).sized((3, 32, 32))
+    assert (whole.ipc, whole.formation, whole.color, whole.storage) == (1, 1, 1, "uint8")
+
+
+def test_without_networks_a_preset_has_no_class_term():
+    assert CondenseConfig(preset="fast", extractors=0).class_weight == 0
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         (dict(preset="slow"), "unknown preset 'slow'; choose from paper, fast, plus"),
-        (dict(formation=0), "formation must be a whole number of at least 1"),
+        (dict(formation=-1), "formation must be a whole number of at least 0"),
         (dict(batch_syn=-1), "batch_syn must be a whole number of at least 0"),
         (dict(seconds=0), "seconds must be above 0"),
         (dict(average=1.5), "expected lr_final and average in"),

@@ -6,7 +6,7 @@ from streams import QUICK, labelled, plain, run
 
 from dm_replay import CondensedBuffer, DMReplayPlugin
 
-FORMED = dict(QUICK, preset="fast", formation=2, batch_syn=6, extractor_steps=2)
+FORMED = dict(QUICK | {"preset": "fast"}, formation=2, batch_syn=6, extractor_steps=2)
 
 
 def test_a_preset_and_its_fields_in_the_plugin():
