@@ -4,8 +4,8 @@
     python benchmarks/equal_bytes.py --dataset cifar100 --ipc 10 --network resnet18:width=20
 
 Each cell is a set that takes no more than the bytes of ``--ipc`` uint8 images a class with a scale and an offset for
-each channel, labels apart. ``dm`` keeps whole images of 8 bits a value, ``fast, 8 bits`` mosaics of them; ``fast`` and
-``plus`` mosaics of 4 bits with color at a quarter of the resolution, and ``same code`` real images coded so.
+each channel, labels apart. ``dm`` keeps whole images of 8 bits a value; ``fast`` and ``plus`` what their presets take
+where bytes count (mosaics of 4 bits with color at a lower resolution), and ``our code`` real images in the same.
 
 Fresh networks are trained on a set, all for the same number of equal steps, as replay in a stream would give;
 ``--epochs 1000`` is the paper's schedule instead. Cells are written to results/equal_bytes.json as they are done, and
@@ -21,7 +21,6 @@ from pathlib import Path
 from common import RESULTS, about_evaluation, add_evaluation, budget_of, read_results, schedule_of, write_result
 
 from dm_replay import CondenseConfig, CondensedSet, condense, evaluate, load_dataset
-from dm_replay.condensed.decoder import Decoder
 from dm_replay.condensed.quantize import stored_bytes
 from dm_replay.coresets.coded import coded_exemplars
 from dm_replay.coresets.config import CodedConfig, ExemplarConfig
@@ -32,10 +31,8 @@ from dm_replay.runtime.atomic_files import atomic
 
 SETS = Path(__file__).parent.parent / "runs" / "equal_bytes"
 CODED = {  # real images for each raw one's bytes, and what their sides are divided by
-    "webp, 4 images": ("webp", 4, 1),
     "webp, 10 images": ("webp", 10, 1),
     "webp, 20 images at half size": ("webp", 20, 2),
-    "jpeg, 4 images": ("jpeg", 4, 1),
     "jpeg, 10 images": ("jpeg", 10, 1),
     "jpeg, 20 images at half size": ("jpeg", 20, 2),
 }
@@ -44,17 +41,10 @@ REAL = {
     "herding": lambda pool, ipc: herding_exemplars(pool, ExemplarConfig(ipc)),
     "shrunk 2": lambda pool, ipc: random_exemplars(pool, ExemplarConfig(ipc, formation=2)),
     "shrunk 4": lambda pool, ipc: random_exemplars(pool, ExemplarConfig(ipc, formation=4)),
-    "same code, real images": lambda pool, ipc: random_exemplars(pool, same_code(pool, ipc)),
-    "herding, shrunk 4": lambda pool, ipc: herding_exemplars(pool, ExemplarConfig(ipc, formation=4)),
+    "our code, random": lambda pool, ipc: random_exemplars(pool, our_code(pool, ipc)),
+    "our code, herding": lambda pool, ipc: herding_exemplars(pool, our_code(pool, ipc)),
 }
-CODE = dict(color=4, storage="uint4")
-MANY = dict(batch_syn=40, lr_img=3.0)  # five times as many images as whole ones, a fifth of them in each update
-CONDENSED = {
-    "dm": dict(preset="paper", storage="uint8"),
-    "fast, 8 bits": dict(preset="fast", storage="uint8"),
-    "fast": dict(preset="fast", **CODE, **MANY),
-    "plus": dict(preset="plus", **CODE, **MANY),
-}
+CONDENSED = {"dm": "paper", "fast": "fast", "plus": "plus"}
 CELLS = [*REAL, *CODED, *CONDENSED]
 
 
@@ -112,10 +102,10 @@ def class_bytes(pool, ipc: int) -> int:
     return ipc * stored_bytes(pool.shape, "uint8")
 
 
-def same_code(pool, ipc: int) -> ExemplarConfig:
-    """As many real images as ``fast`` has condensed ones."""
-    each = stored_bytes(Decoder(2, CODE["color"]).stored_shape(pool.shape), CODE["storage"])
-    return ExemplarConfig(class_bytes(pool, ipc) // each, formation=2, **CODE)
+def our_code(pool, ipc: int) -> ExemplarConfig:
+    """As many real images as ``fast`` has condensed ones, stored alike."""
+    fast = CondenseConfig(preset="fast", class_bytes=class_bytes(pool, ipc)).sized(pool.shape)
+    return ExemplarConfig(fast.ipc, fast.storage, fast.formation, fast.color, fast.enlarging)
 
 
 def made(name: str, pool, options: argparse.Namespace):
@@ -129,7 +119,7 @@ def made(name: str, pool, options: argparse.Namespace):
         SETS.mkdir(parents=True, exist_ok=True)
         started = time.perf_counter()
         size = class_bytes(pool, options.ipc)
-        config = CondenseConfig(class_bytes=size, seconds=options.seconds, **CONDENSED[name])
+        config = CondenseConfig(preset=CONDENSED[name], class_bytes=size, seconds=options.seconds)
         condense(pool, config).with_meta(condensing_seconds=time.perf_counter() - started).save(file)
     return CondensedSet.load(file)
 

@@ -97,8 +97,8 @@ class CondenseConfig:
     extractors: int = FROM_PRESET
     extractor_steps: int = FROM_PRESET
     class_weight: float = FROM_PRESET
-    distance: str = "mean"
-    init: str = "real"
+    distance: str = FROM_PRESET
+    init: str = FROM_PRESET
     network: str = "convnet"
     augment: str = "auto"
     nested: float = 0.0

@@ -25,15 +25,17 @@ PAPER: dict[str, Any] = {
     "extractors": 0,
     "extractor_steps": 200,
     "class_weight": 0.0,
+    "distance": "mean",
+    "init": "real",
     "synthetic_precision": "float32",
 }
-# On CIFAR-10 at ten images a class, 150 iterations, 250 steps of evaluation, one network: formation 2 with two trained
-# networks and class weight 10 had 53.2; with four and 2.5 52.3; with four and 0.5 51.4; random networks 49.3 in 120 s.
+# What was tried for each of these, with figures: benchmarks/README.md.
 FAST = PAPER | {
     "iterations": 300,
     "batch_real": 32,
-    "batch_syn": 64,
+    "batch_syn": 40,
     "updates": 2,
+    "lr_img": 0.5,
     "lr_final": 0.1,
     "average": 0.5,
     "formation": 0,
@@ -42,9 +44,10 @@ FAST = PAPER | {
     "extractors": 2,
     "extractor_steps": 150,
     "class_weight": 10.0,
+    "distance": "moments",
+    "init": "herding",
     "synthetic_precision": "auto",
 }
-# In the bytes of ten images a class at 4 bits, color 4, 900 s: 57.4 after 400 steps of evaluation, 60.3 after 1,500.
 PLUS = FAST | {"iterations": 5_000, "extractors": 4, "extractor_steps": 700, "class_weight": 20.0}
 
 PRESETS = {"paper": PAPER, "fast": FAST, "plus": PLUS}
