@@ -29,7 +29,7 @@ def dataset(pool: TensorPool):
 
 train, test, spec = load_dataset("digits")
 benchmark = class_incremental_benchmark({"train": dataset(train), "test": dataset(test)}, num_experiences=5, seed=0)
-replay = DMReplayPlugin(mem_size=20, iterations=args.iterations, augment="color_crop_cutout_scale_rotate")
+replay = DMReplayPlugin(20, preset="paper", iterations=args.iterations, augment="color_crop_cutout_scale_rotate")
 for name, plugins in {"no memory": [], "condensed replay": [replay]}.items():
     network = build_network("convnet:width=32,depth=2", spec.shape, classes=10, seed=0)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9)

@@ -83,7 +83,8 @@ def _plugin(method: str, digits: Dataset, seed: int, iterations: int, augment_re
         return ReplayPlugin(mem_size=_stock_images(digits))
     if method == CONDENSING:
         augment = SiameseAugment.parse("auto", digits.spec.flip_invariant).name
-        settings: dict[str, Any] = {"augment": augment, "iterations": iterations, "seed": seed, "progress": False}
+        settings: dict[str, Any] = {"preset": "paper", "augment": augment, "iterations": iterations}
+        settings |= {"seed": seed, "progress": False}
         return DMReplayPlugin(CONDENSED, augment_replay=augment_replay, **settings)
     return None
 

@@ -201,13 +201,23 @@ def test_one_class_alone_has_no_class_term_and_random_networks(pool):
 
 
 def test_presets_are_what_they_were():
-    paper = CondenseConfig()
-    assert (paper.iterations, paper.batch_real, paper.lr_img, paper.momentum) == (20_000, 256, 1.0, 0.5)
-    assert (paper.formation, paper.updates, paper.batch_syn, paper.average, paper.extractors) == (1, 1, 0, 0.0, 0)
-    fast = CondenseConfig(preset="fast", batch_real=64)
-    assert fast.batch_real == 64 and fast.sized((3, 32, 32)).formation == 2
-    assert set(PRESETS["paper"]) == set(PRESETS["fast"]) == set(PRESETS["plus"])
-    assert PRESETS["plus"]["extractors"] > 0
+    paper = {
+        "iterations": 20_000, "batch_real": 256, "batch_syn": 0, "updates": 1, "lr_img": 1.0, "lr_final": 1.0,
+        "momentum": 0.5, "average": 0.0, "formation": 1, "color": 1, "enlarging": "linear", "extractors": 0,
+        "extractor_steps": 200, "class_weight": 0.0, "distance": "mean", "init": "real",
+        "synthetic_precision": "float32",
+    }  # fmt: skip
+    fast = {
+        "iterations": 300, "batch_real": 32, "batch_syn": 40, "updates": 2, "lr_img": 0.5, "lr_final": 0.1,
+        "momentum": 0.5, "average": 0.5, "formation": 0, "color": 0, "enlarging": "sharp", "extractors": 2,
+        "extractor_steps": 150, "class_weight": 10.0, "distance": "moments", "init": "herding",
+        "synthetic_precision": "auto",
+    }  # fmt: skip
+    plus = fast | {"iterations": 5_000, "extractors": 4, "extractor_steps": 700, "class_weight": 20.0}
+    assert {"paper": paper, "fast": fast, "plus": plus} == PRESETS
+    assert vars(CondenseConfig()).items() >= paper.items() and CondenseConfig().ipc == 10
+    changed = CondenseConfig(preset="fast", batch_real=64)
+    assert changed.batch_real == 64 and vars(changed).items() >= (fast | {"batch_real": 64}).items()
 
 
 @pytest.mark.parametrize(
