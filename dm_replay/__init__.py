@@ -17,9 +17,12 @@ if TYPE_CHECKING:
     from .matching.condense import condense as condense
     from .matching.config import CondenseConfig as CondenseConfig
     from .networks import build_network as build_network
+    from .plugins.checkpoint import load_checkpoint as load_checkpoint
+    from .plugins.checkpoint import save_checkpoint as save_checkpoint
     from .plugins.metrics import condensed_memory_metrics as condensed_memory_metrics
     from .plugins.replay import DMReplayPlugin as DMReplayPlugin
     from .plugins.storage_policy import CondensedBuffer as CondensedBuffer
+    from .plugins.stream_metrics import stream_metrics as stream_metrics
     from .replay.memory import CondensedMemory as CondensedMemory
 
 _HOMES = {
@@ -36,7 +39,10 @@ _HOMES = {
     "condense": "matching.condense",
     "condensed_memory_metrics": "plugins.metrics",
     "evaluate": "evaluation.evaluate",
+    "load_checkpoint": "plugins.checkpoint",
     "load_dataset": "data.registry",
+    "save_checkpoint": "plugins.checkpoint",
+    "stream_metrics": "plugins.stream_metrics",
 }
 _RENAMED = {"Report": "EvalReport", "build": "build_network", "load": "load_dataset"}
 

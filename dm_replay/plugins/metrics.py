@@ -107,7 +107,7 @@ def memory_grid(
 
     Without mean and std, the middle 98% of all values span the range from black to white.
     """
-    groups = [part.mosaics for part in memory.groups.values()]
+    groups = [part.as_stored().images for part in memory.groups.values()]
     if mean is None or std is None:
         values = torch.cat([part.flatten() for part in groups]).sort().values
         low, high = values[int(0.01 * (len(values) - 1))], values[int(0.99 * (len(values) - 1))]

@@ -23,7 +23,8 @@ class DMReplayPlugin(ReplayPlugin, supports_distributed=True):  # type: ignore[c
     images, augmented anew on the strategy's device.
 
     Args:
-        mem_size: condensed images in all.
+        mem_size: condensed images in all, 200 by default.
+        mem_bytes: bytes in all, instead: as many images as they come to, stored as small as it pays. Labels apart.
         batch_size: of the current data; the strategy's by default.
         batch_size_mem: condensed images in each mini-batch, whatever the memory's size; the
             strategy's batch size by default.
@@ -48,12 +49,13 @@ class DMReplayPlugin(ReplayPlugin, supports_distributed=True):  # type: ignore[c
 
     def __init__(
         self,
-        mem_size: int = 200,
+        mem_size: int | None = None,
         batch_size: int | None = None,
         batch_size_mem: int | None = None,
         task_balanced_dataloader: bool = False,
         storage_policy: CondensedBuffer | None = None,
         *,
+        mem_bytes: int | None = None,
         augment_replay: bool = True,
         **settings: Any,
     ):
@@ -61,15 +63,17 @@ class DMReplayPlugin(ReplayPlugin, supports_distributed=True):  # type: ignore[c
             batch_size = whole_number("batch_size", batch_size, 1)
         if batch_size_mem is not None:
             batch_size_mem = whole_number("batch_size_mem", batch_size_mem, 1)
+        if mem_size is None and mem_bytes is None:
+            mem_size = 200
         if storage_policy is None:
-            storage_policy = CondensedBuffer(mem_size, **settings)
+            storage_policy = CondensedBuffer(mem_size, mem_bytes=mem_bytes, **settings)
         elif settings:
             raise ValueError(f"storage_policy brings its own settings, got also {', '.join(settings)}")
         elif not isinstance(storage_policy, CondensedBuffer):
             kind = type(storage_policy).__name__
             raise ValueError(f"storage_policy must be a CondensedBuffer, got a {kind}")
-        elif storage_policy.max_size != mem_size:
-            raise ValueError(f"mem_size {mem_size} is not the storage_policy's {storage_policy.max_size}")
+        elif storage_policy.max_size not in (mem_size, mem_bytes):
+            raise ValueError(f"mem_size {mem_size or mem_bytes} is not the storage_policy's {storage_policy.max_size}")
         super().__init__(storage_policy.max_size, batch_size, batch_size_mem, task_balanced_dataloader, storage_policy)
         self.augment_replay = augment_replay
         self._loaders = self._experiences = 0

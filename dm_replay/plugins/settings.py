@@ -27,8 +27,8 @@ def condense_config(config: CondenseConfig | None, settings: dict[str, Any]) -> 
         if name not in known:
             raise ValueError(f"unknown setting {name!r}; choose from {', '.join(known)}")
     plain = {name: value.item() if isinstance(value, np.generic) else value for name, value in settings.items()}
-    if plain.get("storage", "uint8") not in BITS:
-        raise ValueError(f"a memory's storage is one of {', '.join(BITS)}, got {plain['storage']!r}")
+    if plain.get("storage", "auto") not in ("auto", *BITS):
+        raise ValueError(f"a memory's storage is one of auto, {', '.join(BITS)}, got {plain['storage']!r}")
     config = config or CondenseConfig(**{**DEFAULTS, **plain})
     if config.device != "auto":
         resolve_device(config.device)

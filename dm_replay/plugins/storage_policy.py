@@ -55,13 +55,13 @@ class CondensedBuffer(BalancedExemplarsBuffer):
     """A replay buffer of condensed images, for any plugin that takes a ``storage_policy``.
 
     A mini-experience of an online stream is set aside; the stream is condensed at its task
-    boundaries or, where it hides them, whenever ``max_size`` images have come together.
+    boundaries or, where it hides them, whenever as many images have come together as the memory holds.
 
     An error leaves the memory as it was and gives up what was set aside with the images that
     caused it. After Ctrl-C the same experience can be given again, as if it came first then.
 
     Args:
-        max_size: images in all.
+        max_size: images in all. mem_bytes: bytes in all, instead; ``max_size`` is then this number.
         ipc: a fixed number of images per class; by default the classes seen share ``max_size``.
         config: how to condense; or give its fields as keywords, such as ``iterations=2000``. The
             default of 200 iterations is for the patience of CPU users; on a GPU take 2,000 to
@@ -87,9 +87,10 @@ class CondensedBuffer(BalancedExemplarsBuffer):
 
     def __init__(
         self,
-        max_size: int,
+        max_size: int | None = None,
         ipc: int | None = None,
         *,
+        mem_bytes: int | None = None,
         config: CondenseConfig | None = None,
         seed: int = 0,
         progress: bool = True,
@@ -98,8 +99,8 @@ class CondensedBuffer(BalancedExemplarsBuffer):
         self._with_strategy = settings.get("extractors") == STRATEGY
         if self._with_strategy:
             settings["extractors"] = 1
-        memory = CondensedMemory(max_size, ipc, condense_config(config, settings), seed)
-        super().__init__(memory.mem_size)
+        memory = CondensedMemory(max_size, ipc, condense_config(config, settings), seed, mem_bytes=mem_bytes)
+        super().__init__(_size_of(memory))
         self.memory = memory
         self.progress = progress
         self.seconds = 0.0
@@ -134,10 +135,11 @@ class CondensedBuffer(BalancedExemplarsBuffer):
         if _at_boundary(exp, "is_first_subexp"):
             self.flush()
         aside = [*self._aside, self._read(exp.dataset, num_workers)]
-        self.memory.check_shapes(part.images.shape[1:] for part in aside)
-        self.memory.shares(_groups(aside))
+        shape = self.memory.check_shapes(part.images.shape[1:] for part in aside)
+        shares = self.memory.shares(_groups(aside), shape)
         whole = _at_boundary(exp, "is_last_subexp")
-        if whole or (_hides_boundaries(exp) and sum(len(part.labels) for part in aside) >= self.max_size):
+        enough = self.memory.capacity(len(shares), shape)
+        if whole or (_hides_boundaries(exp) and sum(len(part.labels) for part in aside) >= enough):
             self._condense(aside)
         else:
             self._aside = aside
@@ -147,9 +149,9 @@ class CondensedBuffer(BalancedExemplarsBuffer):
         if _at_boundary(exp, "is_first_subexp"):
             self.flush()
         shape, form = inspect(exp.dataset)
-        self.memory.check_shapes([shape, *(part.images.shape[1:] for part in self._aside)])
+        shape = self.memory.check_shapes([shape, *(part.images.shape[1:] for part in self._aside)])
         check_network(self.memory.config.network, shape)
-        self.memory.shares(_groups(self._aside) | groups_of(exp.dataset, form))
+        self.memory.shares(_groups(self._aside) | groups_of(exp.dataset, form), shape)
 
     def flush(self) -> None:
         """Condense what is set aside, if anything is."""
@@ -157,8 +159,10 @@ class CondensedBuffer(BalancedExemplarsBuffer):
             self._condense(self._aside)
 
     def resize(self, strategy, new_size: int) -> None:
-        self.memory.resize(new_size)
-        self.max_size = self.memory.mem_size
+        """As :meth:`CondensedMemory.resize`, in images or bytes as before."""
+        in_bytes = self.memory.mem_bytes is not None
+        self.memory.resize(**{"mem_bytes" if in_bytes else "mem_size": new_size})
+        self.max_size = _size_of(self.memory)
         self._refresh()
 
     def get_group_lengths(self, num_groups: int) -> list[int]:
@@ -220,6 +224,10 @@ class _GroupBuffer:
     @property
     def buffer(self) -> AvalancheDataset:
         return as_dataset(self.images, torch.full((self.max_size,), self.task), self.form)
+
+
+def _size_of(memory: CondensedMemory) -> int:
+    return memory.mem_size or memory.mem_bytes or 0
 
 
 def _groups(parts: list[RealImages]) -> set[tuple[int, int]]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..condensed.condensed_set import CondensedSet
-from ..condensed.quantize import BITS, check_storage
+from ..condensed.quantize import BITS, check_storage, stored_bytes
 from ..data.pool import TensorPool
 from ..matching.condense import Condenser, Progress
 from ..matching.config import CondenseConfig
@@ -22,6 +22,7 @@ from .standardize import Standardization
 __all__ = ["DEFAULT", "CondensedMemory", "Group"]
 
 Group = tuple[int, int]  # task, class
+Shape = tuple[int, int, int]
 OnStep = Callable[[int, int, Progress], None]
 
 # 0.37 s per iteration for two classes of CIFAR-10 at 10 images each on two CPU cores, 0.75 s at 100.
@@ -30,7 +31,11 @@ LOOK = 50  # iterations; looking at the loss waits for the device
 
 
 class CondensedMemory:
-    """At most ``mem_size`` condensed images of 8, 6 or 4 bits a value, with a scale and offset per image and channel.
+    """Condensed images in a memory of a fixed size: at most so many stored images, or so many bytes.
+
+    They have 8, 6 or 4 bits a value and a scale and offset per image and channel. A memory of ``mem_bytes`` has the
+    ``mem_size`` that these come to, all that decoding needs counted, and stores images as small as it pays, as
+    ``class_bytes`` of :class:`CondenseConfig` does.
 
     With G groups seen, the share of group i in order of arrival is ⌈(mem_size − i) / G⌉ images, as
     if they were dealt round: all of the memory is shared out, and a share never grows when groups
@@ -42,10 +47,10 @@ class CondensedMemory:
     and deviation of the first update's images, and kept in the scale they came in.
 
     Args:
-        mem_size: images in all.
+        mem_size: images in all. mem_bytes: bytes in all, instead.
         ipc: a fixed number for each group instead; the rest waits for further groups.
         config: how to condense; its ``ipc`` is chosen here. Its ``storage`` may be "uint8", "uint6" or "uint4"; any
-            other stands for "uint8".
+            other stands for "uint8", or for what ``mem_bytes`` take.
         seed: the same seed and the same stream give the same images.
 
     Attributes:
@@ -54,7 +59,7 @@ class CondensedMemory:
         standardization: between that space and the one condensed in; None before the first update.
 
     Raises:
-        ValueError: for a size below 1, or an ``ipc`` that does not fit.
+        ValueError: for a size below 1, both sizes or neither, or an ``ipc`` that does not fit.
 
     >>> from dm_replay import CondenseConfig, CondensedMemory, load_dataset
     >>> digits = load_dataset("digits").train
@@ -67,14 +72,20 @@ class CondensedMemory:
 
     def __init__(
         self,
-        mem_size: int,
+        mem_size: int | None = None,
         ipc: int | None = None,
         config: CondenseConfig | None = None,
         seed: int = 0,
+        *,
+        mem_bytes: int | None = None,
     ):
-        self.mem_size, self.seed = whole_number("mem_size", mem_size, 1), whole_number("seed", seed)
-        self.ipc = None if ipc is None else whole_number("ipc", ipc)
-        if self.ipc is not None and not 1 <= self.ipc <= self.mem_size:
+        if (mem_size is None) == (mem_bytes is None):
+            raise ValueError(f"give mem_size or mem_bytes, got {mem_size} and {mem_bytes}")
+        self.mem_size = None if mem_size is None else whole_number("mem_size", mem_size, 1)
+        self.mem_bytes = None if mem_bytes is None else whole_number("mem_bytes", mem_bytes, 1)
+        self.seed = whole_number("seed", seed)
+        self.ipc = None if ipc is None else whole_number("ipc", ipc, 1)
+        if self.ipc is not None and self.mem_size is not None and self.ipc > self.mem_size:
             raise ValueError(f"ipc must lie between 1 and mem_size {mem_size}, got {ipc}")
         self.config = config or DEFAULT
         self.groups: dict[Group, CondensedSet] = {}
@@ -108,24 +119,51 @@ class CondensedMemory:
         tasks = [task for (task, _), part in self.groups.items() for _ in range(len(part))]
         return CondensedSet.merge(list(self.groups.values())), torch.tensor(tasks)
 
-    def lengths(self, groups: int) -> list[int]:
+    @property
+    def shape(self) -> Shape | None:
+        """(C, H, W) of the images held, if any are."""
+        return next((part.shape for part in self.groups.values()), None)
+
+    def fitted(self, shape: Shape) -> CondenseConfig:
+        """How images (C, H, W) are condensed and stored."""
+        config = self.config if self.mem_bytes is None else replace(self.config, class_bytes=self.mem_bytes)
+        config = config.sized(shape)
+        return replace(config, class_bytes=None, storage=config.storage if config.storage in BITS else "uint8")
+
+    def capacity(self, groups: int, shape: Shape | None = None) -> int:
+        """How many stored images it may hold of so many groups.
+
+        Args:
+            shape: (C, H, W); where bytes are counted and nothing is held yet, it has to be given.
+        """
+        if self.mem_bytes is None:
+            assert self.mem_size is not None
+            return self.mem_size
+        shape = shape or self.shape
+        if shape is None:
+            raise ValueError("how many images mem_bytes hold depends on their shape, and none have come yet")
+        decoder, storage = self.fitted(shape).decoder(shape[0]), self.fitted(shape).storage
+        ranges = 2 * 4 * shape[0]  # of the standardization, and where channels are stored as others, of each group
+        spent = ranges * (1 + (groups if decoder.color > 1 else 0))
+        return max(0, self.mem_bytes - spent) // stored_bytes(decoder.stored_shape(shape), storage)
+
+    def lengths(self, groups: int, shape: Shape | None = None) -> list[int]:
         """The shares of that many groups in order of arrival.
 
         Raises:
             ValueError: if they do not fit.
         """
-        need = groups * (self.ipc or 1)
-        if need > self.mem_size:
-            raise ValueError(
-                f"mem_size {self.mem_size} cannot hold {groups} classes of {self.ipc or 'at least 1'} "
-                f"images: it must be at least {need}"
-            )
-        return [self.ipc or -((first - self.mem_size) // groups) for first in range(groups)]
+        need, size = groups * (self.ipc or 1), self.capacity(groups, shape)
+        if need > size:
+            whole = f"mem_size {size}" if self.mem_bytes is None else f"mem_bytes {self.mem_bytes}, of {size} images,"
+            more = f": it must be at least {need}" if self.mem_bytes is None else ""
+            raise ValueError(f"{whole} cannot hold {groups} classes of {self.ipc or 'at least 1'} images{more}")
+        return [self.ipc or -((first - size) // groups) for first in range(groups)]
 
-    def shares(self, incoming: Iterable[Group]) -> dict[Group, int]:
-        """The share of every group once the incoming ones have joined; ValueError likewise."""
+    def shares(self, incoming: Iterable[Group], shape: Shape | None = None) -> dict[Group, int]:
+        """The share of every group once the incoming ones, of images (C, H, W), have joined; ValueError likewise."""
         joined = list(dict.fromkeys([*self.groups, *incoming]))
-        return dict(zip(joined, self.lengths(len(joined)), strict=True)) if joined else {}
+        return dict(zip(joined, self.lengths(len(joined), shape), strict=True)) if joined else {}
 
     def update(
         self,
@@ -149,13 +187,13 @@ class CondensedMemory:
                 does not stay finite.
         """
         pools = incoming if isinstance(incoming, Mapping) else {0: incoming}
-        self.check_shapes(pool.shape for pool in pools.values())
-        shares = self.shares((task, c) for task, pool in pools.items() for c in pool.classes.tolist())
+        shape = self.check_shapes(pool.shape for pool in pools.values())
+        shares = self.shares(((task, c) for task, pool in pools.items() for c in pool.classes.tolist()), shape)
         space = self.standardization or Standardization.fit(pools.values())
         jobs = [job for task, pool in pools.items() for job in self._jobs(task, pool, shares, space)]
         groups, each = dict(self.groups), self.config.iterations
         seconds = None if self.config.seconds is None else self.config.seconds / max(1, len(jobs))
-        config = replace(self.config, seconds=seconds)
+        config = replace(self.fitted(shape), seconds=seconds)
         for number, job in enumerate(jobs):
             step = _watched(on_step, number, len(jobs), each, self.config.lr_img)
             seed = derive(self.seed, "memory", self.updates, job.task, job.ipc)
@@ -166,25 +204,28 @@ class CondensedMemory:
         self.updates += 1
         self.standardization = space
 
-    def resize(self, mem_size: int) -> None:
+    def resize(self, mem_size: int | None = None, *, mem_bytes: int | None = None) -> None:
         """A smaller size cuts every group now; a larger one serves the updates from now on."""
-        resized = CondensedMemory(mem_size, self.ipc)
-        shares = resized.shares(self.groups)
-        self.mem_size = resized.mem_size
+        resized = CondensedMemory(mem_size, self.ipc, self.config, mem_bytes=mem_bytes)
+        shares = resized.shares(self.groups, self.shape)
+        self.mem_size, self.mem_bytes = resized.mem_size, resized.mem_bytes
         self.groups = {group: part.prefix(shares[group]) for group, part in self.groups.items()}
 
-    def check_shapes(self, shapes: Iterable[tuple[int, ...]]) -> None:
-        """Raises:
-        ValueError: unless these shapes (C, H, W) and that of the images held are one, and can be stored.
+    def check_shapes(self, shapes: Iterable[tuple[int, ...]]) -> Shape:
+        """The one shape (C, H, W) of these and of the images held.
+
+        Raises:
+            ValueError: unless it is one, and such images can be stored.
         """
-        held = {part.shape for part in self.groups.values()}
-        found = sorted(held | set(map(tuple, shapes)))
+        found = sorted({tuple(shape) for shape in shapes} | ({self.shape} if self.shape else set()))
         if len(found) != 1:
             raise ValueError(f"expected images of one shape, got {found or 'none'}")
         channels, height, width = found[0]
-        check_storage(storage_of(self.config), width)
         shape = channels, height, width
-        self.config.sized(shape).decoder(channels).check(shape)
+        config = self.fitted(shape)
+        check_storage(config.storage, width)
+        config.decoder(channels).check(shape)
+        return shape
 
     def _jobs(self, task: int, pool: TensorPool, shares: dict[Group, int], space: Standardization) -> list["_Job"]:
         """A pool's classes by how many images they get: their share, if there are as many."""
@@ -229,7 +270,7 @@ class _Job:
     ) -> CondensedSet:
         result = condenser.condense(
             self.pool,
-            replace(config, ipc=self.ipc, class_bytes=None, storage=storage_of(config)),
+            replace(config, ipc=self.ipc),
             seed=seed,
             classes=self.classes,
             previous=self.space.apply_to_set(CondensedSet.merge(self.previous)) if self.previous else None,
@@ -249,11 +290,6 @@ class _Standardized(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.network(self.space.to(images.device).undo(images))
-
-
-def storage_of(config: CondenseConfig) -> str:
-    """A memory keeps whole bytes or parts of them."""
-    return config.storage if config.storage in BITS else "uint8"
 
 
 def _watched(on_step: OnStep | None, job: int, jobs: int, each: int, lr: float) -> Callable[[Progress], None]:

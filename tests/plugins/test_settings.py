@@ -25,7 +25,7 @@ def test_settings():
         (dict(config=config, iterations=3), "give config or single settings"),
         (dict(iteration=3), "unknown setting 'iteration'; choose from augment"),
         (dict(network="resnet99"), "unknown network"),
-        (dict(storage="float16"), "a memory's storage is one of uint8, uint6, uint4, got 'float16'"),
+        (dict(storage="float16"), "a memory's storage is one of auto, uint8, uint6, uint4, got 'float16'"),
         (dict(ipc=7), "between 1 and mem_size 6"),
         (dict(batch_size=-3), "batch_size must be at least 1, got -3"),
         (dict(batch_size_mem=0), "batch_size_mem must be at least 1, got 0"),

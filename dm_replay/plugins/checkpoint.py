@@ -1,0 +1,108 @@
+"""Checkpoints of a strategy between experiences, to go on from in another process with the same numbers."""
+
+import contextlib
+import copy
+import hashlib
+import io
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dill
+import numpy as np
+import torch
+
+from ..runtime.atomic_files import atomic
+
+__all__ = ["load_checkpoint", "save_checkpoint"]
+
+MAGIC = b"dm_replay.Checkpoint/1\n"
+OF_AN_EXPERIENCE = (  # what a strategy keeps of its last experience, data and all, and makes anew for the next
+    *("experience", "adapted_dataset", "dataloader", "mbatch", "mb_output", "loss", "_eval_streams"),
+    *("current_eval_stream", "mb_it"),
+)
+
+
+def save_checkpoint(strategy: Any, path: str | Path) -> None:
+    """Write an Avalanche strategy with its plugins, optimizer, loggers and the state of all random generators.
+
+    To be called between experiences, after ``strategy.train``. Data is left out. A file that is there is replaced in
+    one step: whatever goes wrong leaves it as it was. Classes are written by name, so that the process that loads it
+    needs them under the same.
+
+    >>> import torch
+    >>> from avalanche.training.supervised import Naive
+    >>> from dm_replay import DMReplayPlugin, load_checkpoint, save_checkpoint
+    >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
+    >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    >>> strategy = Naive(model=model, optimizer=optimizer, plugins=[DMReplayPlugin(20)], evaluator=None)
+    >>> save_checkpoint(strategy, "stream.pt")
+    >>> load_checkpoint("stream.pt").clock.train_exp_counter  # experiences done
+    0
+    """
+    resting = copy.copy(strategy)
+    for name in OF_AN_EXPERIENCE:
+        if name in vars(resting):
+            setattr(resting, name, None)
+    written = io.BytesIO()
+    with _classes_by_name():
+        torch.save({"strategy": resting, "random": _random_state()}, written, pickle_module=dill)
+    content = written.getbuffer()
+    with atomic(path) as temporary, open(temporary, "wb") as file:
+        file.write(MAGIC + hashlib.sha256(content).digest())
+        file.write(content)
+
+
+def load_checkpoint(path: str | Path, device: torch.device | str | None = None) -> Any:
+    """The strategy of :func:`save_checkpoint`, to go on with the next experience. Random generators are as they were.
+
+    ``strategy.clock.train_exp_counter`` says how many experiences are done. Loading runs the code that the file names,
+    as every pickle does: load your own files only. One that is damaged or something else is refused before that.
+
+    Args:
+        device: where tensors and the strategy are from now on; as they were by default.
+
+    Raises:
+        ValueError: if the file is missing, damaged, or no checkpoint of this function.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"no such file: {path}")
+    content = path.read_bytes()
+    if not content.startswith(MAGIC):
+        raise ValueError(f"{path} is not a checkpoint of dm_replay.save_checkpoint")
+    digest, begin = len(MAGIC), len(MAGIC) + hashlib.sha256().digest_size
+    if hashlib.sha256(memoryview(content)[begin:]).digest() != content[digest:begin]:
+        raise ValueError(f"{path} is a damaged checkpoint: its content is not what was written")
+    with _classes_by_name():
+        saved = torch.load(io.BytesIO(content[begin:]), pickle_module=dill, weights_only=False, map_location=device)
+    strategy = saved["strategy"]
+    if device is not None:
+        strategy.device = torch.device(device)
+    _restore_random_state(saved["random"])
+    return strategy
+
+
+@contextlib.contextmanager
+def _classes_by_name() -> Iterator[None]:
+    """dill otherwise writes classes of ``torch.optim`` by value, since that package hides its modules, and fails."""
+    before = dill.settings["byref"]
+    dill.settings["byref"] = True
+    try:
+        yield
+    finally:
+        dill.settings["byref"] = before
+
+
+def _random_state() -> dict[str, Any]:
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    return {"python": random.getstate(), "numpy": np.random.get_state(), "torch": torch.get_rng_state(), "cuda": cuda}
+
+
+def _restore_random_state(state: dict[str, Any]) -> None:
+    random.setstate(state["python"])
+    np.random.set_state(state["numpy"])
+    torch.set_rng_state(state["torch"].cpu())
+    if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all([one.cpu() for one in state["cuda"]])

@@ -1,0 +1,70 @@
+"""Laws of a memory that is counted in bytes."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from dm_replay.data.pool import TensorPool
+from dm_replay.matching.config import CondenseConfig
+from dm_replay.replay.memory import CondensedMemory
+
+SMALL = dict(iterations=1, batch_real=4, network="convnet:width=4", nested=0.05, compile="no", device="cpu")
+PAPER = CondenseConfig(**SMALL)
+FAST = CondenseConfig(preset="fast", extractors=0, **SMALL)
+
+
+def pool(counts, seed=0, shape=(3, 16, 16)):
+    labels = torch.tensor([c for c, count in counts.items() for _ in range(count)])
+    return TensorPool(torch.randn(len(labels), *shape, generator=torch.Generator().manual_seed(seed)), labels)
+
+
+@pytest.mark.parametrize("config", [PAPER, FAST, replace(FAST, color=2, storage="uint6")], ids=["paper", "fast", "own"])
+@pytest.mark.parametrize("seed", range(3))
+def test_never_above_its_bytes_and_no_class_lost_over_random_streams(config, seed):
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(low, high):
+        return int(torch.randint(low, high, (), generator=generator))
+
+    allowed = draw(12_000, 30_000)
+    memory, seen, lengths = CondensedMemory(config=config, seed=seed, mem_bytes=allowed), set(), {}
+    for step in range(4):
+        tasks = {draw(0, 2): {draw(0, 4): draw(1, 200) for _ in range(draw(1, 3))} for _ in range(draw(1, 3))}
+        memory.update({task: pool(counts, seed=step) for task, counts in tasks.items()})
+        seen |= {(task, c) for task, counts in tasks.items() for c in counts}
+        assert memory.nbytes <= allowed and memory.groups.keys() == seen
+        before, lengths = lengths, {group: len(part) for group, part in memory.groups.items()}
+        assert all(lengths[task, c] <= many for (task, c), many in before.items() if c not in tasks.get(task, {}))
+
+
+@pytest.mark.parametrize(("config", "each"), [(PAPER, 3 * 256 + 24), (FAST, (16 + 2) * 16 // 2 + 8)])
+def test_all_of_its_bytes_are_used(config, each):
+    """Of a stored image (3, 16, 16): whole in bytes; or 4 bits, color at a quarter of the sides, and one range."""
+    memory = CondensedMemory(config=config, mem_bytes=10 * each + 24 + 2 * 24 + each - 1)
+    memory.update(pool({0: 60, 1: 60}))
+    size = 10 if config is FAST else (10 * each + 24 + 48 + each - 1 - 24) // each
+    assert len(memory) == memory.capacity(2) == size
+    assert memory.nbytes == size * each + 24 + (48 if config is FAST else 0)
+
+
+def test_what_does_not_fit_is_said_before_anything_is_condensed():
+    memory = CondensedMemory(config=PAPER, mem_bytes=2_000)
+    with pytest.raises(ValueError, match="mem_bytes 2000, of 2 images, cannot hold 3 classes of at least 1 images"):
+        memory.update(pool({0: 3, 1: 3, 2: 3}), on_step=lambda *_: pytest.fail("condensed"))
+    with pytest.raises(ValueError, match="class_bytes 100 is less than the 792 bytes of one stored image"):
+        CondensedMemory(config=PAPER, mem_bytes=100).update(pool({0: 3}))
+    with pytest.raises(ValueError, match="depends on their shape, and none have come yet"):
+        memory.capacity(1)
+    for sizes in ((None, None), (4, 4)):
+        with pytest.raises(ValueError, match="give mem_size or mem_bytes"):
+            CondensedMemory(sizes[0], mem_bytes=sizes[1])
+
+
+def test_resizing_in_bytes():
+    memory = CondensedMemory(config=PAPER, mem_bytes=24 + 6 * 792)
+    memory.update(pool({0: 9, 1: 9}))
+    memory.resize(mem_bytes=24 + 3 * 792)
+    assert [len(part) for part in memory.groups.values()] == [2, 1] and memory.nbytes == memory.mem_bytes
+    memory.resize(2)
+    assert memory.mem_bytes is None and len(memory) == 2
