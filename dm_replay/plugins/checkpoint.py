@@ -65,6 +65,11 @@ def load_checkpoint(path: str | Path, device: torch.device | str | None = None) 
 
     Raises:
         ValueError: if the file is missing, damaged, or no checkpoint of this function.
+
+    >>> from dm_replay import load_checkpoint
+    >>> load_checkpoint("never_written.pt")
+    Traceback (most recent call last):
+    ValueError: no such file: never_written.pt
     """
     path = Path(path)
     if not path.is_file():
@@ -75,7 +80,7 @@ def load_checkpoint(path: str | Path, device: torch.device | str | None = None) 
     digest, begin = len(MAGIC), len(MAGIC) + hashlib.sha256().digest_size
     if hashlib.sha256(memoryview(content)[begin:]).digest() != content[digest:begin]:
         raise ValueError(f"{path} is a damaged checkpoint: its content is not what was written")
-    with _classes_by_name():
+    with _classes_by_name(), contextlib.redirect_stdout(io.StringIO()):  # Avalanche prints a line for each device
         saved = torch.load(io.BytesIO(content[begin:]), pickle_module=dill, weights_only=False, map_location=device)
     strategy = saved["strategy"]
     if device is not None:

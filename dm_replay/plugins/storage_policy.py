@@ -63,6 +63,8 @@ class CondensedBuffer(BalancedExemplarsBuffer):
     Args:
         max_size: images in all. mem_bytes: bytes in all, instead; ``max_size`` is then this number.
         ipc: a fixed number of images per class; by default the classes seen share ``max_size``.
+        kind, real_fraction: "condensed", or real images, "random" or "herding"; or that part of each class real ones
+            beside condensed ones. All are stored as ``config`` says.
         config: how to condense; or give its fields as keywords, such as ``iterations=2000``. The
             default of 200 iterations is for the patience of CPU users; on a GPU take 2,000 to
             20,000. Leave ``flip`` out of ``augment`` where mirror images mean something else.
@@ -91,6 +93,8 @@ class CondensedBuffer(BalancedExemplarsBuffer):
         ipc: int | None = None,
         *,
         mem_bytes: int | None = None,
+        kind: str = "condensed",
+        real_fraction: float = 0.0,
         config: CondenseConfig | None = None,
         seed: int = 0,
         progress: bool = True,
@@ -99,7 +103,9 @@ class CondensedBuffer(BalancedExemplarsBuffer):
         self._with_strategy = settings.get("extractors") == STRATEGY
         if self._with_strategy:
             settings["extractors"] = 1
-        memory = CondensedMemory(max_size, ipc, condense_config(config, settings), seed, mem_bytes=mem_bytes)
+        config = condense_config(config, settings)
+        sizes = {"mem_bytes": mem_bytes, "kind": kind, "real_fraction": real_fraction}
+        memory = CondensedMemory(max_size, ipc, config, seed, **sizes)  # type: ignore[arg-type]
         super().__init__(_size_of(memory))
         self.memory = memory
         self.progress = progress

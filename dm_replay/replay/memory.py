@@ -17,6 +17,7 @@ from ..matching.config import CondenseConfig
 from ..matching.presets import USUAL
 from ..runtime.seeding import derive
 from .checks import whole_number
+from .kinds import Kind, interleaved
 from .standardize import Standardization
 
 __all__ = ["DEFAULT", "CondensedMemory", "Group"]
@@ -52,6 +53,7 @@ class CondensedMemory:
         config: how to condense; its ``ipc`` is chosen here. Its ``storage`` may be "uint8", "uint6" or "uint4"; any
             other stands for "uint8", or for what ``mem_bytes`` take.
         seed: the same seed and the same stream give the same images.
+        kind, real_fraction: what fills a class's share, see :class:`Kind`.
 
     Attributes:
         groups: the condensed set of each (task, class), in order of arrival, in the space that the pools give.
@@ -78,6 +80,8 @@ class CondensedMemory:
         seed: int = 0,
         *,
         mem_bytes: int | None = None,
+        kind: str = "condensed",
+        real_fraction: float = 0.0,
     ):
         if (mem_size is None) == (mem_bytes is None):
             raise ValueError(f"give mem_size or mem_bytes, got {mem_size} and {mem_bytes}")
@@ -88,6 +92,7 @@ class CondensedMemory:
         if self.ipc is not None and self.mem_size is not None and self.ipc > self.mem_size:
             raise ValueError(f"ipc must lie between 1 and mem_size {mem_size}, got {ipc}")
         self.config = config or DEFAULT
+        self.kind = Kind(kind, real_fraction)
         self.groups: dict[Group, CondensedSet] = {}
         self.updates = 0
         self.standardization: Standardization | None = None
@@ -135,6 +140,9 @@ class CondensedMemory:
 
         Args:
             shape: (C, H, W); where bytes are counted and nothing is held yet, it has to be given.
+
+        Raises:
+            ValueError: if it is not, or not even one image fits the bytes.
         """
         if self.mem_bytes is None:
             assert self.mem_size is not None
@@ -198,7 +206,7 @@ class CondensedMemory:
             step = _watched(on_step, number, len(jobs), each, self.config.lr_img)
             seed = derive(self.seed, "memory", self.updates, job.task, job.ipc)
             network = None if networks is None else _Standardized(networks(job.task), space)
-            result = job.run(self._condenser, config, seed, step, network)
+            result = job.run(self._condenser, self.kind, config, seed, step, network)
             groups |= {(job.task, c): result.of_class(c) for c in job.classes}
         self.groups = {group: groups[group].prefix(share) for group, share in shares.items()}
         self.updates += 1
@@ -263,22 +271,50 @@ class _Job:
     def run(
         self,
         condenser: Condenser,
+        kind: Kind,
         config: CondenseConfig,
         seed: int,
         on_step: Callable[[Progress], None],
         network: nn.Module | None,
     ) -> CondensedSet:
-        result = condenser.condense(
-            self.pool,
-            replace(config, ipc=self.ipc),
-            seed=seed,
-            classes=self.classes,
-            previous=self.space.apply_to_set(CondensedSet.merge(self.previous)) if self.previous else None,
-            on_step=on_step,
-            network=network,
-        )
+        previous = self.space.apply_to_set(CondensedSet.merge(self.previous)) if self.previous else None
+        condensed = kind.condensed(self.ipc)
+        parts = []
+        if condensed:
+            parts.append(
+                condenser.condense(
+                    self.pool,
+                    replace(config, ipc=condensed),
+                    seed=seed,
+                    classes=self.classes,
+                    previous=previous,
+                    on_step=on_step,
+                    network=network,
+                )
+            )
+        if condensed < self.ipc:
+            parts.append(kind.real(self.pool, self.classes, self.ipc - condensed, config, seed))
+        result = parts[0] if len(parts) == 1 else interleaved(parts[0], parts[1], parts[0].counts)
+        if previous is not None and not condensed:
+            result = _with_previous(result, previous)
         meta = {name: value for name, value in result.meta.items() if name not in ("mean", "std")}
         return replace(self.space.undo_set(result), meta=meta | self.known)
+
+
+def _with_previous(new: CondensedSet, previous: CondensedSet) -> CondensedSet:
+    """As many images of each class as ``new`` has, old and new ones by the real images that they stand for."""
+    classes = []
+    for label in new.classes.tolist():
+        own = new.of_class(label)
+        if label in previous.classes.tolist():
+            old = previous.of_class(label)
+            counts = own.counts + old.counts
+            many = min(len(old), round(len(own) * float(old.counts) / float(counts)), len(own) - 1)
+            if many:
+                own = interleaved(own.prefix(len(own) - many), old.prefix(many), counts)
+            own = replace(own, counts=counts)
+        classes.append(own)
+    return CondensedSet.merge(classes)
 
 
 class _Standardized(nn.Module):
