@@ -1,0 +1,84 @@
+"""The memory's invariants over random streams: never above its size, no class lost, old images only cut."""
+
+from collections import Counter
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from dm_replay.data.pool import TensorPool
+from dm_replay.matching.config import CondenseConfig
+from dm_replay.replay.memory import CondensedMemory
+
+STREAMS = 1_000
+CONFIG = CondenseConfig(network="convnet:width=4", compile="no", device="cpu")
+EACH = 16 + 8  # bytes of an image (1, 4, 4) with its range
+
+counts = st.dictionaries(st.integers(0, 5), st.integers(1, 9), min_size=1, max_size=3)  # images by class
+experiences = st.dictionaries(st.integers(0, 1), counts, min_size=1, max_size=2)  # those by task
+streams = st.lists(experiences, min_size=1, max_size=6)
+sizes = st.tuples(st.sampled_from(["mem_size", "mem_bytes"]), st.integers(1, 40))
+
+
+def pool(counts, seed):
+    labels = torch.tensor([c for c, count in counts.items() for _ in range(count)])
+    return TensorPool(torch.randn(len(labels), 1, 4, 4, generator=torch.Generator().manual_seed(seed)), labels)
+
+
+def given_streams(**more):
+    def decorate(test):
+        health = [HealthCheck.too_slow, HealthCheck.data_too_large]
+        quiet = settings(max_examples=STREAMS, deadline=None, derandomize=True, suppress_health_check=health)
+        return quiet(given(stream=streams, size=sizes, **more)(test))
+
+    return decorate
+
+
+def made(size, kind, ipc=None):
+    name, images = size
+    limit = {name: images if name == "mem_size" else 8 + EACH * images}
+    return CondensedMemory(ipc=ipc, kind=kind, config=CONFIG, **limit)
+
+
+@given_streams(kind=st.sampled_from(["random", "herding"]), ipc=st.sampled_from([None, None, 1, 3]))
+def test_over_random_streams(stream, size, kind, ipc):
+    if size[0] == "mem_size" and ipc is not None and ipc > size[1]:
+        return
+    memory, seen = made(size, kind, ipc=ipc), Counter()
+    for seed, experience in enumerate(stream):
+        joined = {*seen, *((task, c) for task, classes in experience.items() for c in classes)}
+        before, pools = dict(memory.groups), {task: pool(classes, seed) for task, classes in experience.items()}
+        if len(joined) * (ipc or 1) > size[1]:
+            with pytest.raises(ValueError, match="cannot hold"):
+                memory.update(pools)
+            assert memory.groups == before
+            continue
+        memory.update(pools)
+        seen.update({(task, c): many for task, classes in experience.items() for c, many in classes.items()})
+        assert memory.groups.keys() == seen.keys() and memory.counts == seen
+        assert len(memory) <= size[1] and memory.nbytes <= 8 + EACH * size[1]
+        shares = memory.shares([])
+        for (task, c), part in memory.groups.items():
+            assert 1 <= len(part) <= shares[task, c] and part.classes.tolist() == [c]
+            if c not in experience.get(task, {}):
+                assert torch.equal(part.pixels, before[task, c].pixels[: len(part)])
+
+
+@given_streams(cuts=st.lists(st.integers(1, 40), min_size=6, max_size=6))
+def test_over_random_streams_that_are_resized(stream, size, cuts):
+    memory, seen, images = made(size, "random"), set(), size[1]
+    for seed, (experience, cut) in enumerate(zip(stream, cuts, strict=False)):
+        joined = seen | {(task, c) for task, classes in experience.items() for c in classes}
+        if len(joined) <= images:
+            memory.update({task: pool(classes, seed) for task, classes in experience.items()})
+            seen = joined
+        new = cut if size[0] == "mem_size" else 8 + EACH * cut
+        if cut >= len(seen):
+            memory.resize(**{size[0]: new})
+            images = cut
+        else:
+            with pytest.raises(ValueError, match="cannot hold"):
+                memory.resize(**{size[0]: new})
+        assert memory.groups.keys() == seen and len(memory) <= images
+        assert memory.nbytes <= 8 + EACH * images
