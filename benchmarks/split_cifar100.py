@@ -95,7 +95,7 @@ def measure(method: str, images: int, seed: int, data: Dataset, options: argpars
     experiences = 1 if method == "joint" else options.experiences
     stream = benchmark(data, options.experiences, seed, joint=method == "joint")
     plugins, buffer = memory_of(method, images, seed, data, options)
-    network = Quick(build_network(options.network, data.spec.shape, len(data.spec.names), seed=seed))
+    network = Quick(build_network(options.network, data.spec.shape, len(data.train.classes), seed=seed))
     metrics = metrics_of_streams()
     learner = Naive(
         model=network,
@@ -152,7 +152,7 @@ def benchmark(data: Dataset, experiences: int, seed: int, joint: bool):
     """Experiences of as many classes each, in an order of the seed; items are tensors."""
     from avalanche.benchmarks import class_incremental_benchmark
 
-    order = torch.randperm(len(data.spec.names), generator=new_generator(seed, "order")).tolist()
+    order = torch.randperm(len(data.train.classes), generator=new_generator(seed, "order")).tolist()
     parts = {"train": tensors(data.train), "test": tensors(data.test)}
     stream = class_incremental_benchmark(parts, num_experiences=experiences, class_order=order)
     if not joint:
