@@ -12,7 +12,7 @@ from ..runtime.seeding import derive
 from .config import ExemplarConfig
 from .random import check_enough, kept
 
-__all__ = ["herd", "herded", "herding_exemplars", "random_embedding"]
+__all__ = ["herd", "herded", "herded_by_class", "herding_exemplars", "random_embedding"]
 
 CHUNK = 64  # images embedded at a time, as many as the cache holds
 
@@ -48,8 +48,13 @@ def herding_exemplars(
     each = config.ipc * decoder.tiles
     check_enough(pool, each)
     embed = embed or random_embedding(pool, config.network, seed)
-    rows = torch.stack([herded(pool, (pool.labels == label).nonzero()[:, 0], each, embed) for label in pool.classes])
-    return kept(pool, pool.take(rows), config, seed)
+    return kept(pool, pool.take(herded_by_class(pool, each, embed)), config, seed)
+
+
+def herded_by_class(pool: TensorPool, count: int, embed: Callable[[Tensor], Tensor]) -> Tensor:
+    """:func:`herded` of each class's rows, in the order of ``pool.classes``: (K, count)."""
+    members = [(pool.labels == label).nonzero()[:, 0] for label in pool.classes]
+    return torch.stack([herded(pool, of_class, count, embed) for of_class in members])
 
 
 def herded(pool: TensorPool, rows: Tensor, count: int, embed: Callable[[Tensor], Tensor]) -> Tensor:

@@ -104,8 +104,9 @@ class CondensedBuffer(BalancedExemplarsBuffer):
         if self._with_strategy:
             settings["extractors"] = 1
         config = condense_config(config, settings)
-        sizes = {"mem_bytes": mem_bytes, "kind": kind, "real_fraction": real_fraction}
-        memory = CondensedMemory(max_size, ipc, config, seed, **sizes)  # type: ignore[arg-type]
+        memory = CondensedMemory(
+            max_size, ipc, config, seed, mem_bytes=mem_bytes, kind=kind, real_fraction=real_fraction
+        )
         super().__init__(_size_of(memory))
         self.memory = memory
         self.progress = progress

@@ -5,14 +5,14 @@ from dataclasses import dataclass, replace
 import torch
 
 from ..condensed.condensed_set import CondensedSet
-from ..coresets.herding import herded, random_embedding
+from ..coresets.herding import herded_by_class, random_embedding
 from ..coresets.random import kept
 from ..data.class_index import ClassShard
 from ..data.pool import TensorPool
 from ..matching.config import CondenseConfig
 from ..runtime.seeding import new_generator
 
-__all__ = ["KINDS", "Kind", "interleaved"]
+__all__ = ["KINDS", "Kind", "interleaved", "with_previous"]
 
 KINDS = ("condensed", "random", "herding")
 
@@ -53,8 +53,7 @@ class Kind:
             rows = own.rows_of(ClassShard(own.classes)).draw(each, new_generator(seed, "random"))
         else:
             embed = random_embedding(own, config.network, seed)
-            members = [(own.labels == label).nonzero()[:, 0] for label in own.classes]
-            rows = torch.stack([herded(own, of_class, each, embed) for of_class in members])
+            rows = herded_by_class(own, each, embed)
         return kept(own, own.take(rows), replace(config, ipc=ipc), seed)
 
 
@@ -73,6 +72,22 @@ def interleaved(first: CondensedSet, second: CondensedSet, counts: torch.Tensor)
     places = torch.cat([_places(part) for part in (first, second)])
     order = places.argsort(stable=True)
     return joined.select(order[joined.labels[order].argsort(stable=True)])
+
+
+def with_previous(new: CondensedSet, previous: CondensedSet) -> CondensedSet:
+    """As many images of each class as ``new`` has, old and new ones by the real images that they stand for."""
+    classes = []
+    for label in new.classes.tolist():
+        own = new.of_class(label)
+        if label in previous.classes.tolist():
+            old = previous.of_class(label)
+            counts = own.counts + old.counts
+            many = min(len(old), round(len(own) * float(old.counts) / float(counts)), len(own) - 1)
+            if many:
+                own = interleaved(own.prefix(len(own) - many), old.prefix(many), counts)
+            own = replace(own, counts=counts)
+        classes.append(own)
+    return CondensedSet.merge(classes)
 
 
 def _places(part: CondensedSet) -> torch.Tensor:

@@ -17,7 +17,7 @@ from ..matching.config import CondenseConfig
 from ..matching.presets import USUAL
 from ..runtime.seeding import derive
 from .checks import whole_number
-from .kinds import Kind, interleaved
+from .kinds import Kind, interleaved, with_previous
 from .standardize import Standardization
 
 __all__ = ["DEFAULT", "CondensedMemory", "Group"]
@@ -150,10 +150,11 @@ class CondensedMemory:
         shape = shape or self.shape
         if shape is None:
             raise ValueError("how many images mem_bytes hold depends on their shape, and none have come yet")
-        decoder, storage = self.fitted(shape).decoder(shape[0]), self.fitted(shape).storage
+        config = self.fitted(shape)
+        decoder = config.decoder(shape[0])
         ranges = 2 * 4 * shape[0]  # of the standardization, and where channels are stored as others, of each group
         spent = ranges * (1 + (groups if decoder.color > 1 else 0))
-        return max(0, self.mem_bytes - spent) // stored_bytes(decoder.stored_shape(shape), storage)
+        return max(0, self.mem_bytes - spent) // stored_bytes(decoder.stored_shape(shape), config.storage)
 
     def lengths(self, groups: int, shape: Shape | None = None) -> list[int]:
         """The shares of that many groups in order of arrival.
@@ -296,25 +297,9 @@ class _Job:
             parts.append(kind.real(self.pool, self.classes, self.ipc - condensed, config, seed))
         result = parts[0] if len(parts) == 1 else interleaved(parts[0], parts[1], parts[0].counts)
         if previous is not None and not condensed:
-            result = _with_previous(result, previous)
+            result = with_previous(result, previous)
         meta = {name: value for name, value in result.meta.items() if name not in ("mean", "std")}
         return replace(self.space.undo_set(result), meta=meta | self.known)
-
-
-def _with_previous(new: CondensedSet, previous: CondensedSet) -> CondensedSet:
-    """As many images of each class as ``new`` has, old and new ones by the real images that they stand for."""
-    classes = []
-    for label in new.classes.tolist():
-        own = new.of_class(label)
-        if label in previous.classes.tolist():
-            old = previous.of_class(label)
-            counts = own.counts + old.counts
-            many = min(len(old), round(len(own) * float(old.counts) / float(counts)), len(own) - 1)
-            if many:
-                own = interleaved(own.prefix(len(own) - many), old.prefix(many), counts)
-            own = replace(own, counts=counts)
-        classes.append(own)
-    return CondensedSet.merge(classes)
 
 
 class _Standardized(nn.Module):

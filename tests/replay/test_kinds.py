@@ -34,9 +34,8 @@ def test_real_images_fill_the_shares_and_are_cut_like_others(kind):
     memory.update(data, on_step=lambda *_: pytest.fail("condensed"))
     before = dict(memory.groups)
     memory.update(pool({2: 9}, seed=1))
-    assert [len(part) for part in memory.groups.values()] == [3, 3, 3] and memory.counts == dict.fromkeys(
-        memory.groups, 9
-    )
+    assert [len(part) for part in memory.groups.values()] == [3, 3, 3]
+    assert memory.counts == dict.fromkeys(memory.groups, 9)
     for label in (0, 1):
         part = memory.groups[0, label]
         assert torch.equal(part.images, before[0, label].images[:3])
