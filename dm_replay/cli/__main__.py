@@ -1,14 +1,16 @@
 """The command line: it starts at once, and says in one line what was wrong."""
 
 import contextlib
+import os
 import re
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
+from typing import NoReturn
 
 from .. import __version__
 
-__all__ = ["main"]
+__all__ = ["main", "run"]
 
 COMMANDS = {
     "condense": "condense a dataset into a few synthetic images per class",
@@ -104,5 +106,19 @@ def _warnings_in_one_line() -> Iterator[None]:
         warnings.formatwarning = usual
 
 
+def run() -> NoReturn:
+    """The program: :func:`main` and its exit status.
+
+    A process among several ends without the interpreter's last clean-up, in which threads of PyTorch that still hold
+    tensors abort a process whose work is done (https://github.com/pytorch/pytorch/pull/179291).
+    """
+    status = main()
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    run()

@@ -13,6 +13,7 @@ from torch import Tensor
 
 __all__ = ["RankLost", "World", "joined", "world"]
 
+LEAVING = 30.0  # seconds that the first process waits for the others to close their connections
 TIMEOUT = 600.0  # seconds; longer than compiling and reading a dataset may keep one process behind the others
 
 
@@ -115,11 +116,36 @@ def joined(timeout: float = TIMEOUT) -> Iterator[World]:
         torch.cuda.set_device(here.local_rank % torch.cuda.device_count())
     with _in_contact(), _stdout_to_stderr():
         backend = "cpu:gloo,cuda:nccl" if on_gpus else "gloo"
-        dist.init_process_group(backend, timeout=timedelta(seconds=timeout), rank=here.rank, world_size=here.size)
+        store, rank, size = next(dist.rendezvous("env://", timeout=timedelta(seconds=timeout)))
+        dist.init_process_group(backend, store=store, timeout=timedelta(seconds=timeout), rank=rank, world_size=size)
     try:
         yield here
+        _wait_for_the_others_to_leave(here, store)
     finally:
         dist.destroy_process_group()
+        _tell_that_this_one_left(here, store)
+
+
+def _wait_for_the_others_to_leave(here: World, store: "dist.Store") -> None:
+    """The first process closes its connections last and alone.
+
+    Where all close them at once, each hears of the others' while it takes its own apart, and seldom, on a busy machine,
+    a process whose work was done ends with SIGABRT.
+    """
+    here.barrier()
+    if here.main:
+        with contextlib.suppress(RuntimeError):  # who is not heard of has ended another way
+            store.wait([_left(rank) for rank in range(1, here.size)], timedelta(seconds=LEAVING))
+
+
+def _tell_that_this_one_left(here: World, store: "dist.Store") -> None:
+    if not here.main:
+        with contextlib.suppress(RuntimeError):  # the first one, which keeps the store, has ended
+            store.set(_left(here.rank), "")
+
+
+def _left(rank: int) -> str:
+    return f"dm_replay/left/{rank}"
 
 
 @contextlib.contextmanager
