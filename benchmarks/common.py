@@ -3,13 +3,14 @@
 import argparse
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
-from dm_replay import EvalConfig, EvalReport
+from dm_replay import EvalConfig, EvalReport, evaluate
 from dm_replay.runtime.atomic_files import atomic
 from dm_replay.runtime.provenance import provenance
 
-__all__ = ["RESULTS", "about_evaluation", "add_evaluation", "budget_of", "read_results", "schedule_of", "write_result"]
+__all__ = ["RESULTS", "add_evaluation", "lacks", "networks", "read_results", "schedule_of", "write_result"]
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -46,8 +47,22 @@ def schedule_of(options: argparse.Namespace) -> str:
     return f"{options.epochs} epochs" if options.epochs else f"{options.steps} steps"
 
 
-def about_evaluation(report: EvalReport) -> dict:
-    """What a cell records of its evaluation and of the machine."""
+def networks(train_set, test_pool, options: argparse.Namespace, network: str, cell: dict | None) -> Iterator[dict]:
+    """What a cell records of its evaluation, after each network that it still lacks of ``options.runs``."""
+    found, seconds = (list(cell["accuracies"]), cell["evaluation_seconds"]) if cell else ([], 0.0)
+    for first in range(len(found), options.runs):
+        one = evaluate(train_set, test_pool, budget_of(options), network=network, runs=1, first=first)
+        found, seconds = [*found, *one.accuracies], seconds + one.seconds
+        settings = {**one.settings, "first": 0, "runs": len(found)}
+        yield _about(EvalReport(tuple(found), settings, seconds))
+
+
+def lacks(cell: dict | None, options: argparse.Namespace) -> bool:
+    """Whether a cell has fewer networks than are asked for."""
+    return cell is None or len(cell["accuracies"]) < options.runs
+
+
+def _about(report: EvalReport) -> dict:
     return {
         "accuracies": list(report.accuracies),
         "mean": report.mean,

@@ -1,12 +1,13 @@
 """CodedSet: real images kept as small image files, read like a condensed set."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from .by_class import ByClass, added_counts
 from .coding import ImageCodec
 from .formation import enlarge
 
@@ -14,15 +15,18 @@ __all__ = ["CodedSet"]
 
 
 @dataclass(frozen=True, eq=False)
-class CodedSet:
+class CodedSet(ByClass):
     """Images with hard labels, each the bytes of one WebP or JPEG picture. Make one with :meth:`from_pixels`.
 
     Attributes:
-        codes: N byte strings. labels: (N,) int64. counts: (K,) real images that each class stands for.
+        codes: N byte strings. labels: (N,) int64; the images of a class keep their order.
+        counts: (K,) real images that each class stands for.
         shape: (C, H, W) of the training images, to which smaller pictures are enlarged.
         enlarging: how, "linear" or "sharp"; see :class:`Decoder`.
         codec: what reads the codes.
-        meta: plain metadata, with mean and std of the normalization.
+        meta: plain metadata.
+        affine: (2, C), what pixels of [0, 1] are multiplied by and shifted by: the normalization, which is not stored
+            with a set.
 
     >>> import torch
     >>> from dm_replay.condensed.coded_set import CodedSet
@@ -39,6 +43,8 @@ class CodedSet:
     codec: ImageCodec
     meta: dict[str, Any] = field(default_factory=dict)
     enlarging: str = "linear"
+    affine: Tensor | None = None
+    formation: ClassVar[int] = 1
 
     @classmethod
     def from_pixels(
@@ -52,19 +58,25 @@ class CodedSet:
         counts: Tensor | None = None,
         meta: dict[str, Any] | None = None,
         enlarging: str = "linear",
+        affine: Tensor | None = None,
+        most: int | None = None,
     ) -> "CodedSet":
         """Code uint8 pixels (N, C, h, w) with labels (N,).
 
+        Args:
+            most: bytes that no code may exceed: each picture has the best quality up to ``quality`` that they allow.
+
         Raises:
-            ValueError: for an unknown codec, pixels that are not uint8, or channels that pictures do not have.
+            ValueError: for an unknown codec, pixels that are not uint8, channels that pictures do not have, or a
+                picture that fits ``most`` bytes at no quality.
         """
         if pixels.dtype != torch.uint8 or pixels.ndim != 4 or pixels.shape[1] not in (1, 3):
             raise ValueError(f"expected uint8 pixels (N, 1 or 3, H, W), got {pixels.dtype} {tuple(pixels.shape)}")
         coder = ImageCodec(codec, quality)
-        codes = tuple(map(coder.encode, pixels))
+        codes = tuple(coder.encode(picture) if most is None else coder.fitted(picture, most) for picture in pixels)
         channels, height, width = shape or pixels.shape[1:]
         counts = labels.unique(return_counts=True)[1] if counts is None else counts
-        return cls(codes, labels, counts, (channels, height, width), coder, dict(meta or {}), enlarging)
+        return cls(codes, labels, counts, (channels, height, width), coder, dict(meta or {}), enlarging, affine)
 
     @property
     def images(self) -> Tensor:
@@ -76,11 +88,6 @@ class CodedSet:
         return self.labels
 
     @property
-    def classes(self) -> Tensor:
-        """(K,) int64, sorted."""
-        return self.labels.unique()
-
-    @property
     def decoded(self) -> int:
         """How many training images there are."""
         return len(self)
@@ -90,18 +97,34 @@ class CodedSet:
         """Bytes of the codes and of what their decoder needs (labels, which any memory needs, not counted)."""
         return sum(map(len, self.codes)) + self.codec.nbytes
 
-    def __len__(self) -> int:
-        return len(self.codes)
+    def select(self, rows: Tensor) -> "CodedSet":
+        labels = self.labels[rows]
+        kept = torch.isin(self.classes, labels)
+        codes = tuple(self.codes[row] for row in rows.tolist())
+        return replace(self, codes=codes, labels=labels, counts=self.counts[kept])
+
+    @staticmethod
+    def merge(sets: Sequence["CodedSet"]) -> "CodedSet":
+        """All images of sets of one codec and normalization; counts of a class in several sets add up."""
+        labels = torch.cat([part.labels for part in sets])
+        codes = tuple(code for part in sets for code in part.codes)
+        return replace(sets[0], codes=codes, labels=labels, counts=added_counts(sets, labels.unique()))
+
+    def as_stored(self) -> "CodedSet":
+        """The images themselves: as many training images as stored ones."""
+        return self
+
+    def to(self, device: torch.device | str) -> "CodedSet":
+        """The same set whose images are decoded onto a device."""
+        return replace(self, labels=self.labels.to(device), counts=self.counts.to(device))
 
     def decode(self, rows: Tensor) -> Tensor:
-        """Images of given numbers: (M,) -> (M, C, H, W) float32, normalized."""
+        """Images of given numbers: (M,) -> (M, C, H, W) float32, normalized, on the set's device."""
         pixels = [self.codec.decode(self.codes[row], self.shape[0]) for row in rows.tolist()]
-        images = torch.stack(pixels).float() / 255 if pixels else torch.zeros(0, *self.shape)
+        images = torch.stack(pixels).to(self.labels.device).float() / 255 if pixels else torch.zeros(0, *self.shape)
         if images.shape[2:] != self.shape[1:]:
             images = enlarge(images, self.shape[1:], self.enlarging)
-        mean, std = (self._per_channel(name, value) for name, value in (("mean", 0.0), ("std", 1.0)))
-        return (images - mean) / std
-
-    def _per_channel(self, name: str, default: float) -> Tensor:
-        values: Sequence[float] = self.meta.get(name, [default] * self.shape[0])
-        return torch.tensor(values)[:, None, None]
+        if self.affine is None:
+            return images
+        gain, shift = self.affine.to(images.device)[:, :, None, None]
+        return images * gain + shift

@@ -19,7 +19,7 @@ class ImageCodec:
     JPEG's tables are kept once, not with each image.
 
     Args:
-        name: "webp" or "jpeg". quality: 1 to 100, as Pillow counts it.
+        name: "webp" or "jpeg". quality: 0 to 100, as Pillow counts it.
 
     >>> import torch
     >>> from dm_replay.condensed.coding import ImageCodec
@@ -41,6 +41,25 @@ class ImageCodec:
             return self._file(picture, method=6)
         self._remember_tables(len(image))
         return self._file(picture, streamtype=2)
+
+    def fitted(self, image: Tensor, most: int) -> bytes:
+        """The code of the best quality up to this one that takes no more than ``most`` bytes; only of WebP, where what
+        decodes an image does not depend on its quality.
+
+        Raises:
+            ValueError: if no quality fits.
+        """
+        best, low, high = None, 0, self.quality
+        while low <= high:
+            quality = (low + high) // 2
+            code = ImageCodec(self.name, quality).encode(image)
+            if len(code) <= most:
+                best, low = code, quality + 1
+            else:
+                high = quality - 1
+        if best is None:
+            raise ValueError(f"a picture of {tuple(image.shape)} fits {most} bytes as {self.name} at no quality")
+        return best
 
     def decode(self, code: bytes, channels: int = 3) -> Tensor:
         """(C, H, W) uint8."""

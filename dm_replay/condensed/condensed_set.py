@@ -1,6 +1,6 @@
 """CondensedSet: a few synthetic images per class, as a value that can be cut, joined, stored and read back."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..runtime.atomic_files import save_tensors
 from ..runtime.labels import class_labels
+from .by_class import ByClass, added_counts
 from .decoder import Decoder
 from .quantize import BITS, dequantize, pack, quantize, unpack
 from .reading import FIELDS, FORMAT, FORMATS, OFFICIAL, check_fields, check_official, read_content
@@ -20,7 +21,7 @@ STORAGES = {"float32": torch.float32, "float16": torch.float16, **dict.fromkeys(
 
 
 @dataclass(frozen=True, eq=False)
-class CondensedSet:
+class CondensedSet(ByClass):
     """Synthetic images with hard labels. Make one with :meth:`from_images`.
 
     A stored image is one training image or, with a formation f, a mosaic that decodes to f² of them.
@@ -166,11 +167,6 @@ class CondensedSet:
         return self.from_images(whole, self.labels, self.counts, self.meta)
 
     @property
-    def classes(self) -> Tensor:
-        """(K,) int64, sorted; gaps are kept."""
-        return self.labels.unique()
-
-    @property
     def storage(self) -> str:
         return str(self.pixels.dtype).removeprefix("torch.") if self.scale is None else f"uint{self.bits}"
 
@@ -179,26 +175,12 @@ class CondensedSet:
         """Bytes of the stored pixels with their scales and offsets (labels, which any memory needs, not counted)."""
         return sum(t.nbytes for t in (self.pixels, self.scale, self.offset, self.affine) if t is not None)
 
-    def __len__(self) -> int:
-        return len(self.labels)
-
     def select(self, rows: Tensor) -> "CondensedSet":
-        """The stored images of the given indices (M,), in that order; classes that lose all their images are gone."""
         labels = self.labels[rows]
         kept = torch.isin(self.classes, labels)
         scale, offset = (None if t is None else t[rows] for t in (self.scale, self.offset))
         pixels, counts = self.pixels[rows], self.counts[kept]
         return replace(self, pixels=pixels, labels=labels, counts=counts, scale=scale, offset=offset)
-
-    def prefix(self, length: int | Mapping[int, int]) -> "CondensedSet":
-        """The first ``length`` stored images of every class (or of each class named, the others whole), in place."""
-        lengths = length if isinstance(length, Mapping) else dict.fromkeys(self.classes.tolist(), length)
-        limit = torch.tensor([int(lengths.get(label, len(self))) for label in self.labels.tolist()])
-        return self.select((self._rank() < limit).nonzero()[:, 0])
-
-    def of_class(self, label: int) -> "CondensedSet":
-        """The images of one class."""
-        return self.select((self.labels == label).nonzero()[:, 0])
 
     def with_storage(self, storage: str) -> "CondensedSet":
         """The same images stored otherwise: "float32", "float16", "uint8", "uint6" or "uint4"."""
@@ -228,10 +210,7 @@ class CondensedSet:
         if len(kinds) > 1:
             raise ValueError(f"cannot merge sets of different storage, image shape or formation: {sorted(kinds)}")
         pixels, labels = torch.cat([s.pixels for s in sets]), torch.cat([s.labels for s in sets])
-        classes = labels.unique()
-        counts = torch.zeros_like(classes)
-        for part in sets:
-            counts[torch.searchsorted(classes, part.classes)] += part.counts
+        counts = added_counts(sets, labels.unique())
         scale, offset = _joined([s.scale for s in sets]), _joined([s.offset for s in sets])
         return replace(sets[0], pixels=pixels, labels=labels, counts=counts, scale=scale, offset=offset)
 
@@ -259,15 +238,6 @@ class CondensedSet:
             return cls.from_images(images, labels, meta={"source": OFFICIAL, "experiments": len(content["data"])})
         except (ValueError, RuntimeError) as error:
             raise ValueError(f"{path} is a damaged condensed set: {error}") from error
-
-    def _rank(self) -> Tensor:
-        """(N,): how many images of the same class stand before each."""
-        order = self.labels.argsort(stable=True)
-        sizes = self.labels.unique(return_counts=True)[1]
-        first = sizes.cumsum(0) - sizes
-        rank = torch.empty_like(self.labels)
-        rank[order] = torch.arange(len(self)) - first.repeat_interleave(sizes)
-        return rank
 
 
 def _joined(parts: list[Tensor | None]) -> Tensor | None:

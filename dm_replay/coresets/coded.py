@@ -12,7 +12,7 @@ from ..runtime.seeding import new_generator
 from .config import CodedConfig
 from .random import about_pool, check_enough
 
-__all__ = ["coded_exemplars"]
+__all__ = ["BEST", "coded_exemplars", "shrunk"]
 
 BEST = 95  # of Pillow's qualities; above, files grow and pictures do not get better
 
@@ -53,6 +53,7 @@ def coded_exemplars(pool: TensorPool, config: CodedConfig | None = None, *, seed
             counts=pool.counts,
             meta=about,
             enlarging=config.enlarging,
+            affine=_normalization(pool),
         )
 
     best, low, high = None, 1, BEST
@@ -69,6 +70,13 @@ def coded_exemplars(pool: TensorPool, config: CodedConfig | None = None, *, seed
             "lower images or raise shrink"
         )
     return best
+
+
+def _normalization(pool: TensorPool) -> Tensor:
+    """(2, C): what pixels of [0, 1] are multiplied by and shifted by."""
+    channels = pool.shape[0]
+    mean, std = torch.tensor(pool.mean or [0.0] * channels), torch.tensor(pool.std or [1.0] * channels)
+    return torch.stack([1 / std, -mean / std])
 
 
 def shrunk(pixels: Tensor, factor: int) -> Tensor:

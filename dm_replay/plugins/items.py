@@ -15,8 +15,7 @@ from avalanche.benchmarks.utils.classification_dataset import ClassificationData
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ..condensed.condensed_set import CondensedSet
-from ..replay.standardize import to_dtype
+from ..replay.standardize import AnySet, to_dtype
 
 __all__ = ["ItemForm", "as_dataset"]
 
@@ -46,7 +45,7 @@ class ItemForm(NamedTuple):
 class _Items(Dataset):
     """Images decoded one by one, on the CPU, without a gradient."""
 
-    def __init__(self, images: CondensedSet, tasks: Tensor, form: ItemForm):
+    def __init__(self, images: AnySet, tasks: Tensor, form: ItemForm):
         self.images, self.form = images, form
         self.labels, self.tasks = images.image_labels.tolist(), tasks.tolist()
 
@@ -64,7 +63,7 @@ def _number(value: int, dtype: torch.dtype | None) -> int | Tensor:
     return value if dtype is None else torch.tensor(value, dtype=dtype)
 
 
-def as_dataset(images: CondensedSet, tasks: Tensor, form: ItemForm) -> AvalancheDataset:
+def as_dataset(images: AnySet, tasks: Tensor, form: ItemForm) -> AvalancheDataset:
     """The training images of a condensed set as a dataset without transforms; tasks (N,) are of the stored ones."""
     tasks = tasks.repeat_interleave(images.formation**2)
     items = [_Items(images, tasks, form)]

@@ -1,6 +1,5 @@
 """DMReplayPlugin: Avalanche's ReplayPlugin with a memory of condensed images."""
 
-from collections.abc import Collection
 from typing import Any
 
 from avalanche.distributed import DistributedHelper
@@ -8,7 +7,8 @@ from avalanche.training.plugins import ReplayPlugin
 
 from ..augment.siamese import SiameseAugment
 from ..replay.checks import whole_number
-from ..replay.loader import ReplayLoader
+from ..replay.current import CropFlip, TensorLoader
+from ..replay.loader import Batches, ReplayLoader
 from ..runtime.seeding import derive
 from .storage_policy import CondensedBuffer
 
@@ -31,6 +31,9 @@ class DMReplayPlugin(ReplayPlugin, supports_distributed=True):  # type: ignore[c
         task_balanced_dataloader: whether the tasks share ``batch_size_mem`` equally.
         storage_policy: a :class:`CondensedBuffer` of that size, instead of ``settings``.
         augment_replay: whether each condensed image is augmented by the families of ``augment``.
+        current: how the current images are augmented, "none", "flip", "crop4" or "crop4_flip" (any number of pixels):
+            they are read once, as the eval transforms give them, and each mini-batch is made of tensors on the
+            strategy's device instead of by train transforms, image by image. By default the strategy's own loader.
         settings: of the :class:`CondensedBuffer`: ``iterations`` (200 by default; on a GPU take
             2,000 to 20,000), ``ipc``, ``seed``, ``progress``, ``device``, ``augment`` or any other
             field of :class:`CondenseConfig`, or a whole ``config``.
@@ -57,6 +60,7 @@ class DMReplayPlugin(ReplayPlugin, supports_distributed=True):  # type: ignore[c
         *,
         mem_bytes: int | None = None,
         augment_replay: bool = True,
+        current: str | None = None,
         **settings: Any,
     ):
         if batch_size is not None:
@@ -76,6 +80,7 @@ class DMReplayPlugin(ReplayPlugin, supports_distributed=True):  # type: ignore[c
             raise ValueError(f"mem_size {mem_size or mem_bytes} is not the storage_policy's {storage_policy.max_size}")
         super().__init__(storage_policy.max_size, batch_size, batch_size_mem, task_balanced_dataloader, storage_policy)
         self.augment_replay = augment_replay
+        self.current = None if current is None else CropFlip.parse(current)
         self._loaders = self._experiences = 0
 
     def before_training(self, strategy, **kwargs) -> None:
@@ -84,9 +89,10 @@ class DMReplayPlugin(ReplayPlugin, supports_distributed=True):  # type: ignore[c
     def before_training_exp(self, strategy, *args, shuffle: bool = True, **kwargs) -> None:
         """Let condensed images follow the current data; raise if the new ones cannot be condensed or will not fit."""
         self.storage_policy.prepare(strategy.experience)
+        if self.current is not None or len(self.storage_policy.memory):
+            strategy.dataloader = self._current(strategy, shuffle=shuffle, **kwargs)
         if len(self.storage_policy.memory):
-            data = self._current(strategy, shuffle=shuffle, **kwargs)
-            strategy.dataloader = self._replaying(data, strategy, shuffle)
+            strategy.dataloader = self._replaying(strategy.dataloader, strategy, shuffle)
 
     def after_training_exp(self, strategy, **kwargs) -> None:
         super().after_training_exp(strategy, **kwargs)
@@ -97,8 +103,10 @@ class DMReplayPlugin(ReplayPlugin, supports_distributed=True):  # type: ignore[c
         if self._experiences > 1:
             self.storage_policy.flush()
 
-    def _current(self, strategy, **kwargs) -> Collection:
-        """The strategy's own loader, made anew if this plugin has its own ``batch_size``."""
+    def _current(self, strategy, **kwargs) -> Batches:
+        """The strategy's own loader, made anew if this plugin has its own ``batch_size``; or one of tensors."""
+        if self.current is not None:
+            return self._of_tensors(self.current, strategy, **kwargs)
         if self.batch_size is not None:
             usual, strategy.train_mb_size = strategy.train_mb_size, self.batch_size
             try:
@@ -107,7 +115,26 @@ class DMReplayPlugin(ReplayPlugin, supports_distributed=True):  # type: ignore[c
                 strategy.train_mb_size = usual
         return strategy.dataloader
 
-    def _replaying(self, data: Collection, strategy, shuffle: bool) -> ReplayLoader:
+    def _of_tensors(
+        self, augment: CropFlip, strategy, shuffle: bool, num_workers: int = 0, drop_last: bool = False, **_
+    ) -> TensorLoader:
+        if DistributedHelper.is_distributed:
+            raise ValueError("current= makes the mini-batches of a single process, and there are several")
+        real = self.storage_policy.read_ahead(strategy.experience, num_workers)
+        return TensorLoader(
+            real.images,
+            real.labels,
+            None if real.form.tasks == "none" else real.tasks,
+            batch_size=self.batch_size or strategy.train_mb_size,
+            augment=augment,
+            pixel=real.form.pixel,
+            device=strategy.device,
+            shuffle=shuffle,
+            drop_last=drop_last,
+            seed=derive(self.storage_policy.memory.seed, "current", strategy.clock.train_iterations),
+        )
+
+    def _replaying(self, data: Batches, strategy, shuffle: bool) -> ReplayLoader:
         memory = self.storage_policy.memory
         self._loaders += 1
         images, tasks = memory.to_set()

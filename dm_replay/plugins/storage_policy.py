@@ -12,10 +12,10 @@ from avalanche.training.storage_policy import BalancedExemplarsBuffer
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ..condensed.condensed_set import CondensedSet
 from ..matching.condense import Progress
 from ..matching.config import CondenseConfig
 from ..replay.memory import CondensedMemory
+from ..replay.standardize import AnySet
 from .experience import RealImages, groups_of, inspect, read, warn_if_random
 from .items import ItemForm, as_dataset
 from .settings import check_network, condense_config
@@ -64,7 +64,7 @@ class CondensedBuffer(BalancedExemplarsBuffer):
         max_size: images in all. mem_bytes: bytes in all, instead; ``max_size`` is then this number.
         ipc: a fixed number of images per class; by default the classes seen share ``max_size``.
         kind, real_fraction: "condensed", or real images, "random" or "herding"; or that part of each class real ones
-            beside condensed ones. All are stored as ``config`` says.
+            beside condensed ones. All are stored as ``config`` says. Or "webp": herded ones as small files.
         config: how to condense; or give its fields as keywords, such as ``iterations=2000``. The
             default of 200 iterations is for the patience of CPU users; on a GPU take 2,000 to
             20,000. Leave ``flip`` out of ``augment`` where mirror images mean something else.
@@ -112,6 +112,7 @@ class CondensedBuffer(BalancedExemplarsBuffer):
         self.progress = progress
         self.seconds = 0.0
         self._aside: list[RealImages] = []
+        self._ahead: tuple[Any, RealImages] | None = None
         self._form = ItemForm()
         self._of_strategy = False
         self._checked = False
@@ -141,7 +142,8 @@ class CondensedBuffer(BalancedExemplarsBuffer):
             self._model = agent.model
         if _at_boundary(exp, "is_first_subexp"):
             self.flush()
-        aside = [*self._aside, self._read(exp.dataset, num_workers)]
+        aside = [*self._aside, self.read_ahead(exp, num_workers)]
+        self._ahead = None
         shape = self.memory.check_shapes(part.images.shape[1:] for part in aside)
         shares = self.memory.shares(_groups(aside), shape)
         whole = _at_boundary(exp, "is_last_subexp")
@@ -160,6 +162,12 @@ class CondensedBuffer(BalancedExemplarsBuffer):
         check_network(self.memory.config.network, shape)
         self.memory.shares(_groups(self._aside) | groups_of(exp.dataset, form), shape)
 
+    def read_ahead(self, exp, num_workers: int = 0) -> RealImages:
+        """An experience's images, which :meth:`post_adapt` then need not read again."""
+        if self._ahead is None or self._ahead[0] is not exp:
+            self._ahead = exp, self._read(exp.dataset, num_workers)
+        return self._ahead[1]
+
     def flush(self) -> None:
         """Condense what is set aside, if anything is."""
         if self._aside:
@@ -176,7 +184,7 @@ class CondensedBuffer(BalancedExemplarsBuffer):
         return self.memory.lengths(num_groups)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_buffer": None, "_model": None}
+        return {**self.__dict__, "_buffer": None, "_model": None, "_ahead": None}
 
     def _condense(self, aside: list[RealImages]) -> None:
         """What raises an error now would raise it again, so it is given up; what Ctrl-C stopped would not."""
@@ -224,7 +232,7 @@ class _OfTask(nn.Module):
 class _GroupBuffer:
     """One group's images, for plugins that look into ``buffer_groups``: there, items always have task labels."""
 
-    def __init__(self, images: CondensedSet, task: int, form: ItemForm):
+    def __init__(self, images: AnySet, task: int, form: ItemForm):
         self.images, self.task, self.form = images, task, form.with_tasks()
         self.max_size = len(images)
 

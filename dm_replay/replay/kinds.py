@@ -1,20 +1,30 @@
 """What the share of a class is filled with: condensed images, real ones, or both."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
+from torch import Tensor
 
-from ..condensed.condensed_set import CondensedSet
+from ..condensed.by_class import ByClass
+from ..condensed.coded_set import CodedSet
+from ..coresets.coded import BEST, shrunk
 from ..coresets.herding import herded_by_class, random_embedding
 from ..coresets.random import kept
 from ..data.class_index import ClassShard
 from ..data.pool import TensorPool
 from ..matching.config import CondenseConfig
 from ..runtime.seeding import new_generator
+from .standardize import AnySet, Standardization, Stored
 
-__all__ = ["KINDS", "Kind", "interleaved", "with_previous"]
+__all__ = ["KINDS", "Kind", "interleaved", "merged", "with_previous"]
 
-KINDS = ("condensed", "random", "herding")
+KINDS = ("condensed", "random", "herding", "webp")
+SMALLEST = 112  # bytes in which WebP of 16 x 16 is still of middling quality (half of it are headers)
+HALVED = 16  # pixels; smaller pictures are not halved before they are coded
+PART = 20  # of the bytes of a raw image: at half size, what had the best accuracy of real images in the same bytes
 
 
 @dataclass(frozen=True)
@@ -22,7 +32,8 @@ class Kind:
     """How many of a class's images are condensed, and which real ones are taken beside them.
 
     Attributes:
-        name: "condensed"; or real images alone, "random" or "herding" (in features of a random network).
+        name: "condensed"; or real images alone, "random" or "herding" (in features of a random network), or herded ones
+            of half the size as "webp".
         real_fraction: of condensed kinds, the part of a class's images that are herded real ones.
     """
 
@@ -38,26 +49,65 @@ class Kind:
                 f"got {self.real_fraction} for kind {self.name}"
             )
 
+    @property
+    def coded(self) -> bool:
+        """Whether images are stored as files of codecs."""
+        return self.name == "webp"
+
+    def code_bytes(self, shape: tuple[int, int, int]) -> int:
+        """That a coded image of raw ones (C, H, W) may take.
+
+        Raises:
+            ValueError: if raw ones take no more, or have channels that pictures do not have.
+        """
+        raw, most = math.prod(shape), max(SMALLEST, math.prod(shape) // PART)
+        if most >= raw or shape[0] not in (1, 3):
+            raise ValueError(f"images of {shape} cannot be kept as {self.name}: choose kind 'herding' or 'condensed'")
+        return most
+
     def condensed(self, ipc: int) -> int:
         """How many of a class's ``ipc`` images are condensed; of a mixed share at least one."""
         return max(1, ipc - round(ipc * self.real_fraction)) if self.name == "condensed" else 0
 
-    def real(self, pool: TensorPool, classes: list[int], ipc: int, config: CondenseConfig, seed: int) -> CondensedSet:
-        """``ipc`` stored real images of each of these classes, best first, stored as ``config`` says.
+    def real(
+        self, pool: TensorPool, classes: list[int], ipc: int, config: CondenseConfig, seed: int, space: Standardization
+    ) -> AnySet:
+        """``ipc`` stored real images of each of these classes, best first, stored as ``config`` says or coded.
 
-        A class with fewer images than a mosaic's tiles repeats them.
+        A class with fewer images than a mosaic's tiles repeats them. ``space`` is what standardized the pool.
         """
         own = pool.subset(classes)
-        each = ipc * config.decoder(pool.shape[0]).tiles
+        each = ipc if self.coded else ipc * config.decoder(pool.shape[0]).tiles
         if self.name == "random":
             rows = own.rows_of(ClassShard(own.classes)).draw(each, new_generator(seed, "random"))
         else:
             embed = random_embedding(own, config.network, seed)
             rows = herded_by_class(own, each, embed)
+        if self.coded:
+            return self._coded(own, rows, space)
         return kept(own, own.take(rows), replace(config, ipc=ipc), seed)
 
+    def _coded(self, pool: TensorPool, rows: Tensor, space: Standardization) -> CodedSet:
+        """The rows (K, ipc) of a standardized pool as small files."""
+        assert space.span is not None
+        low, high = space.span
+        values = (space.undo(pool.take(rows.flatten()).cpu()) - low[:, None, None]) / (high - low)[:, None, None]
+        pixels = (values * 255).round().clamp(0, 255).to(torch.uint8)
+        coded = CodedSet.from_pixels(
+            shrunk(pixels, 2 if min(pool.shape[1:]) >= HALVED else 1),
+            pool.classes.repeat_interleave(rows.shape[1]),
+            self.name,
+            BEST,
+            shape=pool.shape,
+            counts=pool.counts,
+            enlarging="sharp",
+            affine=torch.stack([high - low, low]),
+            most=self.code_bytes(pool.shape),
+        )
+        return space.apply_to_set(coded)
 
-def interleaved(first: CondensedSet, second: CondensedSet, counts: torch.Tensor) -> CondensedSet:
+
+def interleaved(first: Stored, second: Stored, counts: Tensor) -> Stored:
     """The images of two sets of the same classes, each class's spread evenly, so that any prefix keeps the mixture.
 
     >>> import torch
@@ -68,17 +118,22 @@ def interleaved(first: CondensedSet, second: CondensedSet, counts: torch.Tensor)
     >>> interleaved(ones, twos, torch.tensor([9])).images[:, 0, 0, 0].tolist()
     [1.0, 2.0, 1.0, 1.0, 2.0, 1.0]
     """
-    joined = replace(CondensedSet.merge([first, second]), counts=counts)
+    joined: Any = replace(merged([first, second]), counts=counts)
     places = torch.cat([_places(part) for part in (first, second)])
     order = places.argsort(stable=True)
     return joined.select(order[joined.labels[order].argsort(stable=True)])
 
 
-def with_previous(new: CondensedSet, previous: CondensedSet) -> CondensedSet:
+def merged(parts: Sequence[AnySet]) -> Any:
+    """Sets of one type as one."""
+    return type(parts[0]).merge(parts)  # type: ignore[arg-type]
+
+
+def with_previous(new: Stored, previous: Stored) -> Stored:
     """As many images of each class as ``new`` has, old and new ones by the real images that they stand for."""
-    classes = []
+    classes: list[Any] = []
     for label in new.classes.tolist():
-        own = new.of_class(label)
+        own: Any = new.of_class(label)
         if label in previous.classes.tolist():
             old = previous.of_class(label)
             counts = own.counts + old.counts
@@ -87,10 +142,10 @@ def with_previous(new: CondensedSet, previous: CondensedSet) -> CondensedSet:
                 own = interleaved(own.prefix(len(own) - many), old.prefix(many), counts)
             own = replace(own, counts=counts)
         classes.append(own)
-    return CondensedSet.merge(classes)
+    return merged(classes)
 
 
-def _places(part: CondensedSet) -> torch.Tensor:
+def _places(part: ByClass) -> Tensor:
     """(N,): where each image of a class stands in it, in (0, 1)."""
     places = torch.empty(len(part))
     for label in part.classes:

@@ -1,16 +1,24 @@
 """ReplayLoader: the mini-batches of any loader, each followed by augmented memory images."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from ..augment.siamese import SiameseAugment
-from ..condensed.condensed_set import CondensedSet
 from ..runtime.seeding import new_generator
-from .standardize import Standardization, to_dtype
+from .standardize import AnySet, Standardization, to_dtype
 
-__all__ = ["ReplayLoader"]
+__all__ = ["Batches", "ReplayLoader"]
+
+
+class Batches(Protocol):
+    """Mini-batches to be gone through again and again."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator: ...
 
 
 class ReplayLoader:
@@ -43,8 +51,8 @@ class ReplayLoader:
 
     def __init__(
         self,
-        data: Collection,
-        memory: CondensedSet,
+        data: Batches,
+        memory: AnySet,
         tasks: Tensor,
         rows: int,
         *,

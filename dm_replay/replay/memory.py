@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..condensed.condensed_set import CondensedSet
 from ..condensed.quantize import BITS, check_storage, stored_bytes
 from ..data.pool import TensorPool
 from ..matching.condense import Condenser, Progress
@@ -17,8 +16,8 @@ from ..matching.config import CondenseConfig
 from ..matching.presets import USUAL
 from ..runtime.seeding import derive
 from .checks import whole_number
-from .kinds import Kind, interleaved, with_previous
-from .standardize import Standardization
+from .kinds import Kind, interleaved, merged, with_previous
+from .standardize import AnySet, Standardization
 
 __all__ = ["DEFAULT", "CondensedMemory", "Group"]
 
@@ -36,7 +35,8 @@ class CondensedMemory:
 
     They have 8, 6 or 4 bits a value and a scale and offset per image and channel. A memory of ``mem_bytes`` has the
     ``mem_size`` that these come to, all that decoding needs counted, and stores images as small as it pays, as
-    ``class_bytes`` of :class:`CondenseConfig` does.
+    ``class_bytes`` of :class:`CondenseConfig` does. Of kind "webp" each image takes at most
+    :meth:`Kind.code_bytes`.
 
     With G groups seen, the share of group i in order of arrival is ⌈(mem_size − i) / G⌉ images, as
     if they were dealt round: all of the memory is shared out, and a share never grows when groups
@@ -93,7 +93,7 @@ class CondensedMemory:
             raise ValueError(f"ipc must lie between 1 and mem_size {mem_size}, got {ipc}")
         self.config = config or DEFAULT
         self.kind = Kind(kind, real_fraction)
-        self.groups: dict[Group, CondensedSet] = {}
+        self.groups: dict[Group, AnySet] = {}
         self.updates = 0
         self.standardization: Standardization | None = None
         self._condenser = Condenser()
@@ -119,10 +119,10 @@ class CondensedMemory:
         """How many real images each group stands for."""
         return {group: int(part.counts) for group, part in self.groups.items()}
 
-    def to_set(self) -> tuple[CondensedSet, Tensor]:
+    def to_set(self) -> tuple[AnySet, Tensor]:
         """All images in one set, group by group, and the task (N,) of each."""
         tasks = [task for (task, _), part in self.groups.items() for _ in range(len(part))]
-        return CondensedSet.merge(list(self.groups.values())), torch.tensor(tasks)
+        return merged(list(self.groups.values())), torch.tensor(tasks)
 
     @property
     def shape(self) -> Shape | None:
@@ -131,7 +131,8 @@ class CondensedMemory:
 
     def fitted(self, shape: Shape) -> CondenseConfig:
         """How images (C, H, W) are condensed and stored."""
-        config = self.config if self.mem_bytes is None else replace(self.config, class_bytes=self.mem_bytes)
+        whole = self.mem_bytes is None or self.kind.coded
+        config = self.config if whole else replace(self.config, class_bytes=self.mem_bytes)
         config = config.sized(shape)
         return replace(config, class_bytes=None, storage=config.storage if config.storage in BITS else "uint8")
 
@@ -153,6 +154,8 @@ class CondensedMemory:
         config = self.fitted(shape)
         decoder = config.decoder(shape[0])
         ranges = 2 * 4 * shape[0]  # of the standardization, and where channels are stored as others, of each group
+        if self.kind.coded:  # and of what is black and white
+            return max(0, self.mem_bytes - 2 * ranges) // self.kind.code_bytes(shape)
         spent = ranges * (1 + (groups if decoder.color > 1 else 0))
         return max(0, self.mem_bytes - spent) // stored_bytes(decoder.stored_shape(shape), config.storage)
 
@@ -198,7 +201,7 @@ class CondensedMemory:
         pools = incoming if isinstance(incoming, Mapping) else {0: incoming}
         shape = self.check_shapes(pool.shape for pool in pools.values())
         shares = self.shares(((task, c) for task, pool in pools.items() for c in pool.classes.tolist()), shape)
-        space = self.standardization or Standardization.fit(pools.values())
+        space = self.standardization or Standardization.fit(pools.values(), with_span=self.kind.coded)
         jobs = [job for task, pool in pools.items() for job in self._jobs(task, pool, shares, space)]
         groups, each = dict(self.groups), self.config.iterations
         seconds = None if self.config.seconds is None else self.config.seconds / max(1, len(jobs))
@@ -215,7 +218,8 @@ class CondensedMemory:
 
     def resize(self, mem_size: int | None = None, *, mem_bytes: int | None = None) -> None:
         """A smaller size cuts every group now; a larger one serves the updates from now on."""
-        resized = CondensedMemory(mem_size, self.ipc, self.config, mem_bytes=mem_bytes)
+        about = dict(kind=self.kind.name, real_fraction=self.kind.real_fraction)
+        resized = CondensedMemory(mem_size, self.ipc, self.config, mem_bytes=mem_bytes, **about)  # type: ignore[arg-type]
         shares = resized.shares(self.groups, self.shape)
         self.mem_size, self.mem_bytes = resized.mem_size, resized.mem_bytes
         self.groups = {group: part.prefix(shares[group]) for group, part in self.groups.items()}
@@ -231,6 +235,9 @@ class CondensedMemory:
             raise ValueError(f"expected images of one shape, got {found or 'none'}")
         channels, height, width = found[0]
         shape = channels, height, width
+        if self.kind.coded:
+            self.kind.code_bytes(shape)
+            return shape
         config = self.fitted(shape)
         check_storage(config.storage, width)
         config.decoder(channels).check(shape)
@@ -265,7 +272,7 @@ class _Job:
     pool: TensorPool
     classes: list[int]
     ipc: int
-    previous: list[CondensedSet]
+    previous: list[AnySet]
     space: Standardization
     known: dict[str, list[float]]
 
@@ -277,10 +284,10 @@ class _Job:
         seed: int,
         on_step: Callable[[Progress], None],
         network: nn.Module | None,
-    ) -> CondensedSet:
-        previous = self.space.apply_to_set(CondensedSet.merge(self.previous)) if self.previous else None
+    ) -> AnySet:
+        previous = self.space.apply_to_set(merged(self.previous)) if self.previous else None
         condensed = kind.condensed(self.ipc)
-        parts = []
+        parts: list[AnySet] = []
         if condensed:
             parts.append(
                 condenser.condense(
@@ -294,7 +301,7 @@ class _Job:
                 )
             )
         if condensed < self.ipc:
-            parts.append(kind.real(self.pool, self.classes, self.ipc - condensed, config, seed))
+            parts.append(kind.real(self.pool, self.classes, self.ipc - condensed, config, seed, self.space))
         result = parts[0] if len(parts) == 1 else interleaved(parts[0], parts[1], parts[0].counts)
         if previous is not None and not condensed:
             result = with_previous(result, previous)

@@ -2,14 +2,19 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
+from ..condensed.coded_set import CodedSet
 from ..condensed.condensed_set import CondensedSet
 from ..data.pool import TensorPool
 
-__all__ = ["Standardization", "to_dtype"]
+__all__ = ["AnySet", "Standardization", "Stored", "to_dtype"]
+
+AnySet = CondensedSet | CodedSet
+Stored = TypeVar("Stored", bound=AnySet)
 
 SAMPLE = 2_000  # images; their means are within about a hundredth of a deviation of those of all
 CHUNK = 256  # images
@@ -22,31 +27,37 @@ class Standardization:
 
     Attributes:
         mean, std: (C,) float32.
+        span: (2, C) float32, the values of a stream that stand for black and white; None where nobody has to know.
     """
 
     mean: Tensor
     std: Tensor
+    span: Tensor | None = None
 
     @classmethod
-    def fit(cls, pools: Iterable[TensorPool]) -> "Standardization":
+    def fit(cls, pools: Iterable[TensorPool], with_span: bool = False) -> "Standardization":
         """Mean and standard deviation of every channel, of at most :data:`SAMPLE` images spread over the pools.
 
-        A constant channel is only shifted.
+        A constant channel is only shifted. The span is that of the images looked at.
         """
         pools = list(pools)
-        counts, variances, means = zip(*(part for pool in pools for part in _moments(pool, len(pools))), strict=True)
+        looked_at = [part for pool in pools for part in _moments(pool, len(pools))]
+        counts, variances, means, lows, highs = zip(*looked_at, strict=True)
         weights = torch.tensor(counts, dtype=torch.float64)[:, None] / sum(counts)
         mean = (weights * torch.stack(means)).sum(0)
         std = (weights * (torch.stack(variances) + (torch.stack(means) - mean) ** 2)).sum(0).sqrt()
         std = torch.where(std > CONSTANT * mean.abs(), std, 1.0)
-        return cls(mean.float(), std.float())
+        if not with_span:
+            return cls(mean.float(), std.float())
+        low, high = torch.stack(lows).amin(0), torch.stack(highs).amax(0)
+        return cls(mean.float(), std.float(), torch.stack([low, torch.maximum(high, low + std)]).float())
 
     @property
     def nbytes(self) -> int:
-        return self.mean.nbytes + self.std.nbytes
+        return sum(part.nbytes for part in (self.mean, self.std, self.span) if part is not None)
 
     def to(self, device: torch.device | str) -> "Standardization":
-        return Standardization(self.mean.to(device), self.std.to(device))
+        return replace(self, mean=self.mean.to(device), std=self.std.to(device))
 
     def apply(self, images: Tensor) -> Tensor:
         """A stream's images (N, C, H, W) -> standardized ones."""
@@ -60,11 +71,11 @@ class Standardization:
         """The same pool with standardized values; uint8 pixels are shared, floats are copied."""
         return pool.standardized(self.mean.tolist(), self.std.tolist())
 
-    def apply_to_set(self, images: CondensedSet) -> CondensedSet:
-        """A set of whole numbers with the same pixels, standing for standardized values."""
+    def apply_to_set(self, images: Stored) -> Stored:
+        """A set of whole numbers, or of codes, with the same pixels, standing for standardized values."""
         return _mapped(images, 1 / self.std, -self.mean / self.std)
 
-    def undo_set(self, images: CondensedSet) -> CondensedSet:
+    def undo_set(self, images: Stored) -> Stored:
         """The inverse of :meth:`apply_to_set`."""
         return _mapped(images, self.std, self.mean)
 
@@ -76,18 +87,26 @@ def to_dtype(images: Tensor, dtype: torch.dtype) -> Tensor:
     return images.to(dtype)
 
 
-def _mapped(images: CondensedSet, gain: Tensor, shift: Tensor) -> CondensedSet:
+def _mapped(images: Any, gain: Tensor, shift: Tensor) -> Any:
     """The same pixels, standing for gain · x + shift, (C,) each; where stored channels are others, said beside them."""
+    if isinstance(images, CodedSet):
+        return replace(images, affine=_composed(images.affine, gain, shift))
     if images.scale is None or images.offset is None:
         raise ValueError(f"expected a set stored as uint8, got {images.storage}")
     if images.color == 1:
         return replace(images, scale=images.scale * gain, offset=images.offset * gain + shift)
-    before = images.affine if images.affine is not None else torch.tensor([[1.0], [0.0]]).expand(2, len(gain))
-    return replace(images, affine=torch.stack([before[0] * gain, before[1] * gain + shift]))
+    return replace(images, affine=_composed(images.affine, gain, shift))
 
 
-def _moments(pool: TensorPool, pools: int) -> Iterable[tuple[int, Tensor, Tensor]]:
-    """Number of images, variance (C,) and mean (C,) in float64, chunk by chunk."""
+def _composed(affine: Tensor | None, gain: Tensor, shift: Tensor) -> Tensor:
+    before = affine if affine is not None else torch.tensor([[1.0], [0.0]]).expand(2, len(gain))
+    return torch.stack([before[0] * gain, before[1] * gain + shift])
+
+
+def _moments(pool: TensorPool, pools: int) -> Iterable[tuple[int, Tensor, Tensor, Tensor, Tensor]]:
+    """Number of images, then variance, mean, least and largest value (C,) in float64, chunk by chunk."""
     many = min(len(pool), max(1, SAMPLE // pools))
     for rows in torch.linspace(0, len(pool) - 1, many, dtype=torch.float64).long().split(CHUNK):
-        yield len(rows), *torch.var_mean(pool.take(rows).cpu().double(), (0, 2, 3), correction=0)
+        images = pool.take(rows).cpu().double()
+        extremes = images.amin((0, 2, 3)), images.amax((0, 2, 3))
+        yield len(rows), *torch.var_mean(images, (0, 2, 3), correction=0), *extremes

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from dm_replay.data.pool import TensorPool
 from dm_replay.matching.config import CondenseConfig
+from dm_replay.replay.kinds import Kind
 from dm_replay.replay.memory import CondensedMemory
 
 STREAMS = 1_000
@@ -21,15 +22,15 @@ streams = st.lists(experiences, min_size=1, max_size=6)
 sizes = st.tuples(st.sampled_from(["mem_size", "mem_bytes"]), st.integers(1, 40))
 
 
-def pool(counts, seed):
+def pool(counts, seed, side=4):
     labels = torch.tensor([c for c, count in counts.items() for _ in range(count)])
-    return TensorPool(torch.randn(len(labels), 1, 4, 4, generator=torch.Generator().manual_seed(seed)), labels)
+    return TensorPool(torch.randn(len(labels), 1, side, side, generator=torch.Generator().manual_seed(seed)), labels)
 
 
-def given_streams(**more):
+def given_streams(examples=STREAMS, **more):
     def decorate(test):
         health = [HealthCheck.too_slow, HealthCheck.data_too_large]
-        quiet = settings(max_examples=STREAMS, deadline=None, derandomize=True, suppress_health_check=health)
+        quiet = settings(max_examples=examples, deadline=None, derandomize=True, suppress_health_check=health)
         return quiet(given(stream=streams, size=sizes, **more)(test))
 
     return decorate
@@ -82,3 +83,26 @@ def test_over_random_streams_that_are_resized(stream, size, cuts):
                 memory.resize(**{size[0]: new})
         assert memory.groups.keys() == seen and len(memory) <= images
         assert memory.nbytes <= 8 + EACH * images
+
+
+@given_streams(examples=100)
+def test_over_random_streams_of_pictures_of_many_sizes(stream, size):
+    """Codes are as long as they come out; what counts is the most that they may take."""
+    name, images = size
+    spent, most = 16, Kind("webp").code_bytes((1, 16, 16))
+    memory = CondensedMemory(
+        kind="webp", config=CONFIG, **{name: images if name == "mem_size" else spent + most * images}
+    )
+    seen = Counter()
+    for seed, experience in enumerate(stream):
+        joined = {*seen, *((task, c) for task, classes in experience.items() for c in classes)}
+        if len(joined) > images:
+            continue
+        before = dict(memory.groups)
+        memory.update({task: pool(classes, seed, 16) for task, classes in experience.items()})
+        seen.update({(task, c): many for task, classes in experience.items() for c, many in classes.items()})
+        assert memory.counts == seen and len(memory) <= images and memory.nbytes <= spent + most * images
+        assert all(len(part) >= 1 for part in memory.groups.values())
+        for (task, c), part in memory.groups.items():
+            if c not in experience.get(task, {}):
+                assert part.codes == before[task, c].codes[: len(part)]

@@ -48,7 +48,7 @@ def test_herded_ones_are_those_of_herding():
     memory = CondensedMemory(8, config=PLAIN, kind="herding", seed=4)
     memory.update(data)
     space = memory.standardization.apply_to_pool(data)
-    chosen = Kind("herding").real(space, [0, 3], 4, PLAIN.sized((3, 8, 8)), 7)
+    chosen = Kind("herding").real(space, [0, 3], 4, PLAIN.sized((3, 8, 8)), 7, memory.standardization)
     wanted = herding_exemplars(space, ExemplarConfig(4, "float32", network=PLAIN.network), seed=7)
     assert torch.equal(chosen.labels, wanted.labels) and torch.equal(chosen.images, wanted.images)
 

@@ -1,0 +1,104 @@
+"""Kind "webp": herded real images of half the size as small files."""
+
+import copy
+import pickle
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from dm_replay import CondensedBuffer
+from dm_replay.coresets.config import ExemplarConfig
+from dm_replay.coresets.herding import herding_exemplars
+from dm_replay.data.pool import TensorPool
+from dm_replay.matching.config import CondenseConfig
+from dm_replay.plugins.metrics import memory_grid
+from dm_replay.replay.kinds import Kind
+from dm_replay.replay.loader import ReplayLoader
+from dm_replay.replay.memory import CondensedMemory
+
+CONFIG = CondenseConfig(network="convnet:width=4", compile="no", device="cpu")
+EACH = Kind("webp").code_bytes((3, 32, 32))
+
+
+def pictures(counts, dtype=torch.uint8, seed=0):
+    """Smooth ones, as a codec expects them: as pixels, as values of [0, 1], or normalized."""
+    labels = torch.tensor([c for c, count in counts.items() for _ in range(count)])
+    small = torch.rand(len(labels), 3, 5, 5, generator=torch.Generator().manual_seed(seed))
+    images = F.interpolate(small, 32, mode="bicubic").clamp(0, 1)
+    if dtype == torch.uint8:
+        return TensorPool((images * 255).round().to(torch.uint8), labels, mean=[0.0] * 3, std=[1 / 255] * 3)
+    return TensorPool((images - 0.4) / 0.3, labels)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_images_come_back_in_the_values_of_the_stream(dtype):
+    data = pictures({0: 30, 4: 30}, dtype)
+    memory = CondensedMemory(10, config=CONFIG, kind="webp", seed=3)
+    memory.update(data)
+    spread = float(data.take(torch.arange(60)).std())
+    for label in (0, 4):
+        part, real = memory.groups[0, label], data.take((data.labels == label).nonzero()[:, 0])
+        assert len(part) == 5 and part.images.shape == (5, 3, 32, 32) and part.counts.tolist() == [30]
+        nearest = (part.images[:, None] - real).square().flatten(2).mean(2).sqrt().min(1)
+        assert nearest.indices.unique().numel() == 5 and (nearest.values < 0.4 * spread).all()
+
+
+def test_the_ones_that_herding_takes_and_cut_like_others():
+    data = pictures({0: 20, 1: 20})
+    memory = CondensedMemory(8, config=CONFIG, kind="webp")
+    memory.update(data)
+    space, before = memory.standardization, dict(memory.groups)
+    chosen = Kind("webp").real(space.apply_to_pool(data), [0, 1], 4, CONFIG, 7, space)
+    wanted = herding_exemplars(space.apply_to_pool(data), ExemplarConfig(4, "float32", network=CONFIG.network), seed=7)
+    errors = (chosen.images[:, None] - wanted.images).square().flatten(2).mean(2)
+    assert errors.argmin(1).tolist() == list(range(8))
+    memory.update(pictures({2: 20}, seed=1))
+    assert [len(part) for part in memory.groups.values()] == [3, 3, 2]
+    assert all(memory.groups[0, c].codes == before[0, c].codes[:3] for c in (0, 1))
+
+
+@pytest.mark.parametrize("images", [4, 9, 33])
+def test_bytes_are_never_more_than_allowed(images):
+    memory = CondensedMemory(mem_bytes=images * EACH + 48, config=CONFIG, kind="webp")
+    memory.update(pictures({0: 30, 1: 30}))
+    memory.update(pictures({2: 30, 3: 30}, seed=1))
+    assert len(memory) == images and 0.5 < memory.nbytes / memory.mem_bytes <= 1
+    assert max(len(code) for part in memory.groups.values() for code in part.codes) <= EACH
+    memory.resize(mem_bytes=4 * EACH + 48)
+    assert len(memory) == 4 and memory.nbytes <= memory.mem_bytes
+
+
+def test_a_class_that_returns_has_old_images_beside_new_ones():
+    memory = CondensedMemory(8, config=CONFIG, kind="webp")
+    memory.update(pictures({0: 30}))
+    old = set(memory.groups[0, 0].codes)
+    memory.update(pictures({0: 30}, seed=1))
+    assert memory.counts == {(0, 0): 60} and len(old & set(memory.groups[0, 0].codes)) == 4
+
+
+def test_what_memories_are_used_for():
+    memory = CondensedMemory(6, config=CONFIG, kind="webp")
+    memory.update({0: pictures({0: 9}), 1: pictures({0: 9, 5: 9}, seed=1)})
+    images, tasks = memory.to_set()
+    assert tasks.tolist() == [0, 0, 1, 1, 1, 1] and images.labels.tolist() == [0, 0, 0, 0, 5, 5]
+    loader = ReplayLoader(
+        [(torch.zeros(2, 3, 32, 32), torch.zeros(2).long())], images, tasks, 6, standardization=memory.standardization
+    )
+    ((x, y),) = loader
+    assert x.shape == (8, 3, 32, 32) and y[2:].bincount().tolist() == [4, 0, 0, 0, 0, 2]
+    assert memory_grid(memory, [0.0] * 3, [1 / 255] * 3).ndim == 3
+    for copied in (copy.deepcopy(memory), pickle.loads(pickle.dumps(memory))):
+        assert torch.equal(copied.to_set()[0].images, images.images)
+
+
+def test_what_cannot_be_coded():
+    small = TensorPool(torch.rand(4, 3, 4, 4), torch.zeros(4))
+    with pytest.raises(ValueError, match="cannot be kept as webp: choose kind"):
+        CondensedMemory(4, config=CONFIG, kind="webp").update(small)
+    many = TensorPool(torch.rand(4, 5, 32, 32), torch.zeros(4))
+    with pytest.raises(ValueError, match=r"\(5, 32, 32\) cannot be kept as webp"):
+        CondensedBuffer(4, kind="webp", config=replace(CONFIG)).memory.update(many)
+    with pytest.raises(ValueError, match="unknown kind 'png'; choose from condensed, random, herding, webp"):
+        CondensedMemory(4, kind="png")
