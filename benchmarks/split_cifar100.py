@@ -10,12 +10,14 @@ images and replayed ones alike, is augmented by the strategy, so that memories d
 
 - ``naive`` has none, ``joint`` trains on all classes at once;
 - ``stock`` is Avalanche's ``ReplayPlugin``, which keeps random whole images; ``herding`` herded ones;
-- ``shrunk`` herded images at 8 x 8, ``code`` in the code of the condensed ones (4 bits, color at a lower resolution);
+- ``shrunk`` herded images at 8 x 8, ``webp`` at 16 x 16 as WebP, ``code`` in the code of the condensed ones (4 bits,
+  color at a lower resolution);
 - ``fast`` and ``plus`` condensed images, ``mixed`` half of them herded real ones;
 - ``gdumb …`` trains on the memory alone, from scratch after each experience.
 
-Cells are written to results/split_<dataset>.json as they are done and not run again. The pictures show accuracy over
-experiences and over bytes.
+What a memory holds depends on the stream alone: it is made once, kept in runs/split and used again with another network
+or number of epochs. Cells are written to results/split_<dataset>.json as they are done and not run again. The pictures
+show accuracy over experiences and over bytes.
 """
 
 import argparse
@@ -23,6 +25,7 @@ import shlex
 import sys
 import time
 import warnings
+from pathlib import Path
 
 import torch
 from common import RESULTS, read_results, write_result
@@ -40,6 +43,7 @@ from dm_replay.runtime.seeding import new_generator
 MEMORIES = {
     "herding": dict(kind="herding", preset="paper"),
     "shrunk": dict(kind="herding", preset="paper", formation=4, enlarging="sharp", storage="uint8"),
+    "webp": dict(kind="webp"),
     "code": dict(kind="herding", preset="fast"),
     "fast": dict(preset="fast"),
     "plus": dict(preset="plus"),
@@ -47,13 +51,22 @@ MEMORIES = {
 }
 METHODS = ["naive", "joint", "stock", *MEMORIES, *(f"gdumb {name}" for name in MEMORIES)]
 VARIED = ("methods", "images", "seeds")
-QUICK = ["naive", "stock", "herding", "shrunk", "code", "fast"]
+KEPT = Path(__file__).parent.parent / "runs" / "split"
+QUICK = ["naive", "stock", "herding", "shrunk", "webp", "code", "fast", "mixed"]
 COLORS = {"naive": "#9a9a9a", "joint": "#555555", "stock": "#d98c3f", "herding": "#e0b070", "shrunk": "#c06a5a"}
-COLORS |= {"code": "#3fa38c", "fast": "#2f6db3", "plus": "#7a3fb3", "mixed": "#5a9fd8"}
+COLORS |= {"webp": "#a0a030", "code": "#3fa38c", "fast": "#2f6db3", "plus": "#7a3fb3", "mixed": "#5a9fd8"}
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options = options_of(__doc__).parse_args()
+    if options.quick:
+        options.epochs, options.seconds, options.experiences = 2, 30.0, 5
+    name = f"split_{options.dataset}"
+    draw(name, run(name, options))
+
+
+def options_of(description: str | None) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", default="cifar100")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=QUICK, metavar="METHOD")
     parser.add_argument("--images", type=int, nargs="+", default=[200], help="raw ones whose bytes a memory may take")
@@ -61,14 +74,19 @@ def main():
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of the class order and all else")
     parser.add_argument("--network", default="convnet:width=64", help="that is trained")
     parser.add_argument("--epochs", type=int, default=3, help="of training on each experience")
+    parser.add_argument("--batch", type=int, default=64, help="current images of a mini-batch")
+    parser.add_argument("--replay", type=int, default=64, help="replayed images of a mini-batch")
+    parser.add_argument("--lr", type=float, default=0.01)
+    parser.add_argument("--momentum", type=float, default=0.9)
     parser.add_argument("--seconds", type=float, default=60.0, help="of condensing after each experience")
     parser.add_argument("--quick", action="store_true", help="2 epochs, 30 s of condensing, 5 experiences")
-    options = parser.parse_args()
-    if options.quick:
-        options.epochs, options.seconds, options.experiences = 2, 30.0, 5
+    return parser
+
+
+def run(name: str, options: argparse.Namespace) -> dict:
+    """All cells that are asked for; those that are new are written to results/<name>.json."""
     cpu.keep_memory()
-    name, data = f"split_{options.dataset}", load_dataset(options.dataset)
-    results = read_results(name)
+    data, results = load_dataset(options.dataset), read_results(name)
     for seed in options.seeds:
         for images in options.images:
             for method in options.methods:
@@ -77,13 +95,14 @@ def main():
                     results[key] = measure(method, images, seed, data, options)
                     write_result(name, results)
                 print(row(key, results[key]), flush=True)
-    draw(name, results)
+    return results
 
 
 def key_of(method: str, images: int, seed: int, options: argparse.Namespace) -> str:
     size = "" if method in ("naive", "joint") else f"{images} images' bytes, "
     made = f"{options.seconds:g} s, " if method.removeprefix("gdumb ") in ("fast", "plus", "mixed") else ""
-    stream = f"{options.experiences} experiences, {options.epochs} epochs"
+    batch = f"batches of {options.batch} + {options.replay}, lr {options.lr:g}"
+    stream = f"{options.experiences} experiences, {options.epochs} epochs, {batch}"
     return f"{method}, {size}{made}{stream}, {options.network}, seed {seed}"
 
 
@@ -99,8 +118,8 @@ def measure(method: str, images: int, seed: int, data: Dataset, options: argpars
     metrics = metrics_of_streams()
     learner = Naive(
         model=network,
-        optimizer=torch.optim.SGD(network.parameters(), 0.01, momentum=0.9, weight_decay=5e-4),
-        train_mb_size=64,
+        optimizer=torch.optim.SGD(network.parameters(), options.lr, options.momentum, weight_decay=5e-4),
+        train_mb_size=options.batch,
         train_epochs=options.epochs * (options.experiences if method == "joint" else 1),
         eval_mb_size=512,
         plugins=[*plugins, augmenting(data, seed)],
@@ -126,10 +145,8 @@ def measure(method: str, images: int, seed: int, data: Dataset, options: argpars
         "bytes": sizes,
         "condensing_seconds": condensing,
         "seconds": time.perf_counter() - started - evaluating,
-        "settings": {
-            name: value for name, value in vars(options).items() if name not in ("methods", "images", "seeds")
-        },
-        "command": shlex.join(["python", "benchmarks/split_cifar100.py", *sys.argv[1:]]),
+        "settings": {name: value for name, value in vars(options).items() if name not in VARIED},
+        "command": shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
         **provenance("cpu"),
     }
 
@@ -178,16 +195,42 @@ def memory_of(method: str, images: int, seed: int, data: Dataset, options: argpa
     if method in ("naive", "joint"):
         return [], None
     if method == "stock":
-        plugin = ReplayPlugin(mem_size=images)
+        plugin = ReplayPlugin(mem_size=images, batch_size_mem=options.replay)
         return [plugin], plugin.storage_policy
     settings = MEMORIES[method.removeprefix("gdumb ")]
     allowed = images * data.train.images[0].numel()
-    buffer = CondensedBuffer(mem_bytes=allowed, seed=seed, progress=False, seconds=options.seconds, **settings)
+    folder = KEPT / f"{options.dataset}_{options.experiences}_{seed}_{images}_{method.removeprefix('gdumb ')}"
+    if "kind" not in settings:
+        settings, folder = (
+            {**settings, "seconds": options.seconds},
+            folder.with_name(f"{folder.name}_{options.seconds:g}s"),
+        )
+    buffer = KeptBuffer(folder, mem_bytes=allowed, seed=seed, progress=False, **settings)
     if not method.startswith("gdumb "):
-        return [DMReplayPlugin(mem_bytes=allowed, storage_policy=buffer, augment_replay=False)], buffer
+        sizes = dict(mem_bytes=allowed, batch_size_mem=options.replay)
+        return [DMReplayPlugin(storage_policy=buffer, augment_replay=False, **sizes)], buffer
     plugin = GDumbPlugin(allowed)
     plugin.storage_policy = buffer
     return [plugin], buffer
+
+
+class KeptBuffer(CondensedBuffer):
+    """A buffer that takes what it would hold after an experience from a folder, or puts it there."""
+
+    def __init__(self, folder: Path, **settings):
+        super().__init__(**settings)
+        self.folder = folder
+
+    def post_adapt(self, agent, exp, num_workers: int = 0) -> None:
+        file = self.folder / f"{self.memory.updates}.pt"
+        if file.exists():
+            self.memory, self.seconds, self._form = torch.load(file, weights_only=False)
+            self._refresh()
+            return
+        super().post_adapt(agent, exp, num_workers)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with atomic(file) as temporary:
+            torch.save((self.memory, self.seconds, self._form), temporary)
 
 
 def augmenting(data: Dataset, seed: int):

@@ -1,7 +1,14 @@
 """Small streams for the tests of the plugin, and a spy on what a strategy trains on."""
 
 import torch
-from avalanche.benchmarks import benchmark_from_datasets, class_incremental_benchmark, nc_benchmark
+from avalanche.benchmarks import (
+    benchmark_from_datasets,
+    class_incremental_benchmark,
+    nc_benchmark,
+    new_instances_benchmark,
+    task_incremental_benchmark,
+    with_classes_timeline,
+)
 from avalanche.benchmarks.utils import as_classification_dataset
 from avalanche.core import SupervisedPlugin
 from avalanche.training.supervised import Naive
@@ -68,6 +75,34 @@ def labelled(**options):
     return nc_benchmark(
         Blobs(), Blobs(), 3, fixed_class_order=list(range(CLASSES)), **{"task_labels": False, **options}
     )
+
+
+def domains():
+    """Every class in each experience, darker each time."""
+    return benchmark_from_datasets(
+        train=[as_classification_dataset(Blobs(lambda image, dark=dark: image - dark)) for dark in (0.0, 0.3, 0.6)]
+    )
+
+
+def blurry():
+    """Each experience has a class of the one before."""
+    return benchmark_from_datasets(
+        train=[as_classification_dataset(Blobs(classes=classes)) for classes in ((0, 1), (1, 2), (2, 3))]
+    )
+
+
+SCENARIOS = {
+    "class-incremental": plain,
+    "class-incremental, task label 0": labelled,
+    "task-incremental, class ids from 0": lambda: labelled(task_labels=True, class_ids_from_zero_in_each_exp=True),
+    "task-incremental, without timeline": lambda: task_incremental_benchmark(plain()),
+    "new instances": lambda: new_instances_benchmark(
+        as_classification_dataset(Blobs()), as_classification_dataset(Blobs()), num_experiences=3
+    ),
+    "domain-incremental": domains,
+    "blurry boundaries": blurry,
+    "with timeline": lambda: with_classes_timeline(plain()),
+}
 
 
 def strategy(*plugins, batch=8, model=None, **options):

@@ -1,4 +1,4 @@
-"""Class-incremental digits in Avalanche: naive, stock replay and condensed replay at equal bytes."""
+"""Class-incremental digits in Avalanche: without a memory, and with memories of the same bytes."""
 
 import logging
 import warnings
@@ -24,9 +24,16 @@ __all__ = ["run_demo"]
 EXPERIENCES = 5
 CONDENSED = 20  # images; two a class at the end
 EPOCHS, BATCH, LR = 8, 32, 0.05
-CONDENSING = "condensed replay"
-METHODS = ("naive", "stock replay", CONDENSING)
-COLORS = {"naive": "#9a9a9a", "stock replay": "#d98c3f", CONDENSING: "#2f6db3"}
+STOCK, CONDENSING = "stock replay", "condensed replay"
+MOSAICS = {"formation": 2, "enlarging": "sharp"}
+OURS: dict[str, dict[str, Any]] = {  # what each keeps in the same bytes
+    "herded replay": {"kind": "herding"},
+    "shrunk replay": {"kind": "herding", **MOSAICS},
+    CONDENSING: {},
+    "condensed mosaics": MOSAICS,
+}
+METHODS = ("naive", STOCK, *OURS)
+COLORS = dict(zip(METHODS, ("#9a9a9a", "#d98c3f", "#c06a5a", "#3fa38c", "#2f6db3", "#7a3fb3"), strict=True))
 Run = tuple[list[float], CondensedSet | None]  # accuracies after each experience, and the memory if it was condensed
 
 
@@ -35,9 +42,9 @@ def run_demo(out: str = "runs/demo", seeds: int = 3, iterations: int = 300, augm
 
     Args:
         out: folder for accuracy.png and condensed.png.
-        seeds: class orders and initializations, each for all three methods.
+        seeds: class orders and initializations, each for all methods.
         iterations: of condensation.
-        augment_replay: whether replayed condensed images are augmented; stock replay's never are.
+        augment_replay: whether what our memories replay is augmented; stock replay's images never are.
     """
     if seeds < 1:
         raise ValueError(f"seeds must be at least 1, got {seeds}")
@@ -79,12 +86,12 @@ def _plugin(method: str, digits: Dataset, seed: int, iterations: int, augment_re
 
     from ..plugins.replay import DMReplayPlugin
 
-    if method == "stock replay":
+    if method == STOCK:
         return ReplayPlugin(mem_size=_stock_images(digits))
-    if method == CONDENSING:
+    if method in OURS:
         augment = SiameseAugment.parse("auto", digits.spec.flip_invariant).name
         settings: dict[str, Any] = {"preset": "paper", "augment": augment, "iterations": iterations}
-        settings |= {"seed": seed, "progress": False}
+        settings |= {"seed": seed, "progress": False, **OURS[method]}
         return DMReplayPlugin(CONDENSED, augment_replay=augment_replay, **settings)
     return None
 
@@ -152,13 +159,15 @@ def _accuracy(network: nn.Module, digits: Dataset, classes: torch.Tensor) -> flo
 def _table(curves: dict[str, list[list[float]]], digits: Dataset, condensed: CondensedSet) -> str:
     stored = {
         "naive": "no memory",
-        "stock replay": f"{_stock_images(digits)} images, {_stock_images(digits) * _image_bytes(digits):,} bytes",
-        CONDENSING: f"{len(condensed)} images, {condensed.nbytes:,} bytes",
+        STOCK: f"{_stock_images(digits)} images, {_stock_images(digits) * _image_bytes(digits):,} bytes",
     }
-    lines = [f"{'':18}{'memory':26}final accuracy", ""]
+    for method, about in OURS.items():
+        count = len(condensed) * about.get("formation", 1) ** 2
+        stored[method] = f"{count} images, {condensed.nbytes:,} bytes"
+    lines = [f"{'':19}{'memory':26}final accuracy", ""]
     for method, runs in curves.items():
         final = [run[-1] for run in runs]
-        lines.append(f"{method:18}{stored[method]:26}{mean(final):5.1f} ± {pstdev(final):.1f} %")
+        lines.append(f"{method:19}{stored[method]:26}{mean(final):5.1f} ± {pstdev(final):.1f} %")
     return "\n".join(lines)
 
 

@@ -2,12 +2,14 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Self
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 __all__ = ["ByClass", "added_counts"]
+
+Self = TypeVar("Self", bound="ByClass")
 
 
 class ByClass(ABC):
@@ -17,7 +19,7 @@ class ByClass(ABC):
     counts: Tensor
 
     @abstractmethod
-    def select(self, rows: Tensor) -> Self:
+    def select(self: Self, rows: Tensor) -> Self:
         """The stored images of the given indices (M,), in that order; classes that lose all their images are gone."""
 
     @property
@@ -28,13 +30,13 @@ class ByClass(ABC):
     def __len__(self) -> int:
         return len(self.labels)
 
-    def prefix(self, length: int | Mapping[int, int]) -> Self:
+    def prefix(self: Self, length: int | Mapping[int, int]) -> Self:
         """The first ``length`` stored images of every class (or of each class named, the others whole), in place."""
         lengths = length if isinstance(length, Mapping) else dict.fromkeys(self.classes.tolist(), length)
         limit = torch.tensor([int(lengths.get(label, len(self))) for label in self.labels.tolist()])
         return self.select((self._rank() < limit).nonzero()[:, 0])
 
-    def of_class(self, label: int) -> Self:
+    def of_class(self: Self, label: int) -> Self:
         """The images of one class."""
         return self.select((self.labels == label).nonzero()[:, 0])
 

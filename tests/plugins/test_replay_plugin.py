@@ -7,31 +7,14 @@ import warnings
 import dill
 import pytest
 import torch
-from avalanche.benchmarks import (
-    new_instances_benchmark,
-    task_incremental_benchmark,
-    with_classes_timeline,
-)
-from avalanche.benchmarks.utils import as_classification_dataset
 from avalanche.checkpointing import maybe_load_checkpoint, save_checkpoint
 from avalanche.core import SupervisedPlugin
 from avalanche.training.plugins import ReplayPlugin
-from streams import QUICK, Blobs, Spy, labelled, plain, run, strategy
+from streams import QUICK, SCENARIOS, Blobs, Spy, labelled, plain, run, strategy
 from torch.utils.data import DataLoader
 
 from dm_replay.plugins.replay import DMReplayPlugin
 from dm_replay.plugins.storage_policy import CondensedBuffer
-
-SCENARIOS = {
-    "class-incremental": plain,
-    "class-incremental, task label 0": labelled,
-    "task-incremental, class ids from 0": lambda: labelled(task_labels=True, class_ids_from_zero_in_each_exp=True),
-    "task-incremental, without timeline": lambda: task_incremental_benchmark(plain()),
-    "new instances": lambda: new_instances_benchmark(
-        as_classification_dataset(Blobs()), as_classification_dataset(Blobs()), num_experiences=3
-    ),
-    "with timeline": lambda: with_classes_timeline(plain()),
-}
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)

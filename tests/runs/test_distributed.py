@@ -49,17 +49,8 @@ cli.run()
 """
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """As in the processes that are started here: with more, sums are rounded otherwise, and every step adds to it."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory, one_thread):
+def alone(tmp_path_factory):
     """The folder of the run of a single process."""
     out = tmp_path_factory.mktemp("alone") / "run"
     assert cli.main([*WORDS, "--out", str(out)]) == 0

@@ -1,0 +1,84 @@
+"""CondensedBufferWithLogits: for strategies that replay what the network said, as DER does."""
+
+import torch
+from avalanche.benchmarks.utils import AvalancheDataset, make_avalanche_dataset
+from avalanche.benchmarks.utils.data_attribute import TensorDataAttribute
+from avalanche.benchmarks.utils.flat_data import FlatData
+from avalanche.models import avalanche_forward
+from torch import Tensor, nn
+
+from ..replay.memory import Group
+from ..replay.standardize import AnySet, to_dtype
+from .storage_policy import CondensedBuffer
+
+__all__ = ["CondensedBufferWithLogits"]
+
+BATCH = 64  # images asked about at a time
+
+
+class CondensedBufferWithLogits(CondensedBuffer):
+    """A :class:`CondensedBuffer` whose items are (x, y, task label, logits), for ``DER``.
+
+    The logits are those of the strategy's network, in eval mode, for the images as they lie in the memory: computed
+    when an image enters it, kept with it, and cut with it. They take 4 bytes for each output and training image, beside
+    the memory's own ``nbytes``: :attr:`logit_bytes`. The network must have all its outputs from the beginning.
+
+    >>> import torch
+    >>> from avalanche.training.supervised.der import DER
+    >>> from dm_replay.plugins.logits import CondensedBufferWithLogits
+    >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
+    >>> strategy = DER(model=model, optimizer=torch.optim.SGD(model.parameters(), 0.1), mem_size=200, evaluator=None)
+    >>> strategy.storage_policy = CondensedBufferWithLogits(200)
+    """
+
+    def __init__(self, *args, **settings):
+        super().__init__(*args, **settings)
+        self._logits: dict[Group, Tensor] = {}
+        self._with_logits: AvalancheDataset | None = None
+
+    @property
+    def buffer(self) -> AvalancheDataset:
+        if not len(self.memory):
+            return super().buffer
+        if self._with_logits is None:
+            rows = [row for group in self.memory.groups for row in self._logits[group]]
+            logits = TensorDataAttribute(FlatData([rows]), name="logits", use_in_getitem=True)
+            self._with_logits = make_avalanche_dataset(super().buffer, data_attributes=[logits])
+        return self._with_logits
+
+    @property
+    def logit_bytes(self) -> int:
+        return sum(logits.nbytes for logits in self._logits.values())
+
+    def post_adapt(self, agent, exp, num_workers: int = 0) -> None:
+        """Condense an experience into the memory and ask the agent's network about what is new there."""
+        before = self.memory.counts
+        super().post_adapt(agent, exp, num_workers)
+        self._of_strategy = True
+        for group, part in self.memory.groups.items():
+            if before.get(group) != self.memory.counts[group]:
+                self._logits[group] = self._asked(agent.model, group[0], part)
+        self._refresh()
+
+    def __getstate__(self) -> dict:
+        return {**super().__getstate__(), "_with_logits": None}
+
+    def _refresh(self) -> None:
+        super()._refresh()
+        self._with_logits = None
+        for group, part in self.memory.groups.items():
+            if group in self._logits:
+                self._logits[group] = self._logits[group][: part.decoded]
+
+    @torch.no_grad()
+    def _asked(self, model: nn.Module, task: int, part: AnySet) -> Tensor:
+        """(training images, outputs) float32 on the CPU."""
+        device, training = next(model.parameters()).device, model.training
+        model.eval()
+        logits = []
+        for rows in torch.arange(part.decoded).split(BATCH):
+            images = to_dtype(part.decode(rows), self._form.pixel).to(device)
+            tasks = torch.full((len(rows),), task, device=device)
+            logits.append(avalanche_forward(model, images, tasks).float().cpu())
+        model.train(training)
+        return torch.cat(logits)
