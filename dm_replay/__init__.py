@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .networks import build_network as build_network
     from .plugins.checkpoint import load_checkpoint as load_checkpoint
     from .plugins.checkpoint import save_checkpoint as save_checkpoint
+    from .plugins.logits import CondensedBufferWithLogits as CondensedBufferWithLogits
     from .plugins.metrics import condensed_memory_metrics as condensed_memory_metrics
     from .plugins.replay import DMReplayPlugin as DMReplayPlugin
     from .plugins.storage_policy import CondensedBuffer as CondensedBuffer
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "CondenseConfig": "matching.config",
     "CondensedBuffer": "plugins.storage_policy",
+    "CondensedBufferWithLogits": "plugins.logits",
     "CondensedMemory": "replay.memory",
     "CondensedSet": "condensed.condensed_set",
     "DMReplayPlugin": "plugins.replay",

@@ -46,6 +46,12 @@ def test_avalanche_replay(example):
     assert [line.split(":")[0] for line in lines] == ["no memory", "condensed replay"]
 
 
+def test_split_cifar10(example, data_root):
+    lines = example("split_cifar10", "--root", data_root, "--seconds", "1", "--images", "300")
+    assert [line.split(":")[0] for line in lines] == ["real images as WebP", "condensed"]
+    assert all(0 < int(line.split()[-2].replace(",", "")) <= 50 * 3072 for line in lines)
+
+
 def test_every_example_is_run_and_can_be_read_at_a_glance():
     scripts = {path.stem: len(path.read_text().splitlines()) for path in EXAMPLES.glob("*.py")}
     assert set(scripts) == {name.removeprefix("test_") for name in globals() if name.removeprefix("test_") in scripts}

@@ -25,7 +25,7 @@ class CondensedBufferWithLogits(CondensedBuffer):
 
     >>> import torch
     >>> from avalanche.training.supervised.der import DER
-    >>> from dm_replay.plugins.logits import CondensedBufferWithLogits
+    >>> from dm_replay import CondensedBufferWithLogits
     >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
     >>> strategy = DER(model=model, optimizer=torch.optim.SGD(model.parameters(), 0.1), mem_size=200, evaluator=None)
     >>> strategy.storage_policy = CondensedBufferWithLogits(200)

@@ -1,9 +1,8 @@
 """CondensedMemory: a fixed number of condensed images, shared among the groups seen so far."""
 
-import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,23 +10,22 @@ from torch import Tensor, nn
 
 from ..condensed.quantize import BITS, check_storage, stored_bytes
 from ..data.pool import TensorPool
-from ..matching.condense import Condenser, Progress
+from ..matching.condense import Condenser
 from ..matching.config import CondenseConfig
 from ..matching.presets import USUAL
 from ..runtime.seeding import derive
 from .checks import whole_number
-from .kinds import Kind, interleaved, merged, with_previous
+from .job import Job, OnStep, StandardizedNetwork, watched
+from .kinds import Kind, merged
 from .standardize import AnySet, Standardization
 
 __all__ = ["DEFAULT", "CondensedMemory", "Group"]
 
 Group = tuple[int, int]  # task, class
 Shape = tuple[int, int, int]
-OnStep = Callable[[int, int, Progress], None]
 
 # 0.37 s per iteration for two classes of CIFAR-10 at 10 images each on two CPU cores, 0.75 s at 100.
 DEFAULT = CondenseConfig(preset=USUAL, iterations=200, nested=0.05)
-LOOK = 50  # iterations; looking at the loss waits for the device
 
 
 class CondensedMemory:
@@ -207,9 +205,9 @@ class CondensedMemory:
         seconds = None if self.config.seconds is None else self.config.seconds / max(1, len(jobs))
         config = replace(self.fitted(shape), seconds=seconds)
         for number, job in enumerate(jobs):
-            step = _watched(on_step, number, len(jobs), each, self.config.lr_img)
+            step = watched(on_step, number, len(jobs), each, self.config.lr_img)
             seed = derive(self.seed, "memory", self.updates, job.task, job.ipc)
-            network = None if networks is None else _Standardized(networks(job.task), space)
+            network = None if networks is None else StandardizedNetwork(networks(job.task), space)
             result = job.run(self._condenser, self.kind, config, seed, step, network)
             groups |= {(job.task, c): result.of_class(c) for c in job.classes}
         self.groups = {group: groups[group].prefix(share) for group, share in shares.items()}
@@ -243,7 +241,7 @@ class CondensedMemory:
         config.decoder(channels).check(shape)
         return shape
 
-    def _jobs(self, task: int, pool: TensorPool, shares: dict[Group, int], space: Standardization) -> list["_Job"]:
+    def _jobs(self, task: int, pool: TensorPool, shares: dict[Group, int], space: Standardization) -> list["Job"]:
         """A pool's classes by how many images they get: their share, if there are as many."""
         classes = pool.classes.tolist()
         held = {c: self.groups[task, c] for c in classes if (task, c) in self.groups}
@@ -254,86 +252,6 @@ class CondensedMemory:
         known = {name: list(values) for name, values in about.items() if values is not None}
         pool = space.apply_to_pool(pool)
         return [
-            _Job(task, pool, members, ipc, [held[c] for c in members if c in held], space, known)
+            Job(task, pool, members, ipc, [held[c] for c in members if c in held], space, known)
             for ipc, members in by_size.items()
         ]
-
-
-@dataclass(frozen=True)
-class _Job:
-    """Classes of one task that are condensed together, to ``ipc`` images each.
-
-    Attributes:
-        pool: standardized by ``space``. previous: as the memory holds them.
-        known: mean and std of the user's own normalization, for the metadata of the result.
-    """
-
-    task: int
-    pool: TensorPool
-    classes: list[int]
-    ipc: int
-    previous: list[AnySet]
-    space: Standardization
-    known: dict[str, list[float]]
-
-    def run(
-        self,
-        condenser: Condenser,
-        kind: Kind,
-        config: CondenseConfig,
-        seed: int,
-        on_step: Callable[[Progress], None],
-        network: nn.Module | None,
-    ) -> AnySet:
-        previous = self.space.apply_to_set(merged(self.previous)) if self.previous else None
-        condensed = kind.condensed(self.ipc)
-        parts: list[AnySet] = []
-        if condensed:
-            parts.append(
-                condenser.condense(
-                    self.pool,
-                    replace(config, ipc=condensed),
-                    seed=seed,
-                    classes=self.classes,
-                    previous=previous,
-                    on_step=on_step,
-                    network=network,
-                )
-            )
-        if condensed < self.ipc:
-            parts.append(kind.real(self.pool, self.classes, self.ipc - condensed, config, seed, self.space))
-        result = parts[0] if len(parts) == 1 else interleaved(parts[0], parts[1], parts[0].counts)
-        if previous is not None and not condensed:
-            result = with_previous(result, previous)
-        meta = {name: value for name, value in result.meta.items() if name not in ("mean", "std")}
-        return replace(self.space.undo_set(result), meta=meta | self.known)
-
-
-class _Standardized(nn.Module):
-    """A network of a stream's images, for standardized ones."""
-
-    def __init__(self, network: nn.Module, space: Standardization):
-        super().__init__()
-        self.network, self.space = network, space
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.network(self.space.to(images.device).undo(images))
-
-
-def _watched(on_step: OnStep | None, job: int, jobs: int, each: int, lr: float) -> Callable[[Progress], None]:
-    """Jobs that are bounded by seconds count as the iterations that they would have had."""
-
-    def step(progress: Progress) -> None:
-        if progress.iteration % LOOK == 0 or progress.part >= 1:
-            _check_finite(progress, lr)
-        if on_step is not None:
-            on_step(job * each + round(progress.part * each), jobs * each, progress)
-
-    return step
-
-
-def _check_finite(progress: Progress, lr: float) -> None:
-    """The loss is that before the last update, which may be the one that went too far."""
-    loss = float(progress.loss)
-    if not math.isfinite(loss) or not progress.images.isfinite().all():
-        raise ValueError(f"the loss became {loss:g} within {progress.iteration} iterations: lower lr_img, now {lr:g}")

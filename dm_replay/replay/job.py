@@ -1,0 +1,98 @@
+"""What is condensed together in one update of a memory, and how."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from torch import Tensor, nn
+
+from ..data.pool import TensorPool
+from ..matching.condense import Condenser, Progress
+from ..matching.config import CondenseConfig
+from .kinds import Kind, interleaved, merged, with_previous
+from .standardize import AnySet, Standardization
+
+__all__ = ["Job", "OnStep", "StandardizedNetwork", "watched"]
+
+OnStep = Callable[[int, int, Progress], None]
+LOOK = 50  # iterations; looking at the loss waits for the device
+
+
+@dataclass(frozen=True)
+class Job:
+    """Classes of one task that are condensed together, to ``ipc`` images each.
+
+    Attributes:
+        pool: standardized by ``space``. previous: as the memory holds them.
+        known: mean and std of the user's own normalization, for the metadata of the result.
+    """
+
+    task: int
+    pool: TensorPool
+    classes: list[int]
+    ipc: int
+    previous: list[AnySet]
+    space: Standardization
+    known: dict[str, list[float]]
+
+    def run(
+        self,
+        condenser: Condenser,
+        kind: Kind,
+        config: CondenseConfig,
+        seed: int,
+        on_step: Callable[[Progress], None],
+        network: nn.Module | None,
+    ) -> AnySet:
+        previous = self.space.apply_to_set(merged(self.previous)) if self.previous else None
+        condensed = kind.condensed(self.ipc)
+        parts: list[AnySet] = []
+        if condensed:
+            parts.append(
+                condenser.condense(
+                    self.pool,
+                    replace(config, ipc=condensed),
+                    seed=seed,
+                    classes=self.classes,
+                    previous=previous,
+                    on_step=on_step,
+                    network=network,
+                )
+            )
+        if condensed < self.ipc:
+            parts.append(kind.real(self.pool, self.classes, self.ipc - condensed, config, seed, self.space))
+        result = parts[0] if len(parts) == 1 else interleaved(parts[0], parts[1], parts[0].counts)
+        if previous is not None and not condensed:
+            result = with_previous(result, previous)
+        meta = {name: value for name, value in result.meta.items() if name not in ("mean", "std")}
+        return replace(self.space.undo_set(result), meta=meta | self.known)
+
+
+class StandardizedNetwork(nn.Module):
+    """A network of a stream's images, for standardized ones."""
+
+    def __init__(self, network: nn.Module, space: Standardization):
+        super().__init__()
+        self.network, self.space = network, space
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.network(self.space.to(images.device).undo(images))
+
+
+def watched(on_step: OnStep | None, job: int, jobs: int, each: int, lr: float) -> Callable[[Progress], None]:
+    """Jobs that are bounded by seconds count as the iterations that they would have had."""
+
+    def step(progress: Progress) -> None:
+        if progress.iteration % LOOK == 0 or progress.part >= 1:
+            _check_finite(progress, lr)
+        if on_step is not None:
+            on_step(job * each + round(progress.part * each), jobs * each, progress)
+
+    return step
+
+
+def _check_finite(progress: Progress, lr: float) -> None:
+    """The loss is that before the last update, which may be the one that went too far."""
+    loss = float(progress.loss)
+    if not math.isfinite(loss) or not progress.images.isfinite().all():
+        raise ValueError(f"the loss became {loss:g} within {progress.iteration} iterations: lower lr_img, now {lr:g}")
