@@ -17,7 +17,7 @@ parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--root", help="folder of the official files; the environment's DM_DATA by default")
 parser.add_argument("--download", action="store_true")
 parser.add_argument("--seconds", type=float, default=20.0, help="of condensing after each experience")
-parser.add_argument("--images", type=int, help="of each part, for a quick look")
+parser.add_argument("--images", type=int, help="to train on, for a quick look")
 args = parser.parse_args()
 data = load_dataset("cifar10", args.root, args.download)
 

@@ -113,9 +113,10 @@ def run() -> NoReturn:
     tensors abort a process whose work is done (https://github.com/pytorch/pytorch/pull/179291).
     """
     status = main()
-    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
-        sys.stdout.flush()
-        sys.stderr.flush()
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        with contextlib.suppress(OSError):  # nobody reads on
+            sys.stdout.flush()
+            sys.stderr.flush()
         os._exit(status)
     sys.exit(status)
 

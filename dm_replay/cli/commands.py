@@ -147,7 +147,7 @@ def export(argv: Sequence[str]) -> None:
 
 
 def demo(argv: Sequence[str]) -> None:
-    """Class-incremental digits in Avalanche: naive, stock replay and condensed replay at equal bytes."""
+    """Class-incremental digits in Avalanche: without a memory, and with memories of the same bytes."""
     from .demo import run_demo
 
     flags = Flags(demo, "dm-replay demo --seeds 1")

@@ -34,7 +34,7 @@ OURS: dict[str, dict[str, Any]] = {  # what each keeps in the same bytes
 }
 METHODS = ("naive", STOCK, *OURS)
 COLORS = dict(zip(METHODS, ("#9a9a9a", "#d98c3f", "#c06a5a", "#3fa38c", "#2f6db3", "#7a3fb3"), strict=True))
-Run = tuple[list[float], CondensedSet | None]  # accuracies after each experience, and the memory if it was condensed
+Run = tuple[list[float], CondensedSet | None]  # accuracies after each experience, and the memory if it is one of ours
 
 
 def run_demo(out: str = "runs/demo", seeds: int = 3, iterations: int = 300, augment_replay: bool = True) -> None:
@@ -63,10 +63,10 @@ def run_demo(out: str = "runs/demo", seeds: int = 3, iterations: int = 300, augm
             bar.update()
             bar.set_postfix_str(next((job[0] for job, one in zip(jobs, runs, strict=True) if one is None), "done"))
     curves = {method: [run[0] for job, run in zip(jobs, runs, strict=True) if job[0] == method] for method in METHODS}
-    condensed = next(memory for _, memory in reversed(runs) if memory is not None)
-    print(_table(curves, digits, condensed))
+    memories = {job[0]: run[1] for job, run in zip(jobs, runs, strict=True) if run[1] is not None}
+    print(_table(curves, digits, memories))
     folder.mkdir(parents=True, exist_ok=True)
-    save_picture(grid(condensed), folder / "condensed.png")
+    save_picture(grid(memories[CONDENSING]), folder / "condensed.png")
     _draw(curves, folder / "accuracy.png")
     print(f"\n{folder / 'accuracy.png'}  {folder / 'condensed.png'}")
 
@@ -75,7 +75,7 @@ def _run(method: str, seed: int, iterations: int, augment_replay: bool) -> Run:
     digits = load_dataset("digits")
     plugin = _plugin(method, digits, seed, iterations, augment_replay)
     accuracies = _train(digits, plugin, seed)
-    if method != CONDENSING:
+    if method not in OURS:
         return accuracies, None
     memory = plugin.storage_policy.memory.to_set()[0]
     return accuracies, memory.with_meta(mean=digits.spec.mean, std=digits.spec.std)
@@ -156,14 +156,12 @@ def _accuracy(network: nn.Module, digits: Dataset, classes: torch.Tensor) -> flo
     return 100 * (predicted == pool.labels).float().mean().item()
 
 
-def _table(curves: dict[str, list[list[float]]], digits: Dataset, condensed: CondensedSet) -> str:
+def _table(curves: dict[str, list[list[float]]], digits: Dataset, memories: dict[str, CondensedSet]) -> str:
     stored = {
         "naive": "no memory",
         STOCK: f"{_stock_images(digits)} images, {_stock_images(digits) * _image_bytes(digits):,} bytes",
     }
-    for method, about in OURS.items():
-        count = len(condensed) * about.get("formation", 1) ** 2
-        stored[method] = f"{count} images, {condensed.nbytes:,} bytes"
+    stored |= {name: f"{memory.decoded} images, {memory.nbytes:,} bytes" for name, memory in memories.items()}
     lines = [f"{'':19}{'memory':26}final accuracy", ""]
     for method, runs in curves.items():
         final = [run[-1] for run in runs]

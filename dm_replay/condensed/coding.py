@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional as F
 
 __all__ = ["CODECS", "ImageCodec"]
 
@@ -42,13 +43,32 @@ class ImageCodec:
         self._remember_tables(len(image))
         return self._file(picture, streamtype=2)
 
+    @property
+    def reads(self) -> tuple[str, int | None]:
+        """What its codes need to be decoded: JPEG's tables are those of a quality, WebP tells everything itself."""
+        return self.name, self.quality if self.name == "jpeg" else None
+
     def fitted(self, image: Tensor, most: int) -> bytes:
-        """The code of the best quality up to this one that takes no more than ``most`` bytes; only of WebP, where what
-        decodes an image does not depend on its quality.
+        """The code of the best quality up to this one that takes no more than ``most`` bytes; of WebP only.
+
+        What is too rich for the lowest quality is made smoother until it fits.
 
         Raises:
-            ValueError: if no quality fits.
+            ValueError: if even a plain picture does not fit, or codes of several qualities could not be told apart.
         """
+        if self.name != "webp":
+            raise ValueError(f"only the quality of webp can differ from image to image, got {self.name}")
+        smoother = image
+        for block in (1, 2, 4, 8, 16, max(image.shape[1:])):
+            if block > 1:
+                coarse = F.avg_pool2d(image.float(), block, ceil_mode=True)
+                smoother = F.interpolate(coarse[None], image.shape[1:])[0].round().to(torch.uint8)
+            code = self._best(smoother, most)
+            if code is not None:
+                return code
+        raise ValueError(f"not even a plain picture of {tuple(image.shape)} fits {most} bytes as {self.name}")
+
+    def _best(self, image: Tensor, most: int) -> bytes | None:
         best, low, high = None, 0, self.quality
         while low <= high:
             quality = (low + high) // 2
@@ -57,8 +77,6 @@ class ImageCodec:
                 best, low = code, quality + 1
             else:
                 high = quality - 1
-        if best is None:
-            raise ValueError(f"a picture of {tuple(image.shape)} fits {most} bytes as {self.name} at no quality")
         return best
 
     def decode(self, code: bytes, channels: int = 3) -> Tensor:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ..replay.memory import Group
 from ..replay.standardize import AnySet, to_dtype
+from .experience import RealImages
 from .storage_policy import CondensedBuffer
 
 __all__ = ["CondensedBufferWithLogits"]
@@ -35,6 +36,7 @@ class CondensedBufferWithLogits(CondensedBuffer):
         super().__init__(*args, **settings)
         self._logits: dict[Group, Tensor] = {}
         self._with_logits: AvalancheDataset | None = None
+        self._asks: nn.Module | None = None
 
     @property
     def buffer(self) -> AvalancheDataset:
@@ -52,33 +54,49 @@ class CondensedBufferWithLogits(CondensedBuffer):
 
     def post_adapt(self, agent, exp, num_workers: int = 0) -> None:
         """Condense an experience into the memory and ask the agent's network about what is new there."""
-        before = self.memory.counts
+        self._asks = agent.model
         super().post_adapt(agent, exp, num_workers)
         self._of_strategy = True
-        for group, part in self.memory.groups.items():
-            if before.get(group) != self.memory.counts[group]:
-                self._logits[group] = self._asked(agent.model, group[0], part)
-        self._refresh()
 
     def __getstate__(self) -> dict:
-        return {**super().__getstate__(), "_with_logits": None}
+        return {**super().__getstate__(), "_with_logits": None, "_asks": None}
+
+    def _condense(self, aside: list[RealImages]) -> None:
+        """If the network cannot be asked, the memory is as it was."""
+        memory, before = self.memory, self.memory.counts
+        logits = dict(self._logits)
+        held = dict(groups=memory.groups, updates=memory.updates, standardization=memory.standardization)
+        super()._condense(aside)
+        try:
+            new = {group: part for group, part in memory.groups.items() if before.get(group) != memory.counts[group]}
+            asked = {group: self._asked(group[0], part) for group, part in new.items()}
+        except BaseException:
+            vars(memory).update(held)
+            self._logits = logits
+            self._refresh()
+            raise
+        self._logits |= asked
+        self._refresh()
 
     def _refresh(self) -> None:
         super()._refresh()
         self._with_logits = None
         for group, part in self.memory.groups.items():
-            if group in self._logits:
-                self._logits[group] = self._logits[group][: part.decoded]
+            if len(self._logits.get(group, ())) > part.decoded:
+                self._logits[group] = self._logits[group][: part.decoded].clone()
 
     @torch.no_grad()
-    def _asked(self, model: nn.Module, task: int, part: AnySet) -> Tensor:
+    def _asked(self, task: int, part: AnySet) -> Tensor:
         """(training images, outputs) float32 on the CPU."""
-        device, training = next(model.parameters()).device, model.training
+        assert self._asks is not None
+        model, training = self._asks, self._asks.training
+        device, logits = next(model.parameters()).device, []
         model.eval()
-        logits = []
-        for rows in torch.arange(part.decoded).split(BATCH):
-            images = to_dtype(part.decode(rows), self._form.pixel).to(device)
-            tasks = torch.full((len(rows),), task, device=device)
-            logits.append(avalanche_forward(model, images, tasks).float().cpu())
-        model.train(training)
+        try:
+            for rows in torch.arange(part.decoded).split(BATCH):
+                images = to_dtype(part.decode(rows), self._form.pixel).to(device)
+                tasks = torch.full((len(rows),), task, device=device)
+                logits.append(avalanche_forward(model, images, tasks).float().cpu())
+        finally:
+            model.train(training)
         return torch.cat(logits)

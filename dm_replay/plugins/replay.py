@@ -2,8 +2,10 @@
 
 from typing import Any
 
+import torch
 from avalanche.distributed import DistributedHelper
 from avalanche.training.plugins import ReplayPlugin
+from torch import Tensor
 
 from ..augment.siamese import SiameseAugment
 from ..replay.checks import whole_number
@@ -33,7 +35,9 @@ class DMReplayPlugin(ReplayPlugin, supports_distributed=True):  # type: ignore[c
         augment_replay: whether each condensed image is augmented by the families of ``augment``.
         current: how the current images are augmented, "none", "flip", "crop4" or "crop4_flip" (any number of pixels):
             they are read once, as the eval transforms give them, and each mini-batch is made of tensors on the
-            strategy's device instead of by train transforms, image by image. By default the strategy's own loader.
+            strategy's device instead of by train transforms, image by image. Crops are padded with the darkest value
+            that each channel has had, and the tasks of an experience of several are not balanced. By default the
+            strategy's own loader.
         settings: of the :class:`CondensedBuffer`: ``iterations`` (200 by default; on a GPU take
             2,000 to 20,000), ``ipc``, ``seed``, ``progress``, ``device``, ``augment`` or any other
             field of :class:`CondenseConfig`, or a whole ``config``.
@@ -49,6 +53,9 @@ class DMReplayPlugin(ReplayPlugin, supports_distributed=True):  # type: ignore[c
     >>> plugin = DMReplayPlugin(mem_size=200, iterations=1000)
     >>> strategy = Naive(model=model, optimizer=optimizer, plugins=[plugin], evaluator=None)
     """
+
+    current: CropFlip | None = None  # of the class, since older checkpoints lack it
+    _black: Tensor | None = None
 
     def __init__(
         self,
@@ -80,7 +87,8 @@ class DMReplayPlugin(ReplayPlugin, supports_distributed=True):  # type: ignore[c
             raise ValueError(f"mem_size {mem_size or mem_bytes} is not the storage_policy's {storage_policy.max_size}")
         super().__init__(storage_policy.max_size, batch_size, batch_size_mem, task_balanced_dataloader, storage_policy)
         self.augment_replay = augment_replay
-        self.current = None if current is None else CropFlip.parse(current)
+        if current is not None:
+            self.current = CropFlip.parse(current)
         self._loaders = self._experiences = 0
 
     def before_training(self, strategy, **kwargs) -> None:
@@ -121,12 +129,16 @@ class DMReplayPlugin(ReplayPlugin, supports_distributed=True):  # type: ignore[c
         if DistributedHelper.is_distributed:
             raise ValueError("current= makes the mini-batches of a single process, and there are several")
         real = self.storage_policy.read_ahead(strategy.experience, num_workers)
+        darkest = real.images.amin((0, 2, 3))
+        self._black = darkest if self._black is None else torch.minimum(self._black, darkest)
+        own = self.batch_size if len(self.storage_policy.memory) else None
         return TensorLoader(
             real.images,
             real.labels,
             None if real.form.tasks == "none" else real.tasks,
-            batch_size=self.batch_size or strategy.train_mb_size,
+            batch_size=own or strategy.train_mb_size,
             augment=augment,
+            black=self._black,
             pixel=real.form.pixel,
             device=strategy.device,
             shuffle=shuffle,

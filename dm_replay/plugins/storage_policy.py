@@ -86,6 +86,7 @@ class CondensedBuffer(BalancedExemplarsBuffer):
     """
 
     _buffer: AvalancheDataset | None
+    _ahead: tuple[Any, RealImages] | None = None  # of the class, since older checkpoints lack it
 
     def __init__(
         self,
@@ -112,7 +113,6 @@ class CondensedBuffer(BalancedExemplarsBuffer):
         self.progress = progress
         self.seconds = 0.0
         self._aside: list[RealImages] = []
-        self._ahead: tuple[Any, RealImages] | None = None
         self._form = ItemForm()
         self._of_strategy = False
         self._checked = False
@@ -164,8 +164,10 @@ class CondensedBuffer(BalancedExemplarsBuffer):
 
     def read_ahead(self, exp, num_workers: int = 0) -> RealImages:
         """An experience's images, which :meth:`post_adapt` then need not read again."""
-        if self._ahead is None or self._ahead[0] is not exp:
-            self._ahead = exp, self._read(exp.dataset, num_workers)
+        dataset = exp.dataset
+        if self._ahead is None or self._ahead[0] is not dataset:
+            self._ahead = None
+            self._ahead = dataset, self._read(dataset, num_workers)
         return self._ahead[1]
 
     def flush(self) -> None:

@@ -69,11 +69,11 @@ class CropFlip:
 class TensorLoader:
     """Mini-batches of real images (N, C, H, W) with labels (N,) and, if they have them, tasks (N,).
 
-    Each pass has an order and augmentation of its own. Padding is as dark as the darkest value of its channel, which
-    is black wherever a picture has any.
+    Each pass has an order and augmentation of its own.
 
     Args:
-        pixel, label, task: types of what mini-batches hold, by default those given.
+        pixel: type of the images in mini-batches, by default that given.
+        black: (C,), the value of padding; by default the darkest that each channel has.
         seed: of the passes; the same seed gives the same ones.
 
     >>> import torch
@@ -92,6 +92,7 @@ class TensorLoader:
         batch_size: int,
         augment: CropFlip | None = None,
         pixel: torch.dtype | None = None,
+        black: Tensor | None = None,
         device: torch.device | str = "cpu",
         shuffle: bool = True,
         drop_last: bool = False,
@@ -101,7 +102,7 @@ class TensorLoader:
         self.images, *self.numbers = (part.to(device) for part in (images, *numbers))
         self.pixel, self.batch_size, self.augment = pixel or images.dtype, batch_size, augment
         self.shuffle, self.drop_last, self.seed = shuffle, drop_last, seed
-        self.black = self.images.amin((0, 2, 3))
+        self.black = self.images.amin((0, 2, 3)) if black is None else black.to(device)
         self.passes = 0
 
     def __len__(self) -> int:

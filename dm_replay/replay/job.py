@@ -44,7 +44,9 @@ class Job:
         on_step: Callable[[Progress], None],
         network: nn.Module | None,
     ) -> AnySet:
-        previous = self.space.apply_to_set(merged(self.previous)) if self.previous else None
+        previous = merged(self.previous) if self.previous else None
+        if previous is not None and not kind.coded:
+            previous = self.space.apply_to_set(previous)
         condensed = kind.condensed(self.ipc)
         parts: list[AnySet] = []
         if condensed:
@@ -65,7 +67,7 @@ class Job:
         if previous is not None and not condensed:
             result = with_previous(result, previous)
         meta = {name: value for name, value in result.meta.items() if name not in ("mean", "std")}
-        return replace(self.space.undo_set(result), meta=meta | self.known)
+        return replace(result if kind.coded else self.space.undo_set(result), meta=meta | self.known)
 
 
 class StandardizedNetwork(nn.Module):

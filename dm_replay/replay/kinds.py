@@ -33,7 +33,7 @@ class Kind:
 
     Attributes:
         name: "condensed"; or real images alone, "random" or "herding" (in features of a random network), or herded ones
-            of half the size as "webp".
+            as "webp", from sides of 16 pixels on at half the size.
         real_fraction: of condensed kinds, the part of a class's images that are herded real ones.
     """
 
@@ -74,7 +74,8 @@ class Kind:
     ) -> AnySet:
         """``ipc`` stored real images of each of these classes, best first, stored as ``config`` says or coded.
 
-        A class with fewer images than a mosaic's tiles repeats them. ``space`` is what standardized the pool.
+        A class with fewer images than a mosaic's tiles repeats them. ``space`` is what standardized the pool; coded
+        ones are in the values before that.
         """
         own = pool.subset(classes)
         each = ipc if self.coded else ipc * config.decoder(pool.shape[0]).tiles
@@ -89,11 +90,11 @@ class Kind:
 
     def _coded(self, pool: TensorPool, rows: Tensor, space: Standardization) -> CodedSet:
         """The rows (K, ipc) of a standardized pool as small files."""
-        assert space.span is not None
-        low, high = space.span
-        values = (space.undo(pool.take(rows.flatten()).cpu()) - low[:, None, None]) / (high - low)[:, None, None]
-        pixels = (values * 255).round().clamp(0, 255).to(torch.uint8)
-        coded = CodedSet.from_pixels(
+        values = space.undo(pool.take(rows.flatten()).cpu())
+        spans = torch.stack([values.amin((1, 2, 3)), values.amax((1, 2, 3))], dim=1).half()
+        low, high = spans.float()[:, :, None, None, None].unbind(1)
+        pixels = ((values - low) / (high - low).clamp_min(1e-6) * 255).round().clamp(0, 255).to(torch.uint8)
+        return CodedSet.from_pixels(
             shrunk(pixels, 2 if min(pool.shape[1:]) >= HALVED else 1),
             pool.classes.repeat_interleave(rows.shape[1]),
             self.name,
@@ -101,10 +102,9 @@ class Kind:
             shape=pool.shape,
             counts=pool.counts,
             enlarging="sharp",
-            affine=torch.stack([high - low, low]),
+            spans=spans,
             most=self.code_bytes(pool.shape),
         )
-        return space.apply_to_set(coded)
 
 
 def interleaved(first: Stored, second: Stored, counts: Tensor) -> Stored:

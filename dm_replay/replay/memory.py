@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..condensed.coded_set import SPAN
 from ..condensed.quantize import BITS, check_storage, stored_bytes
 from ..data.pool import TensorPool
 from ..matching.condense import Condenser
@@ -152,8 +153,8 @@ class CondensedMemory:
         config = self.fitted(shape)
         decoder = config.decoder(shape[0])
         ranges = 2 * 4 * shape[0]  # of the standardization, and where channels are stored as others, of each group
-        if self.kind.coded:  # and of what is black and white
-            return max(0, self.mem_bytes - 2 * ranges) // self.kind.code_bytes(shape)
+        if self.kind.coded:
+            return max(0, self.mem_bytes - ranges) // (self.kind.code_bytes(shape) + SPAN)
         spent = ranges * (1 + (groups if decoder.color > 1 else 0))
         return max(0, self.mem_bytes - spent) // stored_bytes(decoder.stored_shape(shape), config.storage)
 
@@ -199,7 +200,7 @@ class CondensedMemory:
         pools = incoming if isinstance(incoming, Mapping) else {0: incoming}
         shape = self.check_shapes(pool.shape for pool in pools.values())
         shares = self.shares(((task, c) for task, pool in pools.items() for c in pool.classes.tolist()), shape)
-        space = self.standardization or Standardization.fit(pools.values(), with_span=self.kind.coded)
+        space = self.standardization or Standardization.fit(pools.values())
         jobs = [job for task, pool in pools.items() for job in self._jobs(task, pool, shares, space)]
         groups, each = dict(self.groups), self.config.iterations
         seconds = None if self.config.seconds is None else self.config.seconds / max(1, len(jobs))
@@ -215,9 +216,15 @@ class CondensedMemory:
         self.standardization = space
 
     def resize(self, mem_size: int | None = None, *, mem_bytes: int | None = None) -> None:
-        """A smaller size cuts every group now; a larger one serves the updates from now on."""
+        """A smaller size cuts every group now; a larger one serves the updates from now on.
+
+        Raises:
+            ValueError: if the groups do not fit, or another unit of size would store images otherwise than those held.
+        """
         about = dict(kind=self.kind.name, real_fraction=self.kind.real_fraction)
         resized = CondensedMemory(mem_size, self.ipc, self.config, mem_bytes=mem_bytes, **about)  # type: ignore[arg-type]
+        if self.shape and _how(resized.fitted(self.shape)) != _how(self.fitted(self.shape)):
+            raise ValueError("the images held are stored as their count or their bytes asked for: resize in the same")
         shares = resized.shares(self.groups, self.shape)
         self.mem_size, self.mem_bytes = resized.mem_size, resized.mem_bytes
         self.groups = {group: part.prefix(shares[group]) for group, part in self.groups.items()}
@@ -255,3 +262,8 @@ class CondensedMemory:
             Job(task, pool, members, ipc, [held[c] for c in members if c in held], space, known)
             for ipc, members in by_size.items()
         ]
+
+
+def _how(config: CondenseConfig) -> tuple[str, int, int, str]:
+    """How images are stored; those that differ in it cannot be in one memory."""
+    return config.storage, config.formation, config.color, config.enlarging

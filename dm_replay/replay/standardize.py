@@ -27,37 +27,31 @@ class Standardization:
 
     Attributes:
         mean, std: (C,) float32.
-        span: (2, C) float32, the values of a stream that stand for black and white; None where nobody has to know.
     """
 
     mean: Tensor
     std: Tensor
-    span: Tensor | None = None
 
     @classmethod
-    def fit(cls, pools: Iterable[TensorPool], with_span: bool = False) -> "Standardization":
+    def fit(cls, pools: Iterable[TensorPool]) -> "Standardization":
         """Mean and standard deviation of every channel, of at most :data:`SAMPLE` images spread over the pools.
 
-        A constant channel is only shifted. The span is that of the images looked at.
+        A constant channel is only shifted.
         """
         pools = list(pools)
-        looked_at = [part for pool in pools for part in _moments(pool, len(pools))]
-        counts, variances, means, lows, highs = zip(*looked_at, strict=True)
+        counts, variances, means = zip(*(part for pool in pools for part in _moments(pool, len(pools))), strict=True)
         weights = torch.tensor(counts, dtype=torch.float64)[:, None] / sum(counts)
         mean = (weights * torch.stack(means)).sum(0)
         std = (weights * (torch.stack(variances) + (torch.stack(means) - mean) ** 2)).sum(0).sqrt()
         std = torch.where(std > CONSTANT * mean.abs(), std, 1.0)
-        if not with_span:
-            return cls(mean.float(), std.float())
-        low, high = torch.stack(lows).amin(0), torch.stack(highs).amax(0)
-        return cls(mean.float(), std.float(), torch.stack([low, torch.maximum(high, low + std)]).float())
+        return cls(mean.float(), std.float())
 
     @property
     def nbytes(self) -> int:
-        return sum(part.nbytes for part in (self.mean, self.std, self.span) if part is not None)
+        return self.mean.nbytes + self.std.nbytes
 
     def to(self, device: torch.device | str) -> "Standardization":
-        return replace(self, mean=self.mean.to(device), std=self.std.to(device))
+        return Standardization(self.mean.to(device), self.std.to(device))
 
     def apply(self, images: Tensor) -> Tensor:
         """A stream's images (N, C, H, W) -> standardized ones."""
@@ -103,10 +97,8 @@ def _composed(affine: Tensor | None, gain: Tensor, shift: Tensor) -> Tensor:
     return torch.stack([before[0] * gain, before[1] * gain + shift])
 
 
-def _moments(pool: TensorPool, pools: int) -> Iterable[tuple[int, Tensor, Tensor, Tensor, Tensor]]:
-    """Number of images, then variance, mean, least and largest value (C,) in float64, chunk by chunk."""
+def _moments(pool: TensorPool, pools: int) -> Iterable[tuple[int, Tensor, Tensor]]:
+    """Number of images, variance (C,) and mean (C,) in float64, chunk by chunk."""
     many = min(len(pool), max(1, SAMPLE // pools))
     for rows in torch.linspace(0, len(pool) - 1, many, dtype=torch.float64).long().split(CHUNK):
-        images = pool.take(rows).cpu().double()
-        extremes = images.amin((0, 2, 3)), images.amax((0, 2, 3))
-        yield len(rows), *torch.var_mean(images, (0, 2, 3), correction=0), *extremes
+        yield len(rows), *torch.var_mean(pool.take(rows).cpu().double(), (0, 2, 3), correction=0)

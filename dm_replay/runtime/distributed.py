@@ -1,6 +1,7 @@
 """Several processes at one job, as ``torchrun`` starts them: each does its share, the first one collects and writes."""
 
 import contextlib
+import itertools
 import os
 import sys
 from collections.abc import Iterator
@@ -13,8 +14,11 @@ from torch import Tensor
 
 __all__ = ["RankLost", "World", "joined", "world"]
 
-LEAVING = 30.0  # seconds that the first process waits for the others to close their connections
+LEAVING, LEAVING_AFTER_ERRORS = 30.0, 3.0  # seconds that the first process waits for the others to close theirs
 TIMEOUT = 600.0  # seconds; longer than compiling and reading a dataset may keep one process behind the others
+
+
+_jobs = itertools.count()  # that this process has taken part in; all count alike
 
 
 class RankLost(ConnectionError):
@@ -118,34 +122,31 @@ def joined(timeout: float = TIMEOUT) -> Iterator[World]:
         backend = "cpu:gloo,cuda:nccl" if on_gpus else "gloo"
         store, rank, size = next(dist.rendezvous("env://", timeout=timedelta(seconds=timeout)))
         dist.init_process_group(backend, store=store, timeout=timedelta(seconds=timeout), rank=rank, world_size=size)
+    patience = LEAVING_AFTER_ERRORS
     try:
         yield here
-        _wait_for_the_others_to_leave(here, store)
+        here.barrier()
+        patience = LEAVING
+    except RankLost:
+        patience = 0.0
+        raise
     finally:
-        dist.destroy_process_group()
-        _tell_that_this_one_left(here, store)
+        _leave(here, dist.PrefixStore(f"dm_replay/left/{next(_jobs)}", store), patience)
 
 
-def _wait_for_the_others_to_leave(here: World, store: "dist.Store") -> None:
-    """The first process closes its connections last and alone.
+def _leave(here: World, store: "dist.Store", patience: float) -> None:
+    """The first process closes its connections last and alone, unless the others keep it waiting.
 
     Where all close them at once, each hears of the others' while it takes its own apart, and seldom, on a busy machine,
     a process whose work was done ends with SIGABRT.
     """
-    here.barrier()
-    if here.main:
+    if here.main and patience:
         with contextlib.suppress(RuntimeError):  # who is not heard of has ended another way
-            store.wait([_left(rank) for rank in range(1, here.size)], timedelta(seconds=LEAVING))
-
-
-def _tell_that_this_one_left(here: World, store: "dist.Store") -> None:
+            store.wait([str(rank) for rank in range(1, here.size)], timedelta(seconds=patience))
+    dist.destroy_process_group()
     if not here.main:
         with contextlib.suppress(RuntimeError):  # the first one, which keeps the store, has ended
-            store.set(_left(here.rank), "")
-
-
-def _left(rank: int) -> str:
-    return f"dm_replay/left/{rank}"
+            store.set(str(here.rank), "")
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from avalanche.benchmarks import split_online_stream
 from avalanche.models import MTSimpleMLP
 from avalanche.training.storage_policy import ClassBalancedBuffer
 from hosts import COMPANIONS, HOSTS, SIZE, STREAMS, table
@@ -81,16 +82,45 @@ def test_items_are_like_those_of_the_data():
     assert [(int(y), int(t)) for _, y, t in buffer.buffer] == 2 * [(0, 0)] + 2 * [(1, 0)] + 2 * [(4, 2)] + 2 * [(5, 2)]
 
 
+class Failing(torch.nn.Module):
+    def forward(self, images):
+        raise MemoryError
+
+
+def test_a_network_that_cannot_be_asked_leaves_memory_and_logits_as_they_were():
+    policy = CondensedBufferWithLogits(SIZE, **QUICK)
+    learner = HOSTS["DER, DER++"].learner(policy)
+    first, second, _ = labelled().train_stream
+    learner.train(first)
+    before, logits = dict(policy.memory.groups), dict(policy._logits)
+    learner.experience, learner.model[1].forward = second, Failing().forward
+    with pytest.raises(MemoryError):
+        policy.post_adapt(learner, second)
+    assert policy.memory.groups == before and policy._logits == logits and learner.model.training
+    assert len(policy.buffer) == SIZE and policy.memory.updates == 1
+
+
+def test_what_is_flushed_has_logits_and_cut_ones_are_let_go():
+    policy = CondensedBufferWithLogits(SIZE, **QUICK)
+    learner = HOSTS["DER, DER++"].learner(policy)
+    parts = split_online_stream(labelled().train_stream, experience_size=6, access_task_boundaries=True, seed=0)
+    for part in parts:
+        policy.post_adapt(learner, part)
+    policy.flush()
+    assert {len(item) for item in policy.buffer} == {4} and len(policy.buffer) == SIZE
+    assert sum(logits.untyped_storage().nbytes() for logits in policy._logits.values()) == policy.logit_bytes
+
+
 def test_logits_are_of_the_network_as_it_was_when_an_image_came():
     policy = CondensedBufferWithLogits(SIZE, formation=2, **QUICK)
     learner = HOSTS["DER, DER++"].learner(policy)
     said = {}
     for number, experience in enumerate(labelled().train_stream):
         learner.train(experience)
+        assert learner.model.training
         learner.model.eval()
         for group in list(policy.memory.groups)[2 * number :]:
             said[group] = learner.model(policy.memory.groups[group].images).detach()
-        assert learner.model.train() is learner.model
     items = list(policy.buffer)
     assert len(items) == 4 * SIZE and {len(item) for item in items} == {4}
     whole = torch.stack([logits for *_, logits in items])

@@ -9,6 +9,8 @@ import torch
 from torch.nn import functional as F
 
 from dm_replay import CondensedBuffer
+from dm_replay.condensed.coded_set import SPAN, CodedSet
+from dm_replay.condensed.coding import ImageCodec
 from dm_replay.coresets.config import ExemplarConfig
 from dm_replay.coresets.herding import herding_exemplars
 from dm_replay.data.pool import TensorPool
@@ -19,7 +21,7 @@ from dm_replay.replay.loader import ReplayLoader
 from dm_replay.replay.memory import CondensedMemory
 
 CONFIG = CondenseConfig(network="convnet:width=4", compile="no", device="cpu")
-EACH = Kind("webp").code_bytes((3, 32, 32))
+EACH = Kind("webp").code_bytes((3, 32, 32)) + SPAN
 
 
 def pictures(counts, dtype=torch.uint8, seed=0):
@@ -52,7 +54,7 @@ def test_the_ones_that_herding_takes_and_cut_like_others():
     space, before = memory.standardization, dict(memory.groups)
     chosen = Kind("webp").real(space.apply_to_pool(data), [0, 1], 4, CONFIG, 7, space)
     wanted = herding_exemplars(space.apply_to_pool(data), ExemplarConfig(4, "float32", network=CONFIG.network), seed=7)
-    errors = (chosen.images[:, None] - wanted.images).square().flatten(2).mean(2)
+    errors = (chosen.images[:, None] - space.undo(wanted.images)).square().flatten(2).mean(2)
     assert errors.argmin(1).tolist() == list(range(8))
     memory.update(pictures({2: 20}, seed=1))
     assert [len(part) for part in memory.groups.values()] == [3, 3, 2]
@@ -61,12 +63,12 @@ def test_the_ones_that_herding_takes_and_cut_like_others():
 
 @pytest.mark.parametrize("images", [4, 9, 33])
 def test_bytes_are_never_more_than_allowed(images):
-    memory = CondensedMemory(mem_bytes=images * EACH + 48, config=CONFIG, kind="webp")
+    memory = CondensedMemory(mem_bytes=images * EACH + 24, config=CONFIG, kind="webp")
     memory.update(pictures({0: 30, 1: 30}))
     memory.update(pictures({2: 30, 3: 30}, seed=1))
     assert len(memory) == images and 0.5 < memory.nbytes / memory.mem_bytes <= 1
-    assert max(len(code) for part in memory.groups.values() for code in part.codes) <= EACH
-    memory.resize(mem_bytes=4 * EACH + 48)
+    assert max(len(code) for part in memory.groups.values() for code in part.codes) <= EACH - SPAN
+    memory.resize(mem_bytes=4 * EACH + 24)
     assert len(memory) == 4 and memory.nbytes <= memory.mem_bytes
 
 
@@ -91,6 +93,40 @@ def test_what_memories_are_used_for():
     assert memory_grid(memory, [0.0] * 3, [1 / 255] * 3).ndim == 3
     for copied in (copy.deepcopy(memory), pickle.loads(pickle.dumps(memory))):
         assert torch.equal(copied.to_set()[0].images, images.images)
+
+
+def test_later_images_may_be_brighter_than_all_before():
+    memory = CondensedMemory(8, config=CONFIG, kind="webp")
+    for label, shift in enumerate((0.0, 5.0, -3.0)):
+        own = pictures({label: 20}, torch.float32, seed=label)
+        memory.update(TensorPool(own.images + shift, own.labels))
+        means = memory.groups[0, label].images.mean((1, 2, 3))
+        nearest = (means[:, None] - (own.images + shift).mean((1, 2, 3))).abs().amin(1)
+        assert nearest.max() < 0.1
+
+
+@pytest.mark.parametrize("shape", [(3, 32, 32), (1, 28, 28), (3, 8, 64), (1, 16, 16)])
+def test_noise_fits_too(shape):
+    images = torch.randint(0, 256, (12, *shape), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    memory = CondensedMemory(12, config=CONFIG, kind="webp")
+    memory.update(TensorPool(images, torch.arange(12) % 2, mean=[0.0] * shape[0], std=[1 / 255] * shape[0]))
+    part = memory.groups[0, 0]
+    assert max(map(len, part.codes)) <= Kind("webp").code_bytes(shape) and part.images.shape == (6, *shape)
+    assert (part.images.mean((1, 2, 3)) - images.float().mean()).abs().max() < 20
+
+
+def test_sets_that_do_not_belong_together():
+    pixels, labels = torch.full((2, 3, 8, 8), 9, dtype=torch.uint8), torch.zeros(2)
+    webp, jpeg = (CodedSet.from_pixels(pixels, labels, codec, 50) for codec in ("webp", "jpeg"))
+    for other in (jpeg, replace(webp, shape=(3, 16, 16)), replace(webp, affine=torch.ones(2, 3))):
+        with pytest.raises(ValueError, match="cannot merge sets of different"):
+            CodedSet.merge([webp, other])
+    with pytest.raises(ValueError, match="nothing to merge"):
+        CodedSet.merge([])
+    with pytest.raises(ValueError, match="only the quality of webp can differ"):
+        ImageCodec("jpeg", 50).fitted(pixels[0], 200)
+    with pytest.raises(ValueError, match="not even a plain picture"):
+        ImageCodec("webp", 50).fitted(pixels[0], 20)
 
 
 def test_what_cannot_be_coded():

@@ -7,6 +7,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from dm_replay.condensed.coded_set import SPAN
 from dm_replay.data.pool import TensorPool
 from dm_replay.matching.config import CondenseConfig
 from dm_replay.replay.kinds import Kind
@@ -89,7 +90,7 @@ def test_over_random_streams_that_are_resized(stream, size, cuts):
 def test_over_random_streams_of_pictures_of_many_sizes(stream, size):
     """Codes are as long as they come out; what counts is the most that they may take."""
     name, images = size
-    spent, most = 16, Kind("webp").code_bytes((1, 16, 16))
+    spent, most = 8, Kind("webp").code_bytes((1, 16, 16)) + SPAN
     memory = CondensedMemory(
         kind="webp", config=CONFIG, **{name: images if name == "mem_size" else spent + most * images}
     )

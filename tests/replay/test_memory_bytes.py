@@ -68,3 +68,12 @@ def test_resizing_in_bytes():
     assert [len(part) for part in memory.groups.values()] == [2, 1] and memory.nbytes == memory.mem_bytes
     memory.resize(2)
     assert memory.mem_bytes is None and len(memory) == 2
+
+
+def test_a_memory_cannot_change_how_it_stores_images():
+    memory = CondensedMemory(4, config=FAST, kind="herding")
+    memory.update(pool({0: 9, 1: 9}))
+    before = dict(memory.groups)
+    with pytest.raises(ValueError, match="resize in the same"):
+        memory.resize(mem_bytes=4000)
+    assert memory.groups == before and memory.mem_size == 4

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -21,7 +22,7 @@ from dm_replay.matching.config import CondenseConfig
 from dm_replay.runs.run_folder import RunFolder
 from dm_replay.runs.run_lock import locked
 from dm_replay.runtime.agreement import difference
-from dm_replay.runtime.distributed import World, joined, world
+from dm_replay.runtime.distributed import RankLost, World, _leave, joined, world
 
 CONFIG = CondenseConfig(
     ipc=2, iterations=4, batch_real=6, network="convnet:width=8,depth=1", device="cpu", compile="no"
@@ -231,7 +232,33 @@ def test_what_a_backend_says_while_it_connects_stays_off_stdout(monkeypatch, cap
     monkeypatch.setattr(dist, "rendezvous", lambda *_, **__: iter([(dist.HashStore(), 0, 2)]))
     monkeypatch.setattr(dist, "init_process_group", lambda *_, **__: os.write(1, b"connected\n"))
     monkeypatch.setattr(dist, "destroy_process_group", lambda: None)
-    with contextlib.suppress(KeyboardInterrupt), joined():
+    with contextlib.suppress(RankLost), joined():
         print("{}")
-        raise KeyboardInterrupt  # there is nobody to wait for
+        raise RankLost  # there is nobody to wait for
     assert capfd.readouterr() == ("{}\n", "connected\n")
+
+
+def test_the_first_process_leaves_last(monkeypatch):
+    left, store = [], dist.HashStore()
+    here = threading.local()
+    monkeypatch.setattr(dist, "destroy_process_group", lambda: left.append(here.rank))
+
+    def leave(rank):
+        here.rank = rank
+        time.sleep(0.2 * rank)
+        _leave(World(rank, 3), store, LIMIT)
+
+    threads = [threading.Thread(target=leave, args=(rank,)) for rank in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(LIMIT)
+    assert left == [1, 2, 0]
+
+
+def test_nobody_waits_long_for_who_will_not_come(monkeypatch):
+    left = []
+    monkeypatch.setattr(dist, "destroy_process_group", lambda: left.append("first"))
+    for patience in (0.0, 0.1):
+        _leave(World(0, 2), dist.HashStore(), patience)
+    assert left == ["first"] * 2
