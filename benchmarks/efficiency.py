@@ -115,9 +115,16 @@ def draw(results: dict) -> None:
             axes.axhline(best["mean"], color="#d98c3f", linestyle=":", linewidth=1)
             axes.annotate(cell, (longest, best["mean"]), va="bottom", ha="right", fontsize=8, color="#a86a2a")
         else:
-            points = [r["seconds"] for r in of_cell], [r["mean"] for r in of_cell]
-            axes.plot(*points, marker="o", label=cell, color=COLORS.get(cell), linestyle="none")
-    axes.set(xlabel="seconds of condensing", ylabel="test accuracy, %")
+            for schedule, marker in {"steps": "o", "epochs": "D"}.items():
+                own = [r for r in of_cell if (r["evaluation"]["steps"] is None) == (schedule == "epochs")]
+                points = [r["seconds"] for r in own], [r["mean"] for r in own]
+                if own:
+                    budget = f"{own[0]['evaluation'][schedule]} {schedule}"
+                    axes.plot(*points, marker, label=f"{cell}, {budget}", color=COLORS.get(cell), linestyle="none")
+    axes.set(xlabel="seconds of condensing", ylabel="test accuracy, %", xscale="log")
+    ticks = sorted({r["seconds_allowed"] for r in results.values() if r["seconds_allowed"]})
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.minorticks_off()
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=8)
     with atomic(RESULTS / "efficiency.png") as temporary:
