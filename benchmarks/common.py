@@ -17,7 +17,7 @@ RESULTS = Path(__file__).parent / "results"
 
 def write_result(name: str, content: dict) -> Path:
     """Write benchmarks/results/<name>.json, whole or not at all, and say where."""
-    RESULTS.mkdir(exist_ok=True)
+    RESULTS.mkdir(parents=True, exist_ok=True)
     path = RESULTS / f"{name}.json"
     with atomic(path) as temporary:
         temporary.write_text(json.dumps(content, indent=2) + "\n")

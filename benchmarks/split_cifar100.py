@@ -114,7 +114,8 @@ def measure(method: str, images: int, seed: int, data: Dataset, options: argpars
     experiences = 1 if method == "joint" else options.experiences
     stream = benchmark(data, options.experiences, seed, joint=method == "joint")
     plugins, buffer = memory_of(method, images, seed, data, options)
-    network = Quick(build_network(options.network, data.spec.shape, len(data.train.classes), seed=seed))
+    built = build_network(options.network, data.spec.shape, len(data.train.classes), seed=seed)
+    network = Quick(built, data.spec.shape[1:], 2 * options.epochs * len(data.train))
     metrics = metrics_of_streams()
     learner = Naive(
         model=network,
@@ -152,13 +153,13 @@ def measure(method: str, images: int, seed: int, data: Dataset, options: argpars
 
 
 class Quick(nn.Module):
-    """A network compiled, with its matrix work in bfloat16 where the processor is fast at it."""
+    """A network compiled where that pays, with its matrix work in bfloat16 where the processor is fast at it."""
 
-    def __init__(self, network: nn.Module):
+    def __init__(self, network: nn.Module, image_size: tuple[int, ...], images: int):
         super().__init__()
         self.network = network.to(memory_format=torch.channels_last)
-        self.engine = choose("cpu", "auto", "yes", (32, 32), sys.maxsize)
-        self._compiled = torch.compile(network, dynamic=True)
+        self.engine = choose("cpu", "auto", "auto", image_size, images)
+        self._compiled = torch.compile(network, dynamic=True) if self.engine.compiled else network
 
     def forward(self, images: Tensor) -> Tensor:
         with torch.autocast("cpu", torch.bfloat16, enabled=self.engine.dtype == torch.bfloat16):
