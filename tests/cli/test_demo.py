@@ -25,6 +25,7 @@ def test_condensed_replay_leads_stock_replay_at_equal_bytes(tmp_path, capsys):
 @pytest.mark.filterwarnings("ignore")
 def test_processes_side_by_side_show_the_same(tmp_path, capsys, monkeypatch):
     printed = []
+    monkeypatch.setattr(demo, "METHODS", ("naive", "stock replay", "condensed replay"))
     for processes in (1, 2):
         monkeypatch.setattr(demo, "processes_for", lambda jobs, processes=processes: processes)
         run_demo(str(tmp_path), seeds=2, iterations=1)
