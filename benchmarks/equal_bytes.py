@@ -16,6 +16,7 @@ import argparse
 import shlex
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -47,6 +48,7 @@ REAL = {
 }
 CONDENSED = {"dm": "paper", "fast": "fast", "plus": "plus"}
 CELLS = [*REAL, *CODED, *CONDENSED]
+COMPARED, ACROSS = 4, 3  # cells of a column that make it worth a picture; pictures in a row
 
 
 def main():
@@ -150,17 +152,23 @@ def column_of(result: dict) -> str:
 
 
 def draw(results: dict) -> None:
+    """The columns of the table that have enough cells to be compared."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    columns = list(dict.fromkeys(map(column_of, results.values())))
-    figure, all_axes = pyplot.subplots(
-        1, len(columns), figsize=(2.6 + 2.6 * len(columns), 4.2), layout="constrained", sharey=True, squeeze=False
+    sizes = Counter(map(column_of, results.values()))
+    columns = [column for column, cells in sizes.items() if cells >= COMPARED]
+    rows = -(-len(columns) // ACROSS)
+    figure, grid = pyplot.subplots(
+        rows, ACROSS, figsize=(2.2 + 2.6 * ACROSS, 3.8 * rows), layout="constrained", sharey=True, squeeze=False
     )
+    all_axes = grid.flatten().tolist()
+    for axes in all_axes[len(columns) :]:
+        axes.set_axis_off()
     cells = [cell for cell in CELLS if any(r["cell"] == cell for r in results.values())]
-    for axes, column in zip(all_axes[0], columns, strict=True):
+    for axes, column in zip(all_axes, columns, strict=False):
         means = {r["cell"]: r["mean"] for r in results.values() if column_of(r) == column}
         places = [number for number, cell in enumerate(cells) if cell in means]
         colors = ["#2f6db3" if cells[number] in CONDENSED else "#d0a070" for number in places]
@@ -170,7 +178,7 @@ def draw(results: dict) -> None:
         axes.set_yticks(range(len(cells)), cells, fontsize=8)
         axes.spines[["top", "right"]].set_visible(False)
         axes.margins(x=0.18)
-    all_axes[0][0].invert_yaxis()
+    all_axes[0].invert_yaxis()
     figure.supxlabel("test accuracy, %", fontsize=9)
     with atomic(RESULTS / "equal_bytes.png") as temporary:
         figure.savefig(temporary, dpi=150)
