@@ -21,15 +21,16 @@ STREAMS = {
 }
 
 
+@pytest.mark.parametrize("batch_size", [None, 8, 12])
 @pytest.mark.parametrize("stream", STREAMS)
-def test_the_same_mini_batches(stream):
+def test_the_same_mini_batches(stream, batch_size):
     """Current images in the order of the strategy's own loader, and behind them the same memory images."""
-    settings = dict(mem_size=8, seed=3, **QUICK)
+    settings = dict(mem_size=8, seed=3, batch_size=batch_size, **QUICK)
     own = run(STREAMS[stream](), DMReplayPlugin(**settings), shuffle=False)
     ours = run(STREAMS[stream](), DMReplayPlugin(current="none", **settings), shuffle=False)
     assert len(ours.batches) == len(own.batches) == 3
     for one, other in zip(ours.batches, own.batches, strict=True):
-        assert len(one) == len(other) == 3
+        assert len(one) == len(other) and len(one) in (2, 3)
         for mine, theirs in zip(one, other, strict=True):
             assert [part.dtype for part in mine] == [part.dtype for part in theirs]
             assert all(map(torch.equal, mine, theirs))
@@ -57,9 +58,8 @@ def test_the_images_are_read_once_and_as_they_are_tested_on():
     reads.clear()
     spy = run(stream, DMReplayPlugin(12, current="flip", **QUICK), shuffle=False)
     counts = [reads.count(row) for row in range(len(data))]
-    assert min(counts) == 1 and sum(counts) < 1.6 * len(
-        data
-    )  # once to train and to condense; a few are looked at before
+    few = 0.6 * len(data)  # are looked at before all are read, once to train on and to condense
+    assert min(counts) == 1 and sum(counts) < len(data) + few
     got, images = torch.cat([x for x, _ in spy.batches[0]]), Blobs().images + 1
     straight, mirrored = ((got == image).flatten(1).all(1) for image in (images, images.flip(3)))
     assert (straight | mirrored).all() and straight.any() and mirrored.any()
