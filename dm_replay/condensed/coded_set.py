@@ -13,7 +13,7 @@ from .formation import enlarge
 
 __all__ = ["SPAN", "CodedSet"]
 
-SPAN = 4  # bytes of what is black and what is white in a picture
+SPAN = 8  # bytes of what is black and what is white in a picture
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +27,7 @@ class CodedSet(ByClass):
         enlarging: how, "linear" or "sharp"; see :class:`Decoder`.
         codec: what reads the codes.
         meta: plain metadata.
-        spans: (N, 2) float16, the values of each picture that stand for black and white; None for 0 and 1.
+        spans: (N, 2) float32, the values of each picture that stand for black and white; None for 0 and 1.
         affine: (2, C), what these values are multiplied by and shifted by: the normalization, which is not stored with
             a set.
 

@@ -91,8 +91,8 @@ class Kind:
     def _coded(self, pool: TensorPool, rows: Tensor, space: Standardization) -> CodedSet:
         """The rows (K, ipc) of a standardized pool as small files."""
         values = space.undo(pool.take(rows.flatten()).cpu())
-        spans = torch.stack([values.amin((1, 2, 3)), values.amax((1, 2, 3))], dim=1).half()
-        low, high = spans.float()[:, :, None, None, None].unbind(1)
+        spans = torch.stack([values.amin((1, 2, 3)), values.amax((1, 2, 3))], dim=1)
+        low, high = spans[:, :, None, None, None].unbind(1)
         pixels = ((values - low) / (high - low).clamp_min(1e-6) * 255).round().clamp(0, 255).to(torch.uint8)
         return CodedSet.from_pixels(
             shrunk(pixels, 2 if min(pool.shape[1:]) >= HALVED else 1),

@@ -105,6 +105,14 @@ def test_later_images_may_be_brighter_than_all_before():
         assert nearest.max() < 0.1
 
 
+def test_values_of_sixteen_bits():
+    own = pictures({0: 20}, torch.float32)
+    memory = CondensedMemory(4, config=CONFIG, kind="webp")
+    memory.update(TensorPool((own.images - own.images.min()) * 20_000 + 10_000, own.labels))
+    images = memory.groups[0, 0].images
+    assert images.isfinite().all() and 60_000 < images.max() < 100_000
+
+
 @pytest.mark.parametrize("shape", [(3, 32, 32), (1, 28, 28), (3, 8, 64), (1, 16, 16)])
 def test_noise_fits_too(shape):
     images = torch.randint(0, 256, (12, *shape), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
