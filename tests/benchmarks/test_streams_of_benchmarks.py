@@ -19,10 +19,12 @@ def split(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(BENCHMARKS)
     import common
     import split_cifar100
+    import stream_memories
+    import stream_report
 
-    for module in (common, split_cifar100):
+    for module in (common, stream_report):
         monkeypatch.setattr(module, "RESULTS", tmp_path / "benchmarks" / "results")
-    monkeypatch.setattr(split_cifar100, "KEPT", tmp_path / "kept")
+    monkeypatch.setattr(stream_memories, "KEPT", tmp_path / "kept")
     return split_cifar100
 
 

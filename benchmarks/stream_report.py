@@ -1,0 +1,93 @@
+"""What the stream benchmarks say: the picture and the table of their cells."""
+
+from collections.abc import Iterable
+from statistics import mean
+
+from common import RESULTS
+
+from dm_replay.runtime.atomic_files import atomic
+
+__all__ = ["draw", "table"]
+
+COLORS = {"naive": "#9a9a9a", "joint": "#555555", "stock": "#d98c3f", "herding": "#e0b070", "shrunk": "#c06a5a"}
+COLORS |= {"webp": "#a0a030", "code": "#3fa38c", "fast": "#2f6db3", "plus": "#7a3fb3", "mixed": "#5a9fd8"}
+WITHOUT_MEMORY = ("naive", "joint")
+
+
+def table(results: dict, network: str) -> str:
+    """Accuracy at the end over all classes, mean of the seeds, by method and raw images' bytes, as Markdown."""
+    cells = [cell for cell in results.values() if cell["settings"]["network"] == network]
+    sizes = sorted({cell["images"] for cell in cells if cell["method"] not in WITHOUT_MEMORY})
+    lines = ["| in the bytes of | " + " | ".join(f"{size} images" for size in sizes) + " |"]
+    lines.append("|---" * (len(sizes) + 1) + "|")
+    for method in dict.fromkeys(cell["method"] for cell in cells):
+        own = [cell for cell in cells if cell["method"] == method]
+        if method in WITHOUT_MEMORY:
+            row = [at_end(own)] * len(sizes)
+        else:
+            row = [at_end(cell for cell in own if cell["images"] == size) for size in sizes]
+        lines.append(f"| {method} | " + " | ".join(row) + " |")
+    return "\n".join(lines)
+
+
+def at_end(cells: Iterable[dict]) -> str:
+    found = [100 * cell["AverageAccuracy"] for cell in cells]
+    return f"{mean(found):.1f}" if found else ""
+
+
+def draw(name: str, results: dict) -> None:
+    """For each network: accuracy over experiences at the size that most cells have, and at the end over bytes."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    networks = list(dict.fromkeys(cell["settings"]["network"] for cell in results.values()))
+    figure, rows = pyplot.subplots(
+        len(networks), 2, figsize=(9, 3.8 * len(networks)), layout="constrained", squeeze=False
+    )
+    for network, (over_time, over_bytes) in zip(networks, rows, strict=True):
+        cells = [cell for cell in results.values() if cell["settings"]["network"] == network]
+        sizes = [cell["images"] for cell in cells]
+        usual = max(sorted(set(sizes)), key=sizes.count)
+        for method in dict.fromkeys(cell["method"] for cell in cells):
+            own = [cell for cell in cells if cell["method"] == method]
+            _curve(over_time, method, [cell for cell in own if cell["images"] == usual])
+            _over_bytes(over_bytes, method, own, sorted(set(sizes)))
+        over_time.set(xlabel="experiences", ylabel="accuracy on the classes so far, %")
+        over_time.set_title(f"{network}, {usual} images' bytes", fontsize=10)
+        over_bytes.set(xlabel="raw images' bytes", ylabel="at the end, %", xscale="log")
+        over_bytes.set_xticks(sorted(set(sizes)), [str(size) for size in sorted(set(sizes))])
+        over_bytes.minorticks_off()
+        over_bytes.legend(frameon=False, fontsize=7)
+        for axes in (over_time, over_bytes):
+            axes.spines[["top", "right"]].set_visible(False)
+    with atomic(RESULTS / f"{name}.png") as temporary:
+        figure.savefig(temporary, dpi=150)
+    pyplot.close(figure)
+
+
+def _curve(axes, method: str, cells: list[dict]) -> None:
+    curves = [_seen_so_far(cell) for cell in cells]
+    if curves and len({len(curve) for curve in curves}) == 1 and len(curves[0]) > 1:
+        axes.plot(
+            range(1, len(curves[0]) + 1), [mean(values) for values in zip(*curves, strict=True)], **_style(method)
+        )
+
+
+def _over_bytes(axes, method: str, cells: list[dict], sizes: list[int]) -> None:
+    found = {size: [100 * cell["AverageAccuracy"] for cell in cells if cell["images"] == size] for size in sizes}
+    points = {size: mean(values) for size, values in found.items() if values}
+    if method in WITHOUT_MEMORY:
+        points = dict.fromkeys(sizes, mean(points.values()))
+    axes.plot(list(points), list(points.values()), **_style(method))
+
+
+def _style(method: str) -> dict:
+    line = ":" if method.startswith("gdumb") else "-"
+    color = COLORS.get(method.removeprefix("gdumb "))
+    return {"label": method, "color": color, "marker": "o", "markersize": 3, "linestyle": line}
+
+
+def _seen_so_far(cell: dict) -> list[float]:
+    return [100 * sum(row[: number + 1]) / (number + 1) for number, row in enumerate(cell["matrix"])]
