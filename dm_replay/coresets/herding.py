@@ -89,7 +89,7 @@ def random_embedding(pool: TensorPool, network: str, seed: int) -> Callable[[Ten
     """The features of a random network, where the pool's pixels are."""
     built = build_network(network, pool.shape, 1, seed=derive(seed, "herding")).eval()
     built = built.to(pool.device).to(memory_format=torch.channels_last)
-    return lambda images: built.embed(images.contiguous(memory_format=torch.channels_last))  # type: ignore[operator]
+    return lambda images: built.embed(images.contiguous(memory_format=torch.channels_last))
 
 
 @torch.no_grad()

@@ -43,7 +43,7 @@ def probe(
     return {"loss": losses, "update": _values(trained) - _values(_untrained(network, shape, classes))}
 
 
-def _untrained(network: str, shape: tuple[int, int, int], classes: int) -> list[nn.Module]:
+def _untrained(network: str, shape: tuple[int, int, int], classes: int) -> Sequence[nn.Module]:
     """The networks as training finds them."""
     fresh = [build_network(network, shape, classes) for _ in SEEDS]
     for one, seed in zip(fresh, SEEDS, strict=True):

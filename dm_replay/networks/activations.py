@@ -29,5 +29,5 @@ def activation_values(network: str, image_shape: tuple[int, int, int]) -> int:
         for module in built.modules():
             if not list(module.children()):
                 module.register_forward_hook(note)
-        built.embed(torch.zeros(1, *image_shape))  # type: ignore[operator]
+        built.embed(torch.zeros(1, *image_shape))
     return widest * 3 // 2

@@ -3,10 +3,10 @@
 from collections.abc import Collection
 from typing import ClassVar
 
-from torch import Tensor, nn
+from torch import nn
 
+from .base import Network, first_padding
 from .instance_norm import InstanceNorm
-from .options import check_option
 from .pooling import AvgPool
 
 __all__ = ["ConvNet"]
@@ -29,7 +29,7 @@ NORMS = {
 POOLINGS = {"avg": AvgPool, "max": lambda: nn.MaxPool2d(2), "none": nn.Identity}
 
 
-class ConvNet(nn.Module):
+class ConvNet(Network):
     """depth × [conv 3×3, norm, activation, pooling by 2], then a linear head.
 
     Args:
@@ -47,7 +47,7 @@ class ConvNet(nn.Module):
         "norm": NORMS,
         "pooling": POOLINGS,
         "width": None,
-    }  # with their choices; None: whole numbers from 1
+    }
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class ConvNet(nn.Module):
         given = {} if depth is None else {"depth": depth}
         self.check(activation=activation, norm=norm, pooling=pooling, width=width, **given)
         channels, height, width_px = image_shape
-        padding = 3 if (height, width_px) == (28, 28) else 1
+        padding = first_padding(image_shape, 1)
         height, width_px = height + 2 * padding - 2, width_px + 2 * padding - 2
         halvings = min(height, width_px).bit_length() - 1
         depth = _usual_depth(halvings) if depth is None else depth
@@ -89,17 +89,9 @@ class ConvNet(nn.Module):
     @classmethod
     def check(cls, **options: int | str) -> None:
         """ValueError for a value that an option cannot have with any images."""
-        for name, value in options.items():
-            check_option(name, value, cls.options[name])
+        super().check(**options)
         if options.get("norm") == "group" and int(options.get("width", GROUPS)) % GROUPS:
             raise ValueError(f"width must be a multiple of {GROUPS} where norm is group, got {options['width']}")
-
-    def embed(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, D): the flattened output of the last block."""
-        return self.features(x)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.classifier(self.features(x))
 
 
 def _usual_depth(halvings: int) -> int:

@@ -1,14 +1,23 @@
 """Names of network families and their options, as they are written on a command line."""
 
-from torch import nn
-
 from ..runtime.seeding import isolated
+from .base import Network
 from .convnet import ConvNet
+from .lenet import LeNet
+from .mlp import MLP
 from .resnet import ResNet18
+from .stacked import VGG11, AlexNet
 
 __all__ = ["build_network", "names", "parse"]
 
-FAMILIES: dict[str, type[ConvNet] | type[ResNet18]] = {"convnet": ConvNet, "resnet18": ResNet18}
+FAMILIES: dict[str, type[Network]] = {
+    "alexnet": AlexNet,
+    "convnet": ConvNet,
+    "lenet": LeNet,
+    "mlp": MLP,
+    "resnet18": ResNet18,
+    "vgg11": VGG11,
+}
 
 
 def names() -> list[str]:
@@ -35,16 +44,16 @@ def parse(text: str) -> tuple[str, dict[str, int | str]]:
         if not equals:
             raise ValueError(f"network option {item!r} should read name=value")
         options[key] = int(value) if value.isdecimal() else value
-    unknown = set(options) - set(FAMILIES[name].options)
+    known = FAMILIES[name].options
+    unknown = set(options) - set(known)
     if unknown:
-        raise ValueError(
-            f"unknown option {sorted(unknown)[0]!r} of {name}; choose from {', '.join(FAMILIES[name].options)}"
-        )
+        choices = f"choose from {', '.join(known)}" if known else "it has none"
+        raise ValueError(f"unknown option {sorted(unknown)[0]!r} of {name}; {choices}")
     FAMILIES[name].check(**options)
     return name, options
 
 
-def build_network(name: str, image_shape: tuple[int, int, int], classes: int, *, seed: int = 0, **options) -> nn.Module:
+def build_network(name: str, image_shape: tuple[int, int, int], classes: int, *, seed: int = 0, **options) -> Network:
     """A network for images of ``image_shape`` (C, H, W).
 
     Args:
@@ -68,4 +77,4 @@ def build_network(name: str, image_shape: tuple[int, int, int], classes: int, *,
     """
     family, written = parse(name)
     with isolated(seed, "network"):
-        return FAMILIES[family](image_shape, classes, **{**written, **options})
+        return FAMILIES[family](image_shape, classes, **{**written, **options})  # type: ignore[call-arg]

@@ -6,70 +6,76 @@ from typing import ClassVar
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .instance_norm import InstanceNorm
-from .options import check_option
+from .base import MAP_NORMS, Network
+from .pooling import AvgPool
 
 __all__ = ["ResNet18"]
 
-NORMS = {"instance": InstanceNorm, "batch": nn.BatchNorm2d}
-STAGES = ((1, 1), (2, 2), (4, 2), (8, 2))  # channels by the first stage's, stride
-SMALLEST = 8  # pixels a side; the stages halve it three times
+NORMS = {name: MAP_NORMS[name] for name in ("instance", "batch")}
+STRIDES = ("conv", "pool")
+TIMES = (1, 2, 4, 8)  # channels of a stage, by the first one's
+SMALLEST = 8  # pixels a side
+LEAST = 2  # pixels a side that a stage needs for a normalization to tell images apart
 
 
-class ResNet18(nn.Module):
-    """A 3×3 convolution, four stages of two residual blocks, the mean over each map, then a linear head.
+class ResNet18(Network):
+    """A 3×3 convolution, four stages of two residual blocks, then a linear head.
+
+    Each stage but the first halves the maps, as far as 2 × 2 are left.
 
     Args:
         image_shape: (C, H, W), of any size from 8 × 8. classes: width of the head.
         width: channels of the first stage: 64, or 20 for the reduced network of the online-learning papers.
         norm: instance or batch.
+        strides: ``conv``, by convolutions, and the head sees the mean of each map; or ``pool``, by average pooling, and
+            the head sees the last maps whole (the papers' ResNet-AP, from which gradients reach every pixel evenly).
     """
 
-    options: ClassVar[dict[str, Collection[str] | None]] = {"norm": NORMS, "width": None}
+    options: ClassVar[dict[str, Collection[str] | None]] = {"norm": NORMS, "strides": STRIDES, "width": None}
 
-    def __init__(self, image_shape: tuple[int, int, int], classes: int, width: int = 64, norm: str = "instance"):
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        classes: int,
+        width: int = 64,
+        norm: str = "instance",
+        strides: str = "conv",
+    ):
         super().__init__()
-        self.check(width=width, norm=norm)
+        self.check(width=width, norm=norm, strides=strides)
         if min(image_shape[1:]) < SMALLEST:
             raise ValueError(f"resnet18 needs images of at least 8x8, got {image_shape[1]}x{image_shape[2]}")
-        normed = NORMS[norm]
+        normed, pooled, (height, across) = NORMS[norm], strides == "pool", image_shape[1:]
         layers: list[nn.Module] = [_conv(image_shape[0], width), normed(width), nn.ReLU(inplace=True)]
         channels = width
-        for times, stride in STAGES:
-            layers += [_Block(channels, times * width, stride, normed), _Block(times * width, times * width, 1, normed)]
+        for stage, times in enumerate(TIMES):
+            halved = stage > 0 and min(height, across) // 2 >= LEAST
+            if halved:
+                height, across = ((side + (not pooled)) // 2 for side in (height, across))
+            layers += [_Block(channels, times * width, halved, normed, pooled)]
             channels = times * width
-        self.features = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        self.classifier = nn.Linear(channels, classes)
+            layers += [_Block(channels, channels, False, normed, pooled)]
+        self.features = nn.Sequential(*layers, *([] if pooled else [nn.AdaptiveAvgPool2d(1)]), nn.Flatten())
+        self.classifier = nn.Linear(channels * (height * across if pooled else 1), classes)
         self.batch_statistics = norm == "batch"
-
-    @classmethod
-    def check(cls, **options: int | str) -> None:
-        """ValueError for a value that an option cannot have with any images."""
-        for name, value in options.items():
-            check_option(name, value, cls.options[name])
-
-    def embed(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, 8 · width): the mean over each map of the last stage."""
-        return self.features(x)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.classifier(self.features(x))
 
 
 class _Block(nn.Module):
-    def __init__(self, inside: int, outside: int, stride: int, normed):
+    def __init__(self, inside: int, outside: int, halved: bool, normed, pooled: bool):
         super().__init__()
+        stride = 2 if halved and not pooled else 1
+        pooling = [AvgPool()] if halved and pooled else []
         self.branch = nn.Sequential(
             _conv(inside, outside, stride),
             normed(outside),
             nn.ReLU(inplace=True),
+            *pooling,
             _conv(outside, outside),
             normed(outside),
         )
-        same = inside == outside and stride == 1
         self.shortcut: nn.Module = nn.Identity()
-        if not same:
-            self.shortcut = nn.Sequential(nn.Conv2d(inside, outside, 1, stride, bias=False), normed(outside))
+        if halved or inside != outside:
+            self.shortcut = nn.Sequential(nn.Conv2d(inside, outside, 1, stride, bias=False), *pooling, normed(outside))
 
     def forward(self, x: Tensor) -> Tensor:
         return F.relu(self.branch(x) + self.shortcut(x))

@@ -1,0 +1,49 @@
+"""What the networks have in common: features, and a linear head over them."""
+
+from collections.abc import Callable, Collection
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from .instance_norm import InstanceNorm
+from .options import check_option
+
+__all__ = ["MAP_NORMS", "Network", "first_padding"]
+
+MAP_NORMS: dict[str, Callable[[int], nn.Module]] = {
+    "instance": InstanceNorm,
+    "batch": nn.BatchNorm2d,
+    "none": lambda channels: nn.Identity(),
+}
+
+
+class Network(nn.Module):
+    """features (N, C, H, W) -> (N, D), then a linear classifier (N, D) -> (N, classes).
+
+    Attributes:
+        options: those of its name, with their choices; None: whole numbers from 1.
+        batch_statistics: whether an image's features depend on the rest of its batch.
+    """
+
+    options: ClassVar[dict[str, Collection[str] | None]] = {}
+    features: nn.Sequential
+    classifier: nn.Linear
+    batch_statistics = False
+
+    @classmethod
+    def check(cls, **options: int | str) -> None:
+        """ValueError for a value that an option cannot have with any images."""
+        for name, value in options.items():
+            check_option(name, value, cls.options[name])
+
+    def embed(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, D): what the classifier sees."""
+        return self.features(x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.classifier(self.embed(x))
+
+
+def first_padding(image_shape: tuple[int, int, int], usual: int) -> int:
+    """Of the first convolution: two more for images of 28 × 28, which so become 32 × 32."""
+    return usual + 2 if tuple(image_shape[1:]) == (28, 28) else usual
