@@ -1,16 +1,32 @@
-"""Where the results of benchmarks go, and what those that evaluate sets have in common."""
+"""Where the results of benchmarks go, and what those that evaluate sets have in common.
+
+A result file holds cells by their keys; a cell is one set, one network and one schedule, with as many accuracies as
+networks were trained.
+"""
 
 import argparse
 import json
 import os
-from collections.abc import Iterator
+import shlex
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from dm_replay import EvalConfig, EvalReport, evaluate
+from dm_replay.runs.loss_log import progress_bar
 from dm_replay.runtime.atomic_files import atomic
 from dm_replay.runtime.provenance import provenance
 
-__all__ = ["RESULTS", "add_evaluation", "lacks", "networks", "read_results", "schedule_of", "write_result"]
+__all__ = [
+    "RESULTS",
+    "add_evaluation",
+    "command",
+    "fill",
+    "networks",
+    "read_results",
+    "schedule_of",
+    "write_result",
+]
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -47,19 +63,49 @@ def schedule_of(options: argparse.Namespace) -> str:
     return f"{options.epochs} epochs" if options.epochs else f"{options.steps} steps"
 
 
-def networks(train_set, test_pool, options: argparse.Namespace, network: str, cell: dict | None) -> Iterator[dict]:
-    """What a cell records of its evaluation, after each network that it still lacks of ``options.runs``."""
+def fill(name: str, cells: Mapping[str, Callable[[dict | None], Iterator[dict]]], options: argparse.Namespace) -> dict:
+    """All cells of results/<name>.json, after those that are given have as many networks as ``options`` ask for.
+
+    Args:
+        cells: by key, what yields the cell after each network that it still lacks, given the cell so far.
+    """
+    results = read_results(name)
+    for number, (key, measure) in enumerate(cells.items(), 1):
+        if _lacks(results.get(key), options):
+            print(f"cell {number} of {len(cells)}: {key}", flush=True)
+            for cell in measure(results.get(key)):
+                results[key] = cell
+                write_result(name, results)
+        print(f"{results[key]['mean']:6.2f} ± {results[key]['std']:.2f}   {key}", flush=True)
+    return results
+
+
+def networks(train_set, test_pool, options: argparse.Namespace, network: str, cell: dict | None, **how) -> Iterator:
+    """What a cell records of its evaluation, after each network that it still lacks of ``options.runs``.
+
+    Args:
+        how: more arguments of :func:`evaluate`, like its seed.
+    """
     found, seconds = (list(cell["accuracies"]), cell["evaluation_seconds"]) if cell else ([], 0.0)
+    config = budget_of(options)
     for first in range(len(found), options.runs):
-        one = evaluate(train_set, test_pool, budget_of(options), network=network, runs=1, first=first)
+        epochs = config.for_images(train_set.decoded).epochs + 1
+        with progress_bar(f"network {first + 1} of {options.runs}", epochs, unit=" epochs") as bar:
+            how["on_epoch"] = lambda run, epoch, bar=bar: bar.update()
+            one = evaluate(train_set, test_pool, config, network=network, runs=1, first=first, **how)
         found, seconds = [*found, *one.accuracies], seconds + one.seconds
         settings = {**one.settings, "first": 0, "runs": len(found)}
         yield _about(EvalReport(tuple(found), settings, seconds))
 
 
-def lacks(cell: dict | None, options: argparse.Namespace) -> bool:
+def _lacks(cell: dict | None, options: argparse.Namespace) -> bool:
     """Whether a cell has fewer networks than are asked for."""
     return cell is None or len(cell["accuracies"]) < options.runs
+
+
+def command() -> str:
+    """The one that is running, as the README has it."""
+    return shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
 
 
 def _about(report: EvalReport) -> dict:
@@ -70,5 +116,6 @@ def _about(report: EvalReport) -> dict:
         "evaluation": report.settings,
         "evaluation_seconds": report.seconds,
         "load": os.getloadavg()[0],
+        "command": command(),
         **provenance("cpu"),
     }

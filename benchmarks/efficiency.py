@@ -12,9 +12,10 @@ results/efficiency.png.
 import argparse
 import time
 from collections.abc import Iterator
+from functools import partial
 
 import torch
-from common import RESULTS, add_evaluation, lacks, networks, read_results, schedule_of, write_result
+from common import RESULTS, add_evaluation, fill, networks, schedule_of
 
 from dm_replay import CondenseConfig, CondensedSet, condense, load_dataset
 from dm_replay.condensed.quantize import stored_bytes
@@ -44,16 +45,13 @@ def main():
     add_evaluation(parser)
     options = parser.parse_args()
     cpu.keep_memory()
-    data, results = load_dataset(options.dataset), read_results("efficiency")
-    for name in options.cells:
-        for seconds in options.seconds if name in CONDENSED else [0.0]:
-            key = key_of(name, seconds, options)
-            if lacks(results.get(key), options):
-                for cell in measure(name, seconds, data, options):
-                    results[key] = cell
-                    write_result("efficiency", results)
-            print(row(key, results[key]), flush=True)
-    draw(results)
+    data = load_dataset(options.dataset)
+    cells = {
+        key_of(name, seconds, options): partial(measure, name, seconds, data, options)
+        for name in options.cells
+        for seconds in (options.seconds if name in CONDENSED else [0.0])
+    }
+    draw(fill("efficiency", cells, options))
 
 
 def key_of(name: str, seconds: float, options: argparse.Namespace) -> str:
@@ -61,7 +59,7 @@ def key_of(name: str, seconds: float, options: argparse.Namespace) -> str:
     return f"{options.dataset}, ipc {options.ipc}, {name}, {seconds:g} s, {schedule}, {options.runs} networks"
 
 
-def measure(name: str, seconds: float, data, options: argparse.Namespace) -> Iterator[dict]:
+def measure(name: str, seconds: float, data, options: argparse.Namespace, cell: dict | None) -> Iterator[dict]:
     condensed, about = made(name, seconds, data, options)
     about |= {
         "cell": name,
@@ -71,7 +69,7 @@ def measure(name: str, seconds: float, data, options: argparse.Namespace) -> Ite
         "bytes": condensed.nbytes,
         "training_images": condensed.decoded,
     }
-    for evaluation in networks(condensed, data.test, options, "convnet", None):
+    for evaluation in networks(condensed, data.test, options, "convnet", cell):
         yield about | evaluation
 
 
@@ -92,11 +90,6 @@ def made(name: str, seconds: float, data, options: argparse.Namespace) -> tuple[
         "images_per_class": len(steps) * each,
         "config": condensed.meta["config"],
     }
-
-
-def row(key: str, result: dict) -> str:
-    updates = f"{result['updates']} updates, " if "updates" in result else ""
-    return f"{result['mean']:6.2f} ± {result['std']:.2f}   {key}: {updates}{result['evaluation']['steps_made']} steps"
 
 
 def draw(results: dict) -> None:

@@ -9,45 +9,22 @@ where bytes count (mosaics of 4 bits with color at a lower resolution), and ``ou
 
 Fresh networks are trained on a set, all for the same number of equal steps, as replay in a stream would give;
 ``--epochs 1000`` is the paper's schedule instead. Cells are written to results/equal_bytes.json after each network, and
-not run again; condensed sets are kept in runs/equal_bytes for the next network. The plot is results/equal_bytes.png.
+not run again; condensed sets are kept in runs/sets for the next network. The plot is results/equal_bytes.png.
 """
 
 import argparse
-import shlex
-import sys
-import time
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
+from functools import partial
 
-from common import RESULTS, add_evaluation, lacks, networks, read_results, schedule_of, write_result
+from common import RESULTS, add_evaluation, fill, networks, schedule_of
+from sets import CODED, CONDENSED, REAL, Budget, class_bytes, made
 
-from dm_replay import CondenseConfig, CondensedSet, condense, load_dataset
-from dm_replay.condensed.quantize import stored_bytes
-from dm_replay.coresets.coded import coded_exemplars
-from dm_replay.coresets.config import CodedConfig, ExemplarConfig
-from dm_replay.coresets.herding import herding_exemplars
-from dm_replay.coresets.random import random_exemplars
+from dm_replay import load_dataset
 from dm_replay.runtime import cpu
 from dm_replay.runtime.atomic_files import atomic
 
-SETS = Path(__file__).parent.parent / "runs" / "equal_bytes"
-CODED = {  # real images for each raw one's bytes, and what their sides are divided by
-    "webp, 10 images": ("webp", 10, 1),
-    "webp, 20 images at half size": ("webp", 20, 2),
-    "jpeg, 10 images": ("jpeg", 10, 1),
-    "jpeg, 20 images at half size": ("jpeg", 20, 2),
-}
-REAL = {
-    "random": lambda pool, ipc: random_exemplars(pool, ExemplarConfig(ipc)),
-    "herding": lambda pool, ipc: herding_exemplars(pool, ExemplarConfig(ipc)),
-    "shrunk 2": lambda pool, ipc: random_exemplars(pool, ExemplarConfig(ipc, formation=2)),
-    "shrunk 4": lambda pool, ipc: random_exemplars(pool, ExemplarConfig(ipc, formation=4)),
-    "our code, random": lambda pool, ipc: random_exemplars(pool, our_code(pool, ipc)),
-    "our code, herding": lambda pool, ipc: herding_exemplars(pool, our_code(pool, ipc)),
-}
-CONDENSED = {"dm": "paper", "fast": "fast", "plus": "plus"}
-CELLS = [*REAL, *CODED, *CONDENSED]
+CELLS = [name for name in (*REAL, *CODED, *CONDENSED) if name != "k-means"]
 COMPARED, ACROSS = 4, 3  # cells of a column that make it worth a picture; pictures in a row
 
 
@@ -62,14 +39,8 @@ def main():
     options = parser.parse_args()
     cpu.keep_memory()
     data = load_dataset(options.dataset)
-    results = read_results("equal_bytes")
-    for name in options.cells:
-        key = key_of(name, options)
-        if lacks(results.get(key), options):
-            for cell in measure(name, data, options, results.get(key)):
-                results[key] = cell
-                write_result("equal_bytes", results)
-        print(row(key, results[key]), flush=True)
+    cells = {key_of(name, options): partial(measure, name, data, options) for name in options.cells}
+    results = fill("equal_bytes", cells, options)
     print(table(results))
     draw(results)
 
@@ -82,7 +53,7 @@ def key_of(name: str, options: argparse.Namespace) -> str:
 
 def measure(name: str, data, options: argparse.Namespace, cell: dict | None) -> Iterator[dict]:
     """The cell after each network that it lacks."""
-    kept = made(name, data.train, options)
+    kept = made(name, data, options.ipc, Budget(options.seconds))
     allowed = class_bytes(data.train, options.ipc) * len(data.train.classes)
     if kept.nbytes > allowed:
         raise RuntimeError(f"{name} takes {kept.nbytes} bytes, more than {allowed}")
@@ -96,42 +67,9 @@ def measure(name: str, data, options: argparse.Namespace, cell: dict | None) -> 
         "quality": kept.codec.quality if name in CODED else None,
         "config": kept.meta.get("config"),
         "network": options.network,
-        "command": shlex.join(["python", "benchmarks/equal_bytes.py", *sys.argv[1:]]),
     }
     for evaluation in networks(kept, data.test, options, options.network, cell):
         yield about | evaluation
-
-
-def class_bytes(pool, ipc: int) -> int:
-    """Of so many images with one byte a value, and the range of each channel."""
-    return ipc * stored_bytes(pool.shape, "uint8")
-
-
-def our_code(pool, ipc: int) -> ExemplarConfig:
-    """As many real images as ``fast`` has condensed ones, stored alike."""
-    fast = CondenseConfig(preset="fast", class_bytes=class_bytes(pool, ipc)).sized(pool.shape)
-    return ExemplarConfig(fast.ipc, fast.storage, fast.formation, fast.color, fast.enlarging)
-
-
-def made(name: str, pool, options: argparse.Namespace):
-    if name in REAL:
-        return REAL[name](pool, options.ipc)
-    if name in CODED:
-        codec, times, shrink = CODED[name]
-        return coded_exemplars(pool, CodedConfig(options.ipc, options.ipc * times, codec, shrink))
-    file = SETS / f"{options.dataset}_{options.ipc}_{name.replace(', ', '_').replace(' ', '')}_{options.seconds:g}s.pt"
-    if not file.exists():
-        SETS.mkdir(parents=True, exist_ok=True)
-        started = time.perf_counter()
-        size = class_bytes(pool, options.ipc)
-        config = CondenseConfig(preset=CONDENSED[name], class_bytes=size, seconds=options.seconds)
-        condense(pool, config).with_meta(condensing_seconds=time.perf_counter() - started).save(file)
-    return CondensedSet.load(file)
-
-
-def row(key: str, result: dict) -> str:
-    kept = f"{result['bytes']} bytes, {result['training_images']} images"
-    return f"{result['mean']:6.2f} ± {result['std']:.2f}   {key}: {kept}"
 
 
 def table(results: dict) -> str:
@@ -160,6 +98,8 @@ def draw(results: dict) -> None:
 
     sizes = Counter(map(column_of, results.values()))
     columns = [column for column, cells in sizes.items() if cells >= COMPARED]
+    if not columns:
+        return
     rows = -(-len(columns) // ACROSS)
     figure, grid = pyplot.subplots(
         rows, ACROSS, figsize=(2.2 + 2.6 * ACROSS, 3.8 * rows), layout="constrained", sharey=True, squeeze=False

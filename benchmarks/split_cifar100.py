@@ -21,14 +21,11 @@ show accuracy over experiences and over bytes.
 """
 
 import argparse
-import shlex
-import sys
 import time
 import warnings
-from pathlib import Path
 
 import torch
-from common import read_results, write_result
+from common import command, read_results, write_result
 from stream_learner import TESTED_AT_ONCE, augmenting, split, untrained
 from stream_memories import MEMORIES, bytes_of, condensing, memory_of
 from stream_report import draw, table
@@ -124,7 +121,7 @@ def measure(method: str, images: int, seed: int, data: Dataset, options: argpars
         "condensing_seconds": made,
         "training_seconds": seconds,
         "settings": {name: value for name, value in vars(options).items() if name not in VARIED},
-        "command": shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
+        "command": command(),
         **provenance("cpu"),
     }
 

@@ -34,6 +34,7 @@ def evaluate(
     runs: int = 5,
     seed: int = 0,
     first: int = 0,
+    head: int | None = None,
     on_epoch: Callable[[int, int], None] | None = None,
 ) -> EvalReport:
     """Train ``runs`` freshly initialized networks on the set and test each after its last epoch.
@@ -43,10 +44,13 @@ def evaluate(
             both say how they were normalized, it must be the same to three digits.
         first: number of the first run. Run k depends on ``seed`` and ``first + k`` alone, so that processes can share
             runs out and put their accuracies together.
+        head: width of the networks' output, where it is more than the test pool's classes, as in a stream whose other
+            classes are still to come.
         on_epoch: called with (run, epoch) after every epoch, both from 0. Networks trained together take turns.
 
     Raises:
-        ValueError: for a class without test images, images of another shape than the test images, or a bad setting.
+        ValueError: for a class without test images, images of another shape than the test images, a head that is too
+            narrow, or a bad setting.
 
     >>> from dm_replay import EvalConfig, evaluate, load_dataset
     >>> from dm_replay.coresets.random import random_set
@@ -60,14 +64,17 @@ def evaluate(
         raise ValueError(f"runs must be at least 1, got {runs}")
     if first < 0:
         raise ValueError(f"first must be at least 0, got {first}")
+    classes = len(test_pool.classes) if head is None else head
+    if classes < len(test_pool.classes):
+        raise ValueError(f"a head of {head} is too narrow for {len(test_pool.classes)} classes")
     started = time.perf_counter()
     images, labels, test_labels = _aligned(train_set, test_pool)
     config = config.for_images(len(images))
     work = runs * ((config.epochs + 1) * len(images) * 3 + len(test_pool))
     engine = choose(config.device, config.precision, config.compile, test_pool.shape[1:], work)
-    engine = self_check.trusted(engine, network, images, labels, len(test_pool.classes), config)
+    engine = self_check.trusted(engine, network, images, labels, classes, config)
     together = networks_at_once(config, engine, runs, len(images), test_pool.shape[1:])
-    trainer = Trainer(network, test_pool.shape, len(test_pool.classes), config, engine)
+    trainer = Trainer(network, test_pool.shape, classes, config, engine)
     accuracies: list[float] = []
     most = 0
 

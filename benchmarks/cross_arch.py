@@ -1,0 +1,93 @@
+"""Does it hold on other networks? Sets condensed with one architecture, networks of every other trained on them.
+
+    python benchmarks/cross_arch.py --ipc 50 --methods dm --iterations 20000 --epochs 1000 --runs 5
+    python benchmarks/cross_arch.py --quick                                # minutes a cell on two cores
+
+The first is the paper's table (CIFAR-10, fifty images a class), the second ten images a class, a minute of condensing
+and 300 steps. Cells go to results/cross_arch.json after each network; the table has a row for each network that
+condensed.
+"""
+
+import argparse
+from collections.abc import Iterator
+from functools import partial
+from statistics import mean
+
+from common import add_evaluation, fill, networks, schedule_of
+from sets import CONDENSED, Budget, described, made
+
+from dm_replay import load_dataset
+from dm_replay.data.registry import Dataset
+from dm_replay.runtime import cpu
+
+LEARNED = ["convnet", "convnet:norm=batch", "alexnet", "vgg11", "resnet18"]
+TRAINED = ["convnet", "alexnet", "vgg11", "resnet18", "convnet:norm=batch"]
+REAL = "our code, herding"  # the rival that no network has learned; "none" condenses it
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dataset", default="cifar10")
+    parser.add_argument("--ipc", type=int, default=50, help="raw images a class whose bytes a set may take")
+    parser.add_argument("--methods", nargs="+", choices=[*CONDENSED, REAL], default=["dm", "fast", REAL])
+    parser.add_argument("--learned", nargs="+", default=LEARNED, metavar="NETWORK", help="to condense with")
+    parser.add_argument("--trained", nargs="+", default=TRAINED, metavar="NETWORK", help="on the sets")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of the sets")
+    parser.add_argument("--quick", action="store_true", help="ten images a class, a minute, 300 steps, one network")
+    Budget.add_to(parser)
+    add_evaluation(parser)
+    options = parser.parse_args()
+    if options.quick:
+        options.ipc, options.seconds, options.steps, options.runs = 10, 60.0, 300, 1
+    cpu.keep_memory()
+    data, budget = load_dataset(options.dataset), Budget.of(options)
+    cells = {
+        key_of(method, learned, trained, seed, budget, options): partial(
+            measure, method, learned, trained, seed, data, budget, options
+        )
+        for method in options.methods
+        for learned in (options.learned if method in CONDENSED else ["none"])
+        for trained in options.trained
+        for seed in options.seeds
+    }
+    print(table(fill("cross_arch", cells, options)))
+
+
+def key_of(method: str, learned: str, trained: str, seed: int, budget: Budget, options: argparse.Namespace) -> str:
+    how = f"{method} {budget} with {learned}" if method in CONDENSED else method
+    return f"{options.dataset}, ipc {options.ipc}, {how}, {trained} trained, {schedule_of(options)}, set {seed}"
+
+
+def measure(
+    method: str,
+    learned: str,
+    trained: str,
+    seed: int,
+    data: Dataset,
+    budget: Budget,
+    options: argparse.Namespace,
+    cell: dict | None,
+) -> Iterator[dict]:
+    """The cell after each network that it lacks."""
+    network = {"network": learned} if method in CONDENSED else {}
+    kept = made(method, data, options.ipc, budget, seed, **network)
+    about = described(kept, options.dataset, method, options.ipc, budget, seed)
+    about |= {"learned": learned, "network": trained}
+    for evaluation in networks(kept, data.test, options, trained, cell, seed=seed):
+        yield about | evaluation
+
+
+def table(results: dict) -> str:
+    """Methods and networks that condensed by networks that were trained, means, as Markdown."""
+    trained = list(dict.fromkeys(cell["network"] for cell in results.values()))
+    lines = ["| condensed by | " + " | ".join(trained) + " |", "|---" * (len(trained) + 1) + "|"]
+    for method, learned in dict.fromkeys((cell["method"], cell["learned"]) for cell in results.values()):
+        row = [cell for cell in results.values() if (cell["method"], cell["learned"]) == (method, learned)]
+        means = [[cell["mean"] for cell in row if cell["network"] == network] for network in trained]
+        values = [f"{mean(found):.1f}" if found else "" for found in means]
+        lines.append(f"| {method}" + (f", {learned}" if learned != "none" else "") + f" | {' | '.join(values)} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

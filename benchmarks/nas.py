@@ -1,0 +1,144 @@
+"""Neural architecture search as the paper does it: does a small set rank networks as the whole data does?
+
+    python benchmarks/nas.py --iterations 20000                            # the paper's 720 networks
+    python benchmarks/nas.py --quick                                       # 24 of them; hours on two cores
+
+The space: ConvNets of depth 1 to 4, width 32 to 256, three activations, five normalizations, three poolings. Each is
+trained on proxy sets in the bytes of fifty CIFAR-10 images a class for 200 epochs, on the whole data for no more steps
+than that ("early stopping"), and on the whole data for --whole-steps ("whole"). A proxy is judged by Spearman's
+correlation of its ranking with the whole data's, over all networks and over the half that is best on the whole data, by
+the whole-data accuracy of the network that it ranks first, and by its time.
+
+Cells, one for each network and proxy, go to results/nas.json as they are done and are not run again.
+"""
+
+import argparse
+import itertools
+from collections.abc import Iterator
+from functools import partial
+
+import torch
+from common import fill, networks
+from sets import CONDENSED, METHODS, Budget, described, made
+
+from dm_replay import load_dataset
+from dm_replay.coresets.config import ExemplarConfig
+from dm_replay.coresets.random import random_exemplars
+from dm_replay.data.registry import Dataset
+from dm_replay.runtime import cpu
+from dm_replay.runtime.seeding import new_generator
+
+SPACE = {
+    "depth": (1, 2, 3, 4),
+    "width": (32, 64, 128, 256),
+    "activation": ("sigmoid", "relu", "leakyrelu"),
+    "norm": ("none", "batch", "layer", "instance", "group"),
+    "pooling": ("none", "max", "avg"),
+}
+WHOLE, EARLY = "whole", "early stopping"
+USUAL = ["random", "our code, herding", "dm", "fast"]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dataset", default="cifar10")
+    parser.add_argument("--ipc", type=int, default=50, help="raw images a class, for the bytes of a proxy")
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=USUAL, metavar="METHOD")
+    parser.add_argument("--subsample", type=int, help="networks of the space, drawn at random; all by default")
+    parser.add_argument("--widest", type=int, default=256, help="no wider networks, where time is short")
+    parser.add_argument("--epochs", type=int, default=200, help="on a proxy of whole images")
+    parser.add_argument("--steps", type=int, help="on every proxy, instead of epochs")
+    parser.add_argument("--whole-steps", type=int, default=20_000, help="on the whole data")
+    parser.add_argument("--whole-images", type=int, help="of each class, that stand for the whole data; all by default")
+    parser.add_argument("--runs", type=int, default=1, help="times that each network is trained")
+    parser.add_argument("--quick", action="store_true", help="24 networks up to width 64, 300 steps, 1500 on the whole")
+    Budget.add_to(parser)
+    options = parser.parse_args()
+    if options.quick:
+        options.subsample, options.widest, options.steps, options.whole_steps = 24, 64, 300, 1500
+    cpu.keep_memory()
+    data, budget = load_dataset(options.dataset), Budget.of(options)
+    proxies = [*options.methods, EARLY, WHOLE]
+    cells = {
+        key_of(proxy, network, budget, options): partial(measure, proxy, network, data, budget, options)
+        for network in subsample(space(options.widest), options.subsample)
+        for proxy in proxies
+    }
+    results = fill("nas", cells, options)
+    print(table({key: results[key] for key in cells}))
+
+
+def space(widest: int = 256) -> list[str]:
+    """The names of its networks."""
+    combined = [dict(zip(SPACE, values, strict=True)) for values in itertools.product(*SPACE.values())]
+    fitting = [options for options in combined if int(options["width"]) <= widest]
+    return ["convnet:" + ",".join(f"{name}={value}" for name, value in options.items()) for options in fitting]
+
+
+def subsample(names: list[str], count: int | None) -> list[str]:
+    """So many of them, always the same ones; more hold those of fewer."""
+    order = torch.randperm(len(names), generator=new_generator(0, "nas")).tolist()
+    return [names[number] for number in order[:count]]
+
+
+def key_of(proxy: str, network: str, budget: Budget, options: argparse.Namespace) -> str:
+    how = f"{proxy} {budget}" if proxy in CONDENSED else proxy
+    size = (
+        f"ipc {options.ipc}, " if proxy not in (WHOLE, EARLY) else f"{options.whole_images or 'all'} images a class, "
+    )
+    return f"{options.dataset}, {size}{how}, {schedule(proxy, options)}, {network}"
+
+
+def schedule(proxy: str, options: argparse.Namespace) -> str:
+    if proxy == WHOLE:
+        return f"{options.whole_steps} steps"
+    return f"{steps_of_a_proxy(options)} steps" if options.steps or proxy == EARLY else f"{options.epochs} epochs"
+
+
+def steps_of_a_proxy(options: argparse.Namespace) -> int:
+    """Of 256 images, on whole images in the bytes of a proxy of ten classes."""
+    return options.steps or (options.epochs + 1) * -(-options.ipc * 10 // 256)
+
+
+def measure(
+    proxy: str, network: str, data: Dataset, budget: Budget, options: argparse.Namespace, cell: dict | None
+) -> Iterator[dict]:
+    """The cell after each network that it lacks."""
+    how = argparse.Namespace(runs=options.runs, steps=options.steps, epochs=None if options.steps else options.epochs)
+    if proxy in (WHOLE, EARLY):
+        kept = random_exemplars(data.train, ExemplarConfig(options.whole_images or int(data.train.counts.min())))
+        how.epochs, how.steps = None, options.whole_steps if proxy == WHOLE else steps_of_a_proxy(options)
+    else:
+        kept = made(proxy, data, options.ipc, budget)
+    about = described(kept, options.dataset, proxy, options.ipc, budget, 0) | {"network": network}
+    for evaluation in networks(kept, data.test, how, network, cell):
+        yield about | evaluation
+
+
+def table(results: dict) -> str:
+    """Proxies by what they are judged by, as Markdown."""
+    lines = ["| proxy | correlation | of the better half | accuracy of the pick, % | seconds a network |"]
+    lines.append("|---|---|---|---|---|")
+    whole = _accuracies(results, WHOLE)
+    better = sorted(whole, key=whole.__getitem__)[len(whole) // 2 :]
+    for proxy in dict.fromkeys(cell["method"] for cell in results.values()):
+        found = _accuracies(results, proxy)
+        pick = max(found, key=found.__getitem__)
+        seconds = [cell["evaluation_seconds"] for cell in results.values() if cell["method"] == proxy]
+        ranks = [f"{_spearman(found, whole, among):.2f}" for among in (list(whole), better)]
+        lines.append(f"| {proxy} | {ranks[0]} | {ranks[1]} | {whole[pick]:.1f} | {sum(seconds) / len(seconds):.0f} |")
+    return "\n".join(lines)
+
+
+def _accuracies(results: dict, proxy: str) -> dict[str, float]:
+    return {cell["network"]: cell["mean"] for cell in results.values() if cell["method"] == proxy}
+
+
+def _spearman(first: dict[str, float], second: dict[str, float], among: list[str]) -> float:
+    from scipy.stats import spearmanr
+
+    return float(spearmanr([first[name] for name in among], [second[name] for name in among]).statistic)
+
+
+if __name__ == "__main__":
+    main()

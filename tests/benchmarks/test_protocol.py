@@ -1,0 +1,111 @@
+"""The scripts of the paper's tables go through on digits, resume, and write whole cells; not a word of how well."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+import dm_replay
+
+BENCHMARKS = Path(dm_replay.__file__).parents[1] / "benchmarks"
+SMALL = ["--dataset", "digits", "--steps", "3", "--seconds", "0.3"]
+NARROW = "convnet:width=8,depth=2"
+RUNS = {
+    "offline": ["--ipc", "2", "--methods", "random", "k-means", "dm", "fast", "--network", NARROW, "--runs", "2"],
+    "cross_arch": [
+        "--ipc",
+        "2",
+        "--methods",
+        "dm",
+        "our code, herding",
+        "--learned",
+        "mlp",
+        "--trained",
+        "mlp",
+        "lenet",
+    ],
+    "continual_gdumb": ["--ipc", "2", "--methods", "random", "fast", "--network", NARROW, "--orders", "0", "1"],
+    "nas": ["--ipc", "2", "--methods", "random", "fast", "--subsample", "3", "--widest", "32", "--whole-steps", "4"],
+    "equal_bytes": ["--ipc", "4", "--cells", "random", "fast", "--network", NARROW],
+}
+CELLS = {"offline": 4, "cross_arch": 4, "continual_gdumb": 20, "nas": 12, "equal_bytes": 2}
+
+
+@pytest.fixture
+def script(request, tmp_path, monkeypatch):
+    """A benchmark whose results and sets go to a folder of its own."""
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    import common
+    import sets
+
+    module = __import__(request.param)
+    for one in (common, module):
+        monkeypatch.setattr(one, "RESULTS", tmp_path / "benchmarks" / "results", raising=False)
+    monkeypatch.setattr(sets, "SETS", tmp_path / "sets")
+    monkeypatch.setattr(sys, "argv", [f"benchmarks/{request.param}.py", *SMALL, *RUNS[request.param]])
+    return module
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("script", sorted(RUNS), indirect=True)
+def test_it_goes_through_and_does_nothing_twice(script, tmp_path, capsys):
+    script.main()
+    file = tmp_path / "benchmarks/results" / f"{script.__name__}.json"
+    cells = json.loads(file.read_text())
+    assert len(cells) == CELLS[script.__name__]
+    for cell in cells.values():
+        assert cell["mean"] == pytest.approx(sum(cell["accuracies"]) / len(cell["accuracies"]))
+        assert cell["dataset"] == "digits" and cell["command"].startswith("python benchmarks/")
+        assert cell["bytes"] > 0 and cell["training_images"] > 0
+    before = file.stat().st_mtime_ns
+    capsys.readouterr()
+    script.main()
+    assert file.stat().st_mtime_ns == before and "wrote" not in capsys.readouterr().out
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("script", ["offline"], indirect=True)
+def test_a_cell_with_fewer_networks_gets_those_it_lacks(script, tmp_path, monkeypatch):
+    script.main()
+    file = tmp_path / "benchmarks/results/offline.json"
+    two = json.loads(file.read_text())
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--runs", "3"])
+    script.main()
+    three = json.loads(file.read_text())
+    assert list(three) == list(two)
+    for key, cell in three.items():
+        assert len(cell["accuracies"]) == 3 and cell["accuracies"][:2] == two[key]["accuracies"]
+
+
+@pytest.mark.parametrize("script", ["nas"], indirect=True)
+def test_the_space_is_the_papers(script):
+    names = script.space()
+    assert len(names) == len(set(names)) == 720
+    for name in names[::37]:
+        dm_replay.build_network(name, (3, 32, 32), 10)
+    assert script.subsample(names, 24)[:10] == script.subsample(names, 10)
+
+
+@pytest.mark.parametrize("script", ["continual_gdumb"], indirect=True)
+def test_class_orders_are_the_papers(script):
+    import numpy
+    import torch
+
+    data = dm_replay.load_dataset("digits")
+    for order in (0, 3):
+        numpy.random.seed(order)
+        expected = numpy.random.permutation(10)
+        steps = script.in_steps(data, 5, order)
+        assert [sorted(part.tolist()) for part in expected.reshape(5, 2)] == [part.tolist() for part in steps]
+        assert torch.cat(steps).sort().values.tolist() == list(range(10))
+
+
+@pytest.mark.parametrize("script", ["offline"], indirect=True)
+def test_published_figures_are_read_from_their_file(script):
+    from targets import published, targets
+
+    assert str(published("offline", dataset="cifar10", ipc=10, method="dm")) == "48.9 ± 0.6"
+    assert str(published("offline", dataset="mnist", ipc=1, method="dm")) == "89.7 (unverified)"
+    assert published("offline", dataset="digits") is None
+    assert all(target.source and 0 <= target.mean <= 100 for target in targets() if target.table != "nas correlation")
