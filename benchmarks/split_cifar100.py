@@ -10,9 +10,10 @@ images and replayed ones alike, is augmented by the strategy, so that memories d
 
 - ``naive`` has none, ``joint`` trains on all classes at once;
 - ``stock`` is Avalanche's ``ReplayPlugin``, which keeps random whole images; ``herding`` herded ones;
-- ``shrunk`` herded images at 8 x 8, ``webp`` at 16 x 16 as WebP, ``code`` in the code of the condensed ones (4 bits,
-  color at a lower resolution);
-- ``fast`` and ``plus`` condensed images, ``mixed`` half of them herded real ones;
+- ``shrunk`` herded images at 8 x 8, ``webp`` at 16 x 16 as WebP, ``code`` whole in our code (4 bits, color at a quarter
+  of the resolution: five images in the bytes of one), ``mosaics`` in that code at 16 x 16;
+- ``fast`` and ``plus`` condensed images in that code, whole, ``fast mosaics`` as mosaics, ``mixed`` half condensed and
+  half herded;
 - ``gdumb …`` trains on the memory alone, from scratch after each experience.
 
 What a memory holds depends on the stream alone: it is made once, kept in runs/split and used again with another network
@@ -37,7 +38,7 @@ from dm_replay.runtime.provenance import provenance
 
 METHODS = ["naive", "joint", "stock", *MEMORIES, *(f"gdumb {name}" for name in MEMORIES)]
 VARIED = ("methods", "images", "seeds")
-QUICK = ["naive", "stock", "herding", "shrunk", "webp", "code", "fast", "mixed"]
+QUICK = ["naive", "stock", "herding", "shrunk", "webp", "code", "mosaics", "fast"]
 
 
 def main():
@@ -60,8 +61,8 @@ def options_of(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--network", default="convnet:width=64", help="that is trained")
     parser.add_argument("--epochs", type=int, default=1, help="of training on each experience")
     parser.add_argument("--batch", type=int, default=64, help="current images of a mini-batch")
-    parser.add_argument("--replay", type=int, default=64, help="replayed images of a mini-batch")
-    parser.add_argument("--lr", type=float, default=0.01)
+    parser.add_argument("--replay", type=int, default=192, help="replayed images of a mini-batch")
+    parser.add_argument("--lr", type=float, default=0.03)
     parser.add_argument("--momentum", type=float, default=0.9)
     parser.add_argument("--seconds", type=float, default=10.0, help="of condensing after each experience")
     parser.add_argument("--quick", action="store_true", help="5 s of condensing, 5 experiences")

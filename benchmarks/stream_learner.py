@@ -72,15 +72,24 @@ def augmenting(data: Dataset, seed: int):
     """A plugin that augments every training mini-batch, each image on its own."""
     from avalanche.core import SupervisedPlugin
 
+    augment, compiled_apply = _quick_augmentation(data.spec.flip_invariant, data.spec.shape[1:], 2 * len(data.train))
+
     class Augmenting(SupervisedPlugin):
         def __init__(self):
             super().__init__()
-            self.augment = SiameseAugment.parse("auto", data.spec.flip_invariant)
             self.generator = new_generator(seed, "augment")
 
         def before_forward(self, strategy, **kwargs):
             images = strategy.mbatch[0]
-            params = self.augment.sample(len(images), images.shape[2:], self.generator)
-            strategy.mbatch[0] = self.augment.apply(images[:, None], params)[:, 0]
+            params = augment.sample(len(images), images.shape[2:], self.generator)
+            strategy.mbatch[0] = compiled_apply(images, params)
 
     return Augmenting()
+
+
+@functools.cache
+def _quick_augmentation(flip_invariant: bool, size: tuple[int, int], images: int):
+    """What draws, and what applies the draws to images (N, C, H, W); compiled where that pays."""
+    augment = SiameseAugment.parse("auto", flip_invariant)
+    engine = choose("cpu", "auto", "auto", size, images)
+    return augment, compiled(lambda images, params: augment.apply(images[:, None], params)[:, 0], engine)

@@ -17,10 +17,12 @@ MEMORIES = {
     "herding": dict(**HERDED, preset="paper"),
     "shrunk": dict(**HERDED, preset="paper", formation=4, enlarging="sharp", storage="uint8"),
     "webp": dict(**HERDED | {"kind": "webp"}),
-    "code": dict(**HERDED, preset="fast"),
-    "fast": dict(preset="fast"),
-    "plus": dict(preset="plus"),
-    "mixed": dict(preset="fast", real_fraction=0.5),
+    "code": dict(**HERDED, preset="fast", formation=1),
+    "mosaics": dict(**HERDED, preset="fast"),
+    "fast": dict(preset="fast", formation=1),
+    "fast mosaics": dict(preset="fast"),
+    "plus": dict(preset="plus", formation=1),
+    "mixed": dict(preset="fast", formation=1, real_fraction=0.5),
 }
 KEPT = Path(__file__).parent.parent / "runs" / "split"
 
@@ -36,7 +38,8 @@ def memory_of(method: str, images: int, seed: int, data: Dataset, options: argpa
         return [plugin], plugin.storage_policy
     settings = MEMORIES[method.removeprefix("gdumb ")]
     allowed = images * data.train.images[0].numel()
-    name = f"{options.dataset}_{options.experiences}_{seed}_{images}_{method.removeprefix('gdumb ')}"
+    kind = method.removeprefix("gdumb ").replace(" ", "-")
+    name = f"{options.dataset}_{options.experiences}_{seed}_{images}_{kind}"
     if condensing(method):
         settings, name = {**settings, "seconds": options.seconds}, f"{name}_{options.seconds:g}s"
     buffer = KeptBuffer(KEPT / name, mem_bytes=allowed, seed=seed, progress=False, **settings)

@@ -10,7 +10,8 @@ from dm_replay.runtime.atomic_files import atomic
 __all__ = ["draw", "table"]
 
 COLORS = {"naive": "#9a9a9a", "joint": "#555555", "stock": "#d98c3f", "herding": "#e0b070", "shrunk": "#c06a5a"}
-COLORS |= {"webp": "#a0a030", "code": "#3fa38c", "fast": "#2f6db3", "plus": "#7a3fb3", "mixed": "#5a9fd8"}
+COLORS |= {"webp": "#a0a030", "code": "#3fa38c", "mosaics": "#8fcabd", "fast": "#2f6db3", "fast mosaics": "#9fc0e6"}
+COLORS |= {"plus": "#7a3fb3", "mixed": "#1f3f73"}
 WITHOUT_MEMORY = ("naive", "joint")
 
 
