@@ -1,6 +1,7 @@
 """The scripts of the paper's tables go through on digits, resume, and write whole cells; not a word of how well."""
 
 import json
+import shlex
 import sys
 from pathlib import Path
 
@@ -9,27 +10,21 @@ import pytest
 import dm_replay
 
 BENCHMARKS = Path(dm_replay.__file__).parents[1] / "benchmarks"
-SMALL = ["--dataset", "digits", "--steps", "3", "--seconds", "0.3"]
+SMALL = "--dataset digits --steps 3"
+BRIEF = "--seconds 0.3"
 NARROW = "convnet:width=8,depth=2"
 RUNS = {
-    "offline": ["--ipc", "2", "--methods", "random", "k-means", "dm", "fast", "--network", NARROW, "--runs", "2"],
-    "cross_arch": [
-        "--ipc",
-        "2",
-        "--methods",
-        "dm",
-        "our code, herding",
-        "--learned",
-        "mlp",
-        "--trained",
-        "mlp",
-        "lenet",
-    ],
-    "continual_gdumb": ["--ipc", "2", "--methods", "random", "fast", "--network", NARROW, "--orders", "0", "1"],
-    "nas": ["--ipc", "2", "--methods", "random", "fast", "--subsample", "3", "--widest", "32", "--whole-steps", "4"],
-    "equal_bytes": ["--ipc", "4", "--cells", "random", "fast", "--network", NARROW],
+    "offline": f"--ipc 2 --methods random k-means dm fast --network {NARROW} --runs 2 {BRIEF}",
+    "cross_arch": f"--ipc 2 --methods dm 'our code, herding' --learned mlp --trained mlp lenet {BRIEF}",
+    "continual_gdumb": f"--ipc 2 --methods random fast --network {NARROW} --orders 0 1 {BRIEF}",
+    "nas": f"--ipc 2 --methods random fast --subsample 3 --widest 32 --whole-steps 4 {BRIEF}",
+    "iterations": "--ipc 2 --methods dm --at 1 3",
+    "equal_bytes": f"--ipc 4 --cells random fast --network {NARROW} {BRIEF}",
 }
-CELLS = {"offline": 4, "cross_arch": 4, "continual_gdumb": 20, "nas": 12, "equal_bytes": 2}
+OTHERS = {
+    "distribution": f"--dataset digits --ipc 4 --methods random fast --real 30 --train-steps 3 {BRIEF}",
+}
+CELLS = {"offline": 4, "cross_arch": 4, "continual_gdumb": 20, "nas": 12, "iterations": 2, "equal_bytes": 2}
 
 
 @pytest.fixture
@@ -39,11 +34,13 @@ def script(request, tmp_path, monkeypatch):
     import common
     import sets
 
+    words = shlex.split(OTHERS.get(request.param) or f"{SMALL} {RUNS[request.param]}")
     module = __import__(request.param)
     for one in (common, module):
         monkeypatch.setattr(one, "RESULTS", tmp_path / "benchmarks" / "results", raising=False)
     monkeypatch.setattr(sets, "SETS", tmp_path / "sets")
-    monkeypatch.setattr(sys, "argv", [f"benchmarks/{request.param}.py", *SMALL, *RUNS[request.param]])
+    monkeypatch.setattr(module, "KEPT", tmp_path / "kept", raising=False)
+    monkeypatch.setattr(sys, "argv", [f"benchmarks/{request.param}.py", *words])
     return module
 
 
@@ -109,3 +106,12 @@ def test_published_figures_are_read_from_their_file(script):
     assert str(published("offline", dataset="mnist", ipc=1, method="dm")) == "89.7 (unverified)"
     assert published("offline", dataset="digits") is None
     assert all(target.source and 0 <= target.mean <= 100 for target in targets() if target.table != "nas correlation")
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("script", ["distribution"], indirect=True)
+def test_where_sets_lie_among_real_images(script, tmp_path):
+    script.main()
+    about = json.loads((tmp_path / "benchmarks/results/distribution.json").read_text())
+    assert set(about["distance_of_means"]) == {"random", "fast"}
+    assert (tmp_path / "benchmarks/results/distribution.png").read_bytes().startswith(b"\x89PNG")

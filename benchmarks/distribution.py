@@ -1,0 +1,110 @@
+"""Where sets lie among the real images: features of a trained network in two dimensions.
+
+    python benchmarks/distribution.py --ipc 50 --iterations 20000
+    python benchmarks/distribution.py --quick                     # a minute of condensing; minutes on two cores
+
+A ConvNet is trained on the real images for a while; the features of real images of a few classes and of each method's
+training images, in the bytes of ``--ipc`` raw ones, are brought to two dimensions together by t-SNE (scikit-learn's).
+Writes results/distribution.png, and beside it in JSON how far the sets' mean features are from their classes' means.
+"""
+
+import argparse
+
+import torch
+from common import RESULTS, command, write_result
+from sets import METHODS, Budget, made
+from torch import Tensor, nn
+
+from dm_replay import EvalConfig, TensorPool, load_dataset
+from dm_replay.evaluation.trainer import Trainer
+from dm_replay.runtime import cpu
+from dm_replay.runtime.atomic_files import atomic
+from dm_replay.runtime.engine import choose
+from dm_replay.runtime.provenance import provenance
+from dm_replay.runtime.seeding import new_generator
+
+COLORS = ("#2f6db3", "#d98c3f", "#3fa38c", "#7a3fb3", "#c06a5a")
+SHOWN = 40  # training images of each class and method at most, so that the real ones can be seen
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dataset", default="cifar10")
+    parser.add_argument("--ipc", type=int, default=10, help="raw images a class, for the bytes")
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=["random", "dm", "fast"], metavar="METHOD")
+    parser.add_argument("--classes", type=int, default=3, help="of the dataset's, from the first on")
+    parser.add_argument("--real", type=int, default=500, help="real images of each class that are shown")
+    parser.add_argument("--train-steps", type=int, default=2000, help="of 256 real images, of the network")
+    parser.add_argument("--quick", action="store_true", help="a minute of condensing, 300 steps of training")
+    Budget.add_to(parser)
+    options = parser.parse_args()
+    if options.quick:
+        options.seconds, options.train_steps = 60.0, 300
+    cpu.keep_memory()
+    data, budget = load_dataset(options.dataset), Budget.of(options)
+    network = trained(data.train, options.train_steps)
+    labels = data.train.classes[: options.classes]
+    real = data.train.draw(labels, options.real, new_generator(0, "shown")).flatten(0, 1)
+    groups = {"real": (embedded(network, real), labels.repeat_interleave(options.real))}
+    for method in options.methods:
+        kept = made(method, data, options.ipc, budget)
+        rows = torch.cat([(kept.image_labels == label).nonzero()[:SHOWN, 0] for label in labels])
+        groups[method] = (embedded(network, kept.images[rows]), kept.image_labels[rows])
+    distances = {method: distance(groups["real"], groups[method], labels) for method in options.methods}
+    about = {"dataset": options.dataset, "ipc": options.ipc, "budget": str(budget), "command": command()}
+    write_result("distribution", {**about, "distance_of_means": distances, **provenance("cpu")})
+    draw(groups, labels, distances)
+
+
+def trained(pool: TensorPool, steps: int) -> nn.Module:
+    """A ConvNet after so many steps on a pool."""
+    config = EvalConfig(steps=steps).for_images(len(pool)).resolve(pool.flip_invariant)
+    engine = choose("cpu", "auto", "auto", pool.shape[1:], steps * config.batch * 3)
+    trainer = Trainer("convnet", pool.shape, len(pool.classes), config, engine)
+    return trainer.train(pool.take(torch.arange(len(pool))), torch.searchsorted(pool.classes, pool.labels), seed=0)
+
+
+@torch.no_grad()
+def embedded(network: nn.Module, images: Tensor) -> Tensor:
+    """Features (N, D) of length 1."""
+    features = torch.cat([network.eval().embed(part) for part in images.split(256)])  # type: ignore[operator]
+    return features / features.norm(dim=1, keepdim=True)
+
+
+def distance(real: tuple[Tensor, Tensor], kept: tuple[Tensor, Tensor], labels: Tensor) -> float:
+    """Between the mean features of a set's class and of the real one, over the latter's spread; mean of the classes."""
+    found = []
+    for label in labels:
+        of_real, of_set = (features[own == label] for features, own in (real, kept))
+        center = of_real.mean(0)
+        found.append((of_set.mean(0) - center).norm() / (of_real - center).norm(dim=1).mean())
+    return float(torch.stack(found).mean())
+
+
+def draw(groups: dict[str, tuple[Tensor, Tensor]], labels: Tensor, distances: dict[str, float]) -> None:
+    import matplotlib
+    from sklearn.manifold import TSNE
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    places = torch.from_numpy(TSNE(random_state=0).fit_transform(torch.cat([f for f, _ in groups.values()]).numpy()))
+    parts = dict(zip(groups, places.split([len(own) for _, own in groups.values()]), strict=True))
+    methods = [method for method in groups if method != "real"]
+    figure, row = pyplot.subplots(
+        1, len(methods), figsize=(3.6 * len(methods), 3.6), layout="constrained", squeeze=False
+    )
+    for axes, method in zip(row[0], methods, strict=True):
+        for label, color in zip(labels, COLORS, strict=False):
+            of_real, of_set = (parts[name][groups[name][1] == label].T for name in ("real", method))
+            axes.scatter(*of_real, s=5, color=color, alpha=0.25, linewidths=0)
+            axes.scatter(*of_set, s=36, color=color, marker="*", edgecolors="black", linewidths=0.5)
+        axes.set_title(f"{method}: means {distances[method]:.2f} apart", fontsize=9)
+        axes.set_xticks([]), axes.set_yticks([])
+    with atomic(RESULTS / "distribution.png") as temporary:
+        figure.savefig(temporary, dpi=150)
+    pyplot.close(figure)
+
+
+if __name__ == "__main__":
+    main()

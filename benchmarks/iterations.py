@@ -1,0 +1,112 @@
+"""Accuracy over iterations: how much of what condensing gives comes early.
+
+    python benchmarks/iterations.py --methods dm --at 10 100 1000 10000 20000 --epochs 1000 --runs 5
+    python benchmarks/iterations.py --quick                       # up to 100 iterations; minutes on two cores
+
+Each method is condensed once, in the bytes of ``--ipc`` raw images a class, and its set kept at the iterations that are
+asked for, in runs/iterations. ``fast`` and ``plus`` lower their rate over the whole run, so that their early sets are
+not what a short run would give. Cells go to results/iterations.json after each network.
+"""
+
+import argparse
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from common import RESULTS, add_evaluation, fill, networks, schedule_of
+from sets import CONDENSED, Budget, class_bytes, described, paper_lr
+
+from dm_replay import CondenseConfig, CondensedSet, condense, load_dataset
+from dm_replay.data.registry import Dataset
+from dm_replay.runs.loss_log import progress_bar
+from dm_replay.runtime import cpu
+from dm_replay.runtime.atomic_files import atomic
+
+KEPT = Path(__file__).parent.parent / "runs" / "iterations"
+COLORS = {"dm": "#d98c3f", "fast": "#2f6db3", "plus": "#7a3fb3"}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dataset", default="cifar10")
+    parser.add_argument("--ipc", type=int, default=10, help="raw images a class, for the bytes")
+    parser.add_argument("--methods", nargs="+", choices=[*CONDENSED], default=["dm", "fast"], metavar="METHOD")
+    parser.add_argument("--at", type=int, nargs="+", default=[1, 10, 100, 1000], help="iterations; the last is the end")
+    parser.add_argument("--quick", action="store_true", help="at 1, 10, 30 and 100 iterations, 300 steps, one network")
+    add_evaluation(parser)
+    options = parser.parse_args()
+    if options.quick:
+        options.at, options.steps, options.runs = [1, 10, 30, 100], 300, 1
+    options.at = sorted(set(options.at))
+    cpu.keep_memory()
+    data = load_dataset(options.dataset)
+    cells = {
+        key_of(method, at, options): partial(measure, method, at, data, options)
+        for method in options.methods
+        for at in options.at
+    }
+    draw(fill("iterations", cells, options))
+
+
+def key_of(method: str, at: int, options: argparse.Namespace) -> str:
+    run = f"{method}, {at} of {options.at[-1]} iterations"
+    return f"{options.dataset}, ipc {options.ipc}, {run}, {schedule_of(options)}"
+
+
+def measure(method: str, at: int, data: Dataset, options: argparse.Namespace, cell: dict | None) -> Iterator[dict]:
+    """The cell after each network that it lacks."""
+    kept = CondensedSet.load(made(method, data, options)[at])
+    about = described(kept, options.dataset, method, options.ipc, Budget(None, options.at[-1]), 0)
+    for evaluation in networks(kept, data.test, options, "convnet", cell):
+        yield about | {"network": "convnet", "iteration": at} | evaluation
+
+
+def made(method: str, data: Dataset, options: argparse.Namespace) -> dict[int, Path]:
+    """The files of a run's sets by iteration."""
+    end = options.at[-1]
+    name = f"{options.dataset}_{options.ipc}_{method}_{end}"
+    files = {at: KEPT / f"{name}_{at}.pt" for at in options.at}
+    if all(file.exists() for file in files.values()):
+        return files
+    KEPT.mkdir(parents=True, exist_ok=True)
+    settings = {"lr_img": paper_lr(options.dataset, options.ipc, "convnet")} if method == "dm" else {}
+    size = class_bytes(data.train, options.ipc)
+    config = CondenseConfig(preset=CONDENSED[method], class_bytes=size, iterations=end, **settings)
+    with progress_bar(f"condensing {method}", end) as bar:
+
+        def keep(step) -> None:
+            bar.update()
+            if step.iteration in files and step.iteration < end:
+                step.as_set().save(files[step.iteration])
+
+        condense(data.train, config, on_step=keep).save(files[end])
+    return files
+
+
+def draw(results: dict) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    columns = list(dict.fromkeys((cell["dataset"], cell["ipc"]) for cell in results.values()))
+    figure, row = pyplot.subplots(
+        1, len(columns), figsize=(1 + 4 * len(columns), 3.4), layout="constrained", squeeze=False
+    )
+    for axes, (dataset, ipc) in zip(row[0], columns, strict=True):
+        for method in dict.fromkeys(cell["method"] for cell in results.values()):
+            own = [c for c in results.values() if (c["dataset"], c["ipc"], c["method"]) == (dataset, ipc, method)]
+            own.sort(key=lambda cell: cell["iteration"])
+            points = [cell["iteration"] for cell in own], [cell["mean"] for cell in own]
+            axes.plot(*points, marker="o", markersize=4, label=method, color=COLORS[method])
+        axes.set(xlabel="iterations", title=f"{dataset}, {ipc} a class", xscale="log")
+        axes.spines[["top", "right"]].set_visible(False)
+    row[0][0].set_ylabel("test accuracy, %")
+    row[0][0].legend(frameon=False, fontsize=8)
+    with atomic(RESULTS / "iterations.png") as temporary:
+        figure.savefig(temporary, dpi=150)
+    pyplot.close(figure)
+
+
+if __name__ == "__main__":
+    main()
