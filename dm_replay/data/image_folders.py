@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["FileList", "image_folder", "tiny_imagenet"]
+__all__ = ["FileList", "image_folder", "imagenet", "tiny_imagenet"]
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
@@ -36,6 +36,11 @@ def image_folder(root: Path) -> tuple[FileList, FileList, list[str]]:
     if empty:
         raise ValueError(f"class folder {train / empty[0]} holds no images")
     return _listed(train_files, train), _listed(test_files, test), names
+
+
+def imagenet(root: Path) -> tuple[FileList, FileList, list[str]]:
+    """ILSVRC's ``train/<code>/…`` and ``val/<code>/…``, in ``root/imagenet`` or in ``root`` itself."""
+    return image_folder(root / "imagenet" if (root / "imagenet").is_dir() else root)
 
 
 def tiny_imagenet(root: Path) -> tuple[FileList, FileList, list[str]]:

@@ -8,7 +8,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -31,10 +31,14 @@ SPARE = 64 * 2**20  # bytes that a disk must have beyond a pack
 
 
 class PackStore:
-    """The place of the pack of a dataset ``name`` with a fingerprint ``key`` in the folder ``home``."""
+    """The place of the pack of a dataset ``name`` with a fingerprint ``key`` in the folder ``home``.
 
-    def __init__(self, home: Path, name: str, key: str):
-        self.home, self.name, self.key = home, name, key
+    Args:
+        read: a file to (3, H, W) uint8.
+    """
+
+    def __init__(self, home: Path, name: str, key: str, read: Callable[[str], np.ndarray] = read_rgb):
+        self.home, self.name, self.key, self.read = home, name, key, read
         self.folder = home / f"{name}-{key[:16]}"
         self.asked = time.time()
 
@@ -57,7 +61,7 @@ class PackStore:
         nearest = next(p for p in (self.home, *self.home.absolute().parents) if p.exists())
         if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
             return False
-        pixels = sum(len(files) * read_rgb(files[0]).size for files, _ in parts.values())
+        pixels = sum(len(files) * self.read(files[0]).size for files, _ in parts.values())
         return shutil.disk_usage(nearest).free >= pixels + SPARE
 
     def write(self, parts: dict[str, FileList], even_if_whole: bool = False) -> None:
@@ -75,7 +79,7 @@ class PackStore:
         temporary = Path(tempfile.mkdtemp(dir=self.home, prefix=f"{self.name}.{self.key[:16]}-"))
         try:
             for part, files in parts.items():
-                _write_array(temporary / f"{part}.npy", files.files, f"packing {part}")
+                _write_array(temporary / f"{part}.npy", files.files, f"packing {part}", self.read)
             arrays = {part: _about(temporary / f"{part}.npy") for part in parts}
             record = {"format": FORMAT, "key": self.key, "made": time.time(), "arrays": arrays}
             with _synced(temporary / "pack.json") as file:
@@ -110,10 +114,10 @@ def _about(array: Path) -> dict:
     return {"shape": list(header.shape), "dtype": str(header.dtype), "bytes": array.stat().st_size}
 
 
-def _write_array(file: Path, pictures: list[str], title: str) -> None:
+def _write_array(file: Path, pictures: list[str], title: str, read: Callable[[str], np.ndarray]) -> None:
     """All pictures, block by block: no more than a block is ever in memory."""
     with _synced(file) as out:
-        for number, block in enumerate(decoded_blocks(pictures, title)):
+        for number, block in enumerate(decoded_blocks(pictures, title, read)):
             if number == 0:
                 shape = (len(pictures), *block.shape[1:])
                 about = {"descr": "|u1", "fortran_order": False, "shape": shape}

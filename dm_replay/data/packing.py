@@ -17,6 +17,7 @@ import hashlib
 import os
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ from .decoding import decoded_blocks
 from .image_folders import FileList
 from .memmap import mapped_array
 from .pack_store import FORMAT, PARTS, PackStore
-from .pictures import large_pictures_refused
+from .pictures import large_pictures_refused, read_rgb
 from .split import Split
 
 __all__ = ["packed"]
@@ -38,13 +39,16 @@ Listing = Callable[[Path], tuple[FileList, FileList, list[str]]]
 
 
 @large_pictures_refused()
-def packed(name: str, listing: Listing, root: Path, repack: bool = False) -> tuple[Split, Split, list[str]]:
+def packed(
+    name: str, listing: Listing, root: Path, repack: bool = False, size: int | None = None
+) -> tuple[Split, Split, list[str]]:
     """The images that ``listing`` finds under ``root``: train, test and class names, from their pack if there is one.
 
     A part of at most :data:`IN_MEMORY` bytes is read into memory, a larger one is mapped.
 
     Args:
         repack: pack anew, even where nothing seems to have changed.
+        size: pixels a side; see :func:`read_rgb`. Each size has a pack of its own.
 
     Raises:
         ValueError: naming the file, if an image cannot be read or has another size than the first.
@@ -52,14 +56,14 @@ def packed(name: str, listing: Listing, root: Path, repack: bool = False) -> tup
     root = root.absolute()
     train, test, names = listing(root)
     parts = dict(zip(PARTS, (train, test), strict=True))
-    key = _fingerprint(root, parts)
-    stores = [PackStore(home, name, key) for home in _homes(root)]
+    key, read = _fingerprint(root, parts), partial(read_rgb, size=size)
+    stores = [PackStore(home, name if size is None else f"{name}-{size}", key, read) for home in _homes(root)]
     store = max(stores, key=lambda store: store.made)
     if repack or not store.made:
         roomy = next((store for store in stores if store.has_room(parts)), None)
         if roomy is None:
             warnings.warn(f"no place to pack {root} into; its images are decoded at each start", stacklevel=2)
-            first, second = (Split(_in_memory(part, files.files), files.labels) for part, files in parts.items())
+            first, second = (Split(_in_memory(part, files.files, read), files.labels) for part, files in parts.items())
             return first, second, names
         store = roomy
         store.write(parts, even_if_whole=repack)
@@ -95,9 +99,9 @@ def _opened(file: Path, files: FileList) -> Split:
     return Split(torch.from_numpy(np.load(file)), files.labels)
 
 
-def _in_memory(part: str, files: list[str]) -> Tensor:
+def _in_memory(part: str, files: list[str], read: Callable[[str], np.ndarray]) -> Tensor:
     images, done = None, 0
-    for block in decoded_blocks(files, f"reading {part}"):
+    for block in decoded_blocks(files, f"reading {part}", read):
         images = np.empty((len(files), *block.shape[1:]), np.uint8) if images is None else images
         images[done : done + len(block)] = block
         done += len(block)

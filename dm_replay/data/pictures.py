@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 __all__ = ["large_pictures_refused", "pixels_of", "read_rgb"]
 
@@ -14,8 +14,11 @@ KEPT = ("L", "LA", "RGB", "RGBA")
 SIXTEEN_BITS = ("PNG", "PPM")  # formats whose mode "I" is 16 bits a pixel; in TIFF it is 32
 
 
-def read_rgb(path: str | Path) -> np.ndarray:
+def read_rgb(path: str | Path, size: int | None = None) -> np.ndarray:
     """The picture in a file as RGB: (3, H, W) uint8. Sixteen bits are scaled to eight, v / 257 rounded.
+
+    Args:
+        size: pixels a side of the square that is wanted: the shorter side is scaled to it, and the middle kept.
 
     Raises:
         ValueError: naming the file, if it is no picture, damaged, larger than :data:`PIL.Image.MAX_IMAGE_PIXELS` or of
@@ -24,7 +27,10 @@ def read_rgb(path: str | Path) -> np.ndarray:
     try:
         with Image.open(path) as image:
             _check_size(image)
-            return np.asarray(_eight_bits(image).convert("RGB")).transpose(2, 0, 1)
+            if size is not None:
+                image.draft("RGB", (2 * size, 2 * size))  # JPEG is decoded at a fraction of its size, never below
+            rgb = _eight_bits(image).convert("RGB")
+            return np.asarray(rgb if size is None else _square(rgb, size)).transpose(2, 0, 1)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ValueError(f"cannot read the image {path}: {error}") from error
 
@@ -49,6 +55,11 @@ def large_pictures_refused() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         yield
+
+
+def _square(image: Image.Image, size: int) -> Image.Image:
+    """The largest square in the middle, scaled to size × size; averaging where it shrinks."""
+    return ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)
 
 
 def _check_size(image: Image.Image) -> None:

@@ -11,13 +11,14 @@ import torch
 from torch import Tensor
 
 from .arrays import digits, npy_folder, npz, torchvision_files
-from .image_folders import image_folder, tiny_imagenet
+from .image_folders import image_folder, imagenet, tiny_imagenet
 from .packing import packed
 from .pool import TensorPool
 
 __all__ = ["Dataset", "DatasetSpec", "data_root", "load_dataset", "names"]
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+SMALLEST, LARGEST = 8, 1024  # pixels a side that pictures are scaled to
 ENOUGH = 100_000  # images for the statistics; at 64 pixels a gigabyte to read
 
 
@@ -50,7 +51,8 @@ class Dataset(NamedTuple):
 class _Source:
     """How a dataset is read and normalized. Without mean and std they are those of the training images.
 
-    ``read`` is given what it needs of root, download and repack, and returns two :class:`Split` and the class names.
+    ``read`` is given what it needs of root, download, repack and size, and returns two :class:`Split` and the class
+    names. ``size``: pixels a side, where pictures of any size are scaled and none is asked for.
     """
 
     read: Callable
@@ -60,14 +62,15 @@ class _Source:
     needs_root: bool = True
     downloads: bool = False
     packs: bool = False
+    size: int | None = None
 
 
 def _torchvision(kind: str, mean: tuple, std: tuple, flip_invariant: bool = True) -> _Source:
     return _Source(partial(torchvision_files, kind), mean, std, flip_invariant, downloads=True)
 
 
-def _folders(name: str, listing: Callable) -> _Source:
-    return _Source(partial(packed, name, listing), *IMAGENET, packs=True)
+def _folders(name: str, listing: Callable, size: int | None = None) -> _Source:
+    return _Source(partial(packed, name, listing), *IMAGENET, packs=True, size=size)
 
 
 _SOURCES = {
@@ -76,6 +79,7 @@ _SOURCES = {
     "digits": _Source(digits, (0.3053,), (0.3758,), flip_invariant=False, needs_root=False),
     "fashionmnist": _torchvision("FashionMNIST", (0.2861,), (0.3530,)),
     "imagefolder": _folders("imagefolder", image_folder),
+    "imagenet": _folders("imagenet", imagenet, size=64),
     "mapped": _Source(npy_folder),
     "mnist": _torchvision("MNIST", (0.1307,), (0.3081,), flip_invariant=False),
     "npz": _Source(npz),
@@ -105,9 +109,10 @@ def load_dataset(
     Args:
         name: "digits" comes with scikit-learn; "cifar10", "cifar100", "fashionmnist", "mnist" and "svhn" are
             the official files in torchvision's layout; "tinyimagenet" is Stanford's folder; "imagefolder" any
-            ``root/train/<class>/`` and ``root/test/<class>/`` of images of one size; "npz" a file of the
-            arrays images, labels, test_images and test_labels; "mapped" a folder of train_images.npy,
-            train_labels.npy, test_images.npy and test_labels.npy, which may be larger than memory.
+            ``root/train/<class>/`` and ``root/test/<class>/`` of images of one size, "imagefolder:64" of any size,
+            their middle square scaled to 64 x 64; "imagenet" ILSVRC's folders train and val at 64 x 64, "imagenet:128"
+            at another size; "npz" a file of the arrays images, labels, test_images and test_labels; "mapped" a folder
+            of train_images.npy, train_labels.npy, test_images.npy and test_labels.npy, which may be larger than memory.
         root: the folder (or npz file); the environment's ``DM_DATA`` by default.
         download: whether torchvision may fetch missing files.
         repack: decode an image folder anew. Where files came, went or changed, that happens by itself; see
@@ -121,12 +126,11 @@ def load_dataset(
     >>> len(train), len(test), spec.shape
     (1347, 450, (1, 8, 8))
     """
-    if name not in _SOURCES:
-        raise ValueError(f"unknown dataset {name!r}; choose from {', '.join(names())}")
-    source = _SOURCES[name]
+    family, size = _parsed(name)
+    source = _SOURCES[family]
     if repack and not source.packs:
         raise ValueError(f"{name} is not packed; repack is for {', '.join(n for n in names() if _SOURCES[n].packs)}")
-    train, test, class_names = source.read(*_arguments(source, root, download, repack))
+    train, test, class_names = source.read(*_arguments(source, root, download, repack, size))
     mean, std = (source.mean, source.std) if source.mean else _statistics(train.images)
     train, test = (
         TensorPool(images, labels, mean, std, class_names, flip_invariant=source.flip_invariant, mapped=mapped)
@@ -138,13 +142,28 @@ def load_dataset(
     return Dataset(train, test, DatasetSpec(name, train.shape, classes, mean, std, source.flip_invariant))
 
 
-def _arguments(source: _Source, root: str | Path | None, download: bool, repack: bool) -> tuple:
+def _parsed(name: str) -> tuple[str, int | None]:
+    """The dataset and the size of its pictures that a name asks for."""
+    family, colon, size = name.partition(":")
+    if family not in _SOURCES:
+        raise ValueError(f"unknown dataset {name!r}; choose from {', '.join(names())}")
+    source = _SOURCES[family]
+    if not colon:
+        return family, source.size
+    if family not in ("imagefolder", "imagenet"):
+        raise ValueError(f"{family} has pictures of one size; only imagefolder and imagenet take another")
+    if not size.isdecimal() or not SMALLEST <= int(size) <= LARGEST:
+        raise ValueError(f"expected {family}:SIZE, in pixels from {SMALLEST} to {LARGEST}, got {name!r}")
+    return family, int(size)
+
+
+def _arguments(source: _Source, root: str | Path | None, download: bool, repack: bool, size: int | None) -> tuple:
     if not source.needs_root:
         return ()
     folder = data_root(root)
     if not folder.exists() and not source.downloads:
         raise ValueError(f"no such file or folder of a dataset: {folder}")
-    return (folder, *((download,) if source.downloads else ()), *((repack,) if source.packs else ()))
+    return (folder, *((download,) if source.downloads else ()), *((repack, size) if source.packs else ()))
 
 
 def _statistics(images: Tensor) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:

@@ -45,9 +45,9 @@ def decoded(monkeypatch):
     titles = []
     original = decoding.decoded_blocks
 
-    def counted(files, title):
+    def counted(files, title, *read):
         titles.append(title)
-        return original(files, title)
+        return original(files, title, *read)
 
     monkeypatch.setattr(pack_store, "decoded_blocks", counted)
     monkeypatch.setattr(packing, "decoded_blocks", counted)
@@ -187,7 +187,7 @@ def test_repack(folder, decoded):
     assert red(load(folder).train) == [0] * 8
     assert red(load(folder, repack=True).train) == RED
     assert decoded == 2 * BOTH
-    with pytest.raises(ValueError, match="digits is not packed; repack is for imagefolder, tinyimagenet"):
+    with pytest.raises(ValueError, match="digits is not packed; repack is for imagefolder, imagenet, tinyimagenet"):
         load_dataset("digits", repack=True)
 
 
@@ -212,8 +212,8 @@ def test_a_corrupt_image_names_itself_and_leaves_nothing(folder):
 
 
 def test_an_interruption_leaves_nothing(folder, monkeypatch):
-    def interrupted(files, title):
-        yield next(decoding.decoded_blocks(files, title))
+    def interrupted(files, title, *read):
+        yield next(decoding.decoded_blocks(files, title, *read))
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
@@ -228,8 +228,8 @@ def test_a_process_that_is_killed_leaves_no_pack_and_the_next_one_sweeps(folder)
     code = """
 import os, signal, sys
 from dm_replay.data import decoding, pack_store, registry
-def killed(files, title):
-    yield next(decoding.decoded_blocks(files, title))
+def killed(files, title, *read):
+    yield next(decoding.decoded_blocks(files, title, *read))
     os.kill(os.getpid(), signal.SIGKILL)
 pack_store.decoded_blocks = killed
 registry.load_dataset("imagefolder", sys.argv[1])
