@@ -10,6 +10,7 @@ during it. Cells are written to results/online_cifar100.json as they are done an
 """
 
 from split_cifar100 import options_of, run
+from stream_report import NAMES, at_end, markdown
 from targets import targets
 
 METHODS = ["stock", "shrunk", "webp", "code", "fast"]
@@ -31,24 +32,14 @@ def table(results: dict) -> str:
     """Final accuracy by method and raw images' bytes, as Markdown, with what others published."""
     theirs = [target for target in targets() if target.table == "online"]
     sizes = sorted({cell["images"] for cell in results.values()} | {target.ipc for target in theirs})
-    lines = [
-        "| in the bytes of | " + " | ".join(f"{size} images" for size in sizes) + " |",
-        "|---" * (len(sizes) + 1) + "|",
-    ]
+    rows = []
     for method in dict.fromkeys(cell["method"] for cell in results.values()):
-        lines.append(f"| {method} | " + " | ".join(mean_of(results, method, size) for size in sizes) + " |")
+        own = [[c for c in results.values() if (c["method"], c["images"]) == (method, size)] for size in sizes]
+        rows.append([NAMES[method], *map(at_end, own)])
     for method in dict.fromkeys(target.method for target in theirs):
         by_size = {target.ipc: f"*{target}*" for target in theirs if target.method == method}
-        lines.append(f"| *{method}, published* | " + " | ".join(by_size.get(size, "") for size in sizes) + " |")
-    return "\n".join(lines)
-
-
-def mean_of(results: dict, method: str, size: int) -> str:
-    own = [c for c in results.values() if c["method"] == method and c["images"] == size]
-    if not own:
-        return ""
-    mean = sum(100 * cell["AverageAccuracy"] for cell in own) / len(own)
-    return f"{mean:.1f} ({len(own)} seeds)"
+        rows.append([f"*{method}, published*", *(by_size.get(size, "") for size in sizes)])
+    return markdown(["in the bytes of", *(f"{size} images" for size in sizes)], rows)
 
 
 if __name__ == "__main__":

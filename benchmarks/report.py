@@ -14,7 +14,10 @@ from functools import partial
 from pathlib import Path
 from statistics import mean, pstdev
 
+import online_cifar100
+import stream_report
 from common import read_results
+from stream_report import markdown
 
 __all__ = ["TABLES", "built", "main"]
 
@@ -66,11 +69,6 @@ def built(text: str) -> str:
         return place[1] + TABLES[place["name"]]() + place[3]
 
     return PLACE.sub(table, text)
-
-
-def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def equal_bytes(head: str, columns: Sequence[Column], rows: Sequence[Row]) -> str:
@@ -141,6 +139,10 @@ TABLES: dict[str, Callable[[], str]] = {
         ],
         ALL_ROWS,
     ),
+    "streams": lambda: stream_report.table(read_results("split_cifar100"), "convnet:width=64"),
+    "streams-second-network": lambda: stream_report.table(read_results("split_cifar100"), f"{REDUCED},norm=batch"),
+    "stream-costs": lambda: stream_report.costs(read_results("split_cifar100"), "convnet:width=64", 200),
+    "online": lambda: online_cifar100.table(read_results("online_cifar100")),
     "second-network": partial(
         equal_bytes,
         "kept for each class",

@@ -17,12 +17,12 @@ MEMORIES = {
     "herding": dict(**HERDED, preset="paper"),
     "shrunk": dict(**HERDED, preset="paper", formation=4, enlarging="sharp", storage="uint8"),
     "webp": dict(**HERDED | {"kind": "webp"}),
-    "code": dict(**HERDED, preset="fast", formation=1),
-    "mosaics": dict(**HERDED, preset="fast"),
-    "fast": dict(preset="fast", formation=1),
-    "fast mosaics": dict(preset="fast"),
-    "plus": dict(preset="plus", formation=1),
-    "mixed": dict(preset="fast", formation=1, real_fraction=0.5),
+    "code": dict(**HERDED, preset="fast"),
+    "code whole": dict(**HERDED, preset="fast", formation=1),
+    "fast": dict(preset="fast"),
+    "fast whole": dict(preset="fast", formation=1),
+    "plus": dict(preset="plus"),
+    "mixed": dict(preset="fast", real_fraction=0.5),
 }
 KEPT = Path(__file__).parent.parent / "runs" / "split"
 

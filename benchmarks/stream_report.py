@@ -1,17 +1,32 @@
 """What the stream benchmarks say: the picture and the table of their cells."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from statistics import mean
 
 from common import RESULTS
 
 from dm_replay.runtime.atomic_files import atomic
 
-__all__ = ["draw", "table"]
+__all__ = ["costs", "draw", "markdown", "table"]
 
 COLORS = {"naive": "#9a9a9a", "joint": "#555555", "stock": "#d98c3f", "herding": "#e0b070", "shrunk": "#c06a5a"}
-COLORS |= {"webp": "#a0a030", "code": "#3fa38c", "mosaics": "#8fcabd", "fast": "#2f6db3", "fast mosaics": "#9fc0e6"}
+COLORS |= {"webp": "#a0a030", "code": "#3fa38c", "code whole": "#8fcabd", "fast": "#2f6db3", "fast whole": "#9fc0e6"}
 COLORS |= {"plus": "#7a3fb3", "mixed": "#1f3f73"}
+NAMES = {
+    "naive": "no memory",
+    "stock": "Avalanche's `ReplayPlugin`: random whole images",
+    "herding": "herded whole images",
+    "shrunk": "herded, shrunk to 8 × 8",
+    "webp": "herded, at half size as WebP",
+    "code": "herded, at half size in our code",
+    "code whole": "herded, whole in our code",
+    "fast": "**condensed, at half size in our code**",
+    "fast whole": "condensed, whole in our code",
+    "mixed": "half condensed, half herded, likewise",
+    "plus": "condensed (`plus`), likewise",
+    "joint": "all classes at once",
+}
+NAMES |= {f"gdumb {name}": f"GDumb, {text}" for name, text in NAMES.items()}
 WITHOUT_MEMORY = ("naive", "joint")
 
 
@@ -19,21 +34,41 @@ def table(results: dict, network: str) -> str:
     """Accuracy at the end over all classes, mean of the seeds, by method and raw images' bytes, as Markdown."""
     cells = [cell for cell in results.values() if cell["settings"]["network"] == network]
     sizes = sorted({cell["images"] for cell in cells if cell["method"] not in WITHOUT_MEMORY})
-    lines = ["| in the bytes of | " + " | ".join(f"{size} images" for size in sizes) + " |"]
-    lines.append("|---" * (len(sizes) + 1) + "|")
-    for method in dict.fromkeys(cell["method"] for cell in cells):
+    rows = []
+    for method in _methods(cells):
         own = [cell for cell in cells if cell["method"] == method]
-        if method in WITHOUT_MEMORY:
-            row = [at_end(own)] * len(sizes)
-        else:
-            row = [at_end(cell for cell in own if cell["images"] == size) for size in sizes]
-        lines.append(f"| {method} | " + " | ".join(row) + " |")
-    return "\n".join(lines)
+        fitting = [own if method in WITHOUT_MEMORY else [c for c in own if c["images"] == size] for size in sizes]
+        rows.append([NAMES[method], *map(at_end, fitting)])
+    return markdown(["in the bytes of", *(f"{size} images" for size in sizes)], rows)
 
 
-def at_end(cells: Iterable[dict]) -> str:
+def costs(results: dict, network: str, images: int) -> str:
+    """At one size: seconds for making memories and for training, and real or synthetic images that are held."""
+    cells = [c for c in results.values() if c["settings"]["network"] == network and c["images"] == images]
+    rows = []
+    for method in _methods(cells):
+        own = [cell for cell in cells if cell["method"] == method]
+        made, trained = mean(sum(c["condensing_seconds"]) for c in own), mean(c["training_seconds"] for c in own)
+        rows.append([NAMES[method], f"{max(own[0]['bytes']):,}", f"{made:.0f}", f"{trained:.0f}"])
+    return markdown(["", "bytes", "seconds for the memory", "seconds of training"], rows)
+
+
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def at_end(cells: Sequence[dict]) -> str:
+    """Accuracy at the end, and of several seeds their range."""
     found = [100 * cell["AverageAccuracy"] for cell in cells]
-    return f"{mean(found):.1f}" if found else ""
+    if not found:
+        return ""
+    return f"{mean(found):.1f}" + (f" ({min(found):.1f} to {max(found):.1f})" if len(found) > 1 else "")
+
+
+def _methods(cells: Sequence[dict]) -> list[str]:
+    present = {cell["method"] for cell in cells}
+    return [method for method in NAMES if method in present]
 
 
 def draw(name: str, results: dict) -> None:

@@ -9,7 +9,7 @@ import pytest
 import dm_replay
 
 BENCHMARKS = Path(dm_replay.__file__).parents[1] / "benchmarks"
-METHODS = ["naive", "joint", "stock", "herding", "shrunk", "code", "fast", "mixed", "gdumb herding", "gdumb fast"]
+METHODS = ["naive", "joint", "stock", "herding", "shrunk", "code whole", "fast", "mixed", "gdumb herding", "gdumb fast"]
 WORDS = ["--dataset", "digits", "--images", "20", "--experiences", "5", "--epochs", "1", "--seconds", "0.2"]
 WORDS += ["--network", "convnet:width=8,depth=2", "--methods", *METHODS]
 
