@@ -5,6 +5,7 @@ networks were trained.
 """
 
 import argparse
+import hashlib
 import json
 import os
 import shlex
@@ -25,6 +26,7 @@ __all__ = [
     "networks",
     "read_results",
     "schedule_of",
+    "short_hash",
     "write_result",
 ]
 
@@ -64,20 +66,23 @@ def schedule_of(options: argparse.Namespace) -> str:
 
 
 def fill(name: str, cells: Mapping[str, Callable[[dict | None], Iterator[dict]]], options: argparse.Namespace) -> dict:
-    """All cells of results/<name>.json, after those that are given have as many networks as ``options`` ask for.
+    """The cells that are given, after each has as many networks as ``options`` ask for.
+
+    They are kept in results/<name>.json beside others, also those that another process has written meanwhile.
 
     Args:
         cells: by key, what yields the cell after each network that it still lacks, given the cell so far.
     """
-    results = read_results(name)
     for number, (key, measure) in enumerate(cells.items(), 1):
-        if _lacks(results.get(key), options):
+        found = read_results(name).get(key)
+        if _lacks(found, options):
             print(f"cell {number} of {len(cells)}: {key}", flush=True)
-            for cell in measure(results.get(key)):
-                results[key] = cell
-                write_result(name, results)
-        print(f"{results[key]['mean']:6.2f} ± {results[key]['std']:.2f}   {key}", flush=True)
-    return results
+            for cell in measure(found):
+                write_result(name, read_results(name) | {key: cell})
+                found = cell
+        print(f"{found['mean']:6.2f} ± {found['std']:.2f}   {key}", flush=True)
+    results = read_results(name)
+    return {key: results[key] for key in cells}
 
 
 def networks(train_set, test_pool, options: argparse.Namespace, network: str, cell: dict | None, **how) -> Iterator:
@@ -101,6 +106,11 @@ def networks(train_set, test_pool, options: argparse.Namespace, network: str, ce
 def _lacks(cell: dict | None, options: argparse.Namespace) -> bool:
     """Whether a cell has fewer networks than are asked for."""
     return cell is None or len(cell["accuracies"]) < options.runs
+
+
+def short_hash(settings: object) -> str:
+    """Eight characters that differ where settings do, for the names of files."""
+    return hashlib.sha256(repr(settings).encode()).hexdigest()[:8]
 
 
 def command() -> str:

@@ -16,7 +16,7 @@ from statistics import mean, pstdev
 import numpy
 import torch
 from common import RESULTS, add_evaluation, fill, networks, schedule_of
-from sets import CONDENSED, METHODS, Budget, described, made
+from sets import CONDENSED, REAL, Budget, described, made
 from targets import published
 
 from dm_replay import load_dataset
@@ -33,7 +33,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", default="cifar100")
     parser.add_argument("--ipc", type=int, default=20, help="raw images a class, for the bytes")
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=USUAL, metavar="METHOD")
+    parser.add_argument("--methods", nargs="+", choices=[*REAL, *CONDENSED], default=USUAL, metavar="METHOD")
     parser.add_argument("--steps-of-classes", type=int, default=5, metavar="STEPS", help="5 or 10 in the paper")
     parser.add_argument("--orders", type=int, nargs="+", default=[0], help="of the classes; the paper has 0 to 4")
     parser.add_argument("--network", default="convnet", help="that condenses and is trained")
@@ -52,7 +52,6 @@ def main():
         for step in range(options.steps_of_classes)
     }
     results = fill("continual_gdumb", cells, options)
-    results = {key: cell for key, cell in results.items() if cell["dataset"] == options.dataset}
     print(table(results, options.dataset))
     draw(results)
 

@@ -1,9 +1,9 @@
 """Does it hold on other networks? Sets condensed with one architecture, networks of every other trained on them.
 
-    python benchmarks/cross_arch.py --ipc 50 --methods dm --iterations 20000 --epochs 1000 --runs 5
+    python benchmarks/cross_arch.py --methods dm --iterations 20000 --epochs 1000 --runs 5
     python benchmarks/cross_arch.py --quick                                # minutes a cell on two cores
 
-The first is the paper's table (CIFAR-10, fifty images a class), the second ten images a class, a minute of condensing
+The first is as the paper has it (CIFAR-10, fifty images a class), the second ten images a class, a minute of condensing
 and 300 steps. Cells go to results/cross_arch.json after each network; the table has a row for each network that
 condensed.
 """

@@ -5,7 +5,8 @@
 
 A ConvNet is trained on the real images for a while; the features of real images of a few classes and of each method's
 training images, in the bytes of ``--ipc`` raw ones, are brought to two dimensions together by t-SNE (scikit-learn's).
-Writes results/distribution.png, and beside it in JSON how far the sets' mean features are from their classes' means.
+Writes results/distribution.png, and beside it in JSON how far the mean features of the sets' classes are from those of
+all of their classes' real images, by the latter's mean distance from their mean.
 """
 
 import argparse
@@ -32,7 +33,7 @@ def main():
     parser.add_argument("--dataset", default="cifar10")
     parser.add_argument("--ipc", type=int, default=10, help="raw images a class, for the bytes")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=["random", "dm", "fast"], metavar="METHOD")
-    parser.add_argument("--classes", type=int, default=3, help="of the dataset's, from the first on")
+    parser.add_argument("--classes", type=int, default=3, choices=range(1, 6), help="that are shown, from the first on")
     parser.add_argument("--real", type=int, default=500, help="real images of each class that are shown")
     parser.add_argument("--train-steps", type=int, default=2000, help="of 256 real images, of the network")
     parser.add_argument("--quick", action="store_true", help="a minute of condensing, 300 steps of training")
@@ -46,11 +47,16 @@ def main():
     labels = data.train.classes[: options.classes]
     real = data.train.draw(labels, options.real, new_generator(0, "shown")).flatten(0, 1)
     groups = {"real": (embedded(network, real), labels.repeat_interleave(options.real))}
+    whole = data.train.subset(labels)
+    everything = embedded(network, whole.take(torch.arange(len(whole)))), whole.labels
+    distances = {}
     for method in options.methods:
         kept = made(method, data, options.ipc, budget)
-        rows = torch.cat([(kept.image_labels == label).nonzero()[:SHOWN, 0] for label in labels])
-        groups[method] = (embedded(network, kept.images[rows]), kept.image_labels[rows])
-    distances = {method: distance(groups["real"], groups[method], labels) for method in options.methods}
+        kept = kept.select(torch.isin(kept.labels, labels).nonzero()[:, 0])
+        features, own = embedded(network, kept.images), kept.image_labels
+        distances[method] = distance(everything, (features, own), labels)
+        rows = torch.cat([(own == label).nonzero()[:SHOWN, 0] for label in labels])
+        groups[method] = features[rows], own[rows]
     about = {"dataset": options.dataset, "ipc": options.ipc, "budget": str(budget), "command": command()}
     write_result("distribution", {**about, "distance_of_means": distances, **provenance("cpu")})
     draw(groups, labels, distances)
@@ -100,7 +106,7 @@ def draw(groups: dict[str, tuple[Tensor, Tensor]], labels: Tensor, distances: di
             axes.scatter(*of_real, s=5, color=color, alpha=0.25, linewidths=0)
             axes.scatter(*of_set, s=36, color=color, marker="*", edgecolors="black", linewidths=0.5)
         axes.set_title(f"{method}: means {distances[method]:.2f} apart", fontsize=9)
-        axes.set_xticks([]), axes.set_yticks([])
+        axes.set(xticks=[], yticks=[])
     with atomic(RESULTS / "distribution.png") as temporary:
         figure.savefig(temporary, dpi=150)
     pyplot.close(figure)

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from functools import partial
 
 import torch
-from common import RESULTS, add_evaluation, fill, networks, schedule_of
+from common import RESULTS, add_evaluation, fill, networks, read_results, schedule_of
 
 from dm_replay import CondenseConfig, CondensedSet, condense, load_dataset
 from dm_replay.condensed.quantize import stored_bytes
@@ -51,12 +51,13 @@ def main():
         for name in options.cells
         for seconds in (options.seconds if name in CONDENSED else [0.0])
     }
-    draw(fill("efficiency", cells, options))
+    fill("efficiency", cells, options)
+    draw(read_results("efficiency"))
 
 
 def key_of(name: str, seconds: float, options: argparse.Namespace) -> str:
     schedule = schedule_of(options)
-    return f"{options.dataset}, ipc {options.ipc}, {name}, {seconds:g} s, {schedule}, {options.runs} networks"
+    return f"{options.dataset}, ipc {options.ipc}, {name}, {seconds:g} s, {schedule}"
 
 
 def measure(name: str, seconds: float, data, options: argparse.Namespace, cell: dict | None) -> Iterator[dict]:

@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 
-from common import RESULTS, add_evaluation, fill, networks, schedule_of
+from common import RESULTS, add_evaluation, fill, networks, read_results, schedule_of
 from sets import CODED, CONDENSED, REAL, Budget, class_bytes, made
 
 from dm_replay import load_dataset
@@ -40,7 +40,8 @@ def main():
     cpu.keep_memory()
     data = load_dataset(options.dataset)
     cells = {key_of(name, options): partial(measure, name, data, options) for name in options.cells}
-    results = fill("equal_bytes", cells, options)
+    fill("equal_bytes", cells, options)
+    results = read_results("equal_bytes")
     print(table(results))
     draw(results)
 
@@ -48,7 +49,7 @@ def main():
 def key_of(name: str, options: argparse.Namespace) -> str:
     schedule = schedule_of(options)
     made = f"{name} {options.seconds:g} s" if name in CONDENSED else name
-    return f"{options.dataset}, ipc {options.ipc}, {made}, {options.network}, {schedule}, {options.runs} networks"
+    return f"{options.dataset}, ipc {options.ipc}, {made}, {options.network}, {schedule}"
 
 
 def measure(name: str, data, options: argparse.Namespace, cell: dict | None) -> Iterator[dict]:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from common import RESULTS, add_evaluation, fill, networks, schedule_of
+from common import RESULTS, add_evaluation, fill, networks, schedule_of, short_hash
 from sets import CONDENSED, Budget, class_bytes, described, paper_lr
 
 from dm_replay import CondenseConfig, CondensedSet, condense, load_dataset
@@ -64,14 +64,14 @@ def measure(method: str, at: int, data: Dataset, options: argparse.Namespace, ce
 def made(method: str, data: Dataset, options: argparse.Namespace) -> dict[int, Path]:
     """The files of a run's sets by iteration."""
     end = options.at[-1]
-    name = f"{options.dataset}_{options.ipc}_{method}_{end}"
+    settings = {"lr_img": paper_lr(options.dataset, options.ipc, "convnet")} if method == "dm" else {}
+    size = class_bytes(data.train, options.ipc)
+    config = CondenseConfig(preset=CONDENSED[method], class_bytes=size, iterations=end, **settings)
+    name = f"{options.dataset}_{options.ipc}_{method}_{end}_{short_hash(config)}"
     files = {at: KEPT / f"{name}_{at}.pt" for at in options.at}
     if all(file.exists() for file in files.values()):
         return files
     KEPT.mkdir(parents=True, exist_ok=True)
-    settings = {"lr_img": paper_lr(options.dataset, options.ipc, "convnet")} if method == "dm" else {}
-    size = class_bytes(data.train, options.ipc)
-    config = CondenseConfig(preset=CONDENSED[method], class_bytes=size, iterations=end, **settings)
     with progress_bar(f"condensing {method}", end) as bar:
 
         def keep(step) -> None:

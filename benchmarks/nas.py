@@ -4,10 +4,10 @@
     python benchmarks/nas.py --quick                                       # 24 of them; hours on two cores
 
 The space: ConvNets of depth 1 to 4, width 32 to 256, three activations, five normalizations, three poolings. Each is
-trained on proxy sets in the bytes of fifty CIFAR-10 images a class for 200 epochs, on the whole data for no more steps
-than that ("early stopping"), and on the whole data for --whole-steps ("whole"). A proxy is judged by Spearman's
-correlation of its ranking with the whole data's, over all networks and over the half that is best on the whole data, by
-the whole-data accuracy of the network that it ranks first, and by its time.
+trained on proxy sets in the bytes of fifty CIFAR-10 images a class, for as many steps as 200 epochs of whole images
+make, on the whole data for no more than that ("early stopping"), and on the whole data for --whole-steps ("whole"). A
+proxy is judged by Spearman's correlation of its ranking with the whole data's, over all networks and over the half that
+is best on the whole data, by the whole-data accuracy of the network that it ranks first, and by its time.
 
 Cells, one for each network and proxy, go to results/nas.json as they are done and are not run again.
 """
@@ -21,7 +21,7 @@ import torch
 from common import fill, networks
 from sets import CONDENSED, METHODS, Budget, described, made
 
-from dm_replay import load_dataset
+from dm_replay import build_network, load_dataset
 from dm_replay.coresets.config import ExemplarConfig
 from dm_replay.coresets.random import random_exemplars
 from dm_replay.data.registry import Dataset
@@ -46,10 +46,9 @@ def main():
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=USUAL, metavar="METHOD")
     parser.add_argument("--subsample", type=int, help="networks of the space, drawn at random; all by default")
     parser.add_argument("--widest", type=int, default=256, help="no wider networks, where time is short")
-    parser.add_argument("--epochs", type=int, default=200, help="on a proxy of whole images")
-    parser.add_argument("--steps", type=int, help="on every proxy, instead of epochs")
+    parser.add_argument("--steps", type=int, help="on every proxy; by default 201 passes over whole images")
     parser.add_argument("--whole-steps", type=int, default=20_000, help="on the whole data")
-    parser.add_argument("--whole-images", type=int, help="of each class, that stand for the whole data; all by default")
+    parser.add_argument("--whole-images", type=int, help="of each class, for the whole data; as many as all have")
     parser.add_argument("--runs", type=int, default=1, help="times that each network is trained")
     parser.add_argument("--quick", action="store_true", help="24 networks up to width 64, 300 steps, 1500 on the whole")
     Budget.add_to(parser)
@@ -58,21 +57,31 @@ def main():
         options.subsample, options.widest, options.steps, options.whole_steps = 24, 64, 300, 1500
     cpu.keep_memory()
     data, budget = load_dataset(options.dataset), Budget.of(options)
+    options.steps = options.steps or 201 * -(-options.ipc * len(data.train.classes) // 256)
     proxies = [*options.methods, EARLY, WHOLE]
     cells = {
         key_of(proxy, network, budget, options): partial(measure, proxy, network, data, budget, options)
-        for network in subsample(space(options.widest), options.subsample)
+        for network in subsample(space(options.widest, data.spec.shape), options.subsample)
         for proxy in proxies
     }
-    results = fill("nas", cells, options)
-    print(table({key: results[key] for key in cells}))
+    print(table(fill("nas", cells, options)))
 
 
-def space(widest: int = 256) -> list[str]:
-    """The names of its networks."""
+def space(widest: int = 256, image_shape: tuple[int, int, int] = (3, 32, 32)) -> list[str]:
+    """The names of its networks that fit the images."""
     combined = [dict(zip(SPACE, values, strict=True)) for values in itertools.product(*SPACE.values())]
-    fitting = [options for options in combined if int(options["width"]) <= widest]
-    return ["convnet:" + ",".join(f"{name}={value}" for name, value in options.items()) for options in fitting]
+    narrow = [options for options in combined if int(options["width"]) <= widest]
+    names = ["convnet:" + ",".join(f"{name}={value}" for name, value in options.items()) for options in narrow]
+    return [name for name in names if _fits(name, image_shape)]
+
+
+def _fits(network: str, image_shape: tuple[int, int, int]) -> bool:
+    try:
+        with torch.device("meta"):
+            build_network(network, image_shape, 1)
+    except ValueError:
+        return False
+    return True
 
 
 def subsample(names: list[str], count: int | None) -> list[str]:
@@ -82,32 +91,25 @@ def subsample(names: list[str], count: int | None) -> list[str]:
 
 
 def key_of(proxy: str, network: str, budget: Budget, options: argparse.Namespace) -> str:
+    size = f"ipc {options.ipc}"
+    if proxy in (WHOLE, EARLY):
+        size = f"{options.whole_images or 'all'} images a class"
     how = f"{proxy} {budget}" if proxy in CONDENSED else proxy
-    size = (
-        f"ipc {options.ipc}, " if proxy not in (WHOLE, EARLY) else f"{options.whole_images or 'all'} images a class, "
-    )
-    return f"{options.dataset}, {size}{how}, {schedule(proxy, options)}, {network}"
+    return f"{options.dataset}, {size}, {how}, {steps_of(proxy, options)} steps, {network}"
 
 
-def schedule(proxy: str, options: argparse.Namespace) -> str:
-    if proxy == WHOLE:
-        return f"{options.whole_steps} steps"
-    return f"{steps_of_a_proxy(options)} steps" if options.steps or proxy == EARLY else f"{options.epochs} epochs"
-
-
-def steps_of_a_proxy(options: argparse.Namespace) -> int:
-    """Of 256 images, on whole images in the bytes of a proxy of ten classes."""
-    return options.steps or (options.epochs + 1) * -(-options.ipc * 10 // 256)
+def steps_of(proxy: str, options: argparse.Namespace) -> int:
+    return options.whole_steps if proxy == WHOLE else options.steps
 
 
 def measure(
     proxy: str, network: str, data: Dataset, budget: Budget, options: argparse.Namespace, cell: dict | None
 ) -> Iterator[dict]:
     """The cell after each network that it lacks."""
-    how = argparse.Namespace(runs=options.runs, steps=options.steps, epochs=None if options.steps else options.epochs)
+    how = argparse.Namespace(runs=options.runs, steps=steps_of(proxy, options), epochs=None)
     if proxy in (WHOLE, EARLY):
-        kept = random_exemplars(data.train, ExemplarConfig(options.whole_images or int(data.train.counts.min())))
-        how.epochs, how.steps = None, options.whole_steps if proxy == WHOLE else steps_of_a_proxy(options)
+        each = options.whole_images or int(data.train.counts.min())
+        kept = random_exemplars(data.train, ExemplarConfig(each))
     else:
         kept = made(proxy, data, options.ipc, budget)
     about = described(kept, options.dataset, proxy, options.ipc, budget, 0) | {"network": network}

@@ -1,9 +1,9 @@
 """The paper's main table: test accuracy of networks trained on a condensed set alone, beside coresets.
 
-    python benchmarks/offline.py --dataset cifar10 --ipc 1 10 50 --methods dm --iterations 20000 --epochs 1000 --runs 20
+    python benchmarks/offline.py --ipc 1 10 50 --iterations 20000 --epochs 1000 --runs 20 --seeds 0 1 2 3 4
     python benchmarks/offline.py --quick --dataset mnist --ipc 1 10
 
-The first is the paper's table without any reduction (hours on a GPU; days on two cores), the second minutes on two
+The first is the paper's protocol for CIFAR-10 (hours on a GPU; days on two cores), the second minutes on two
 cores: a minute of condensing, 300 steps of training, one network. All methods take the bytes of ``--ipc`` raw images a
 class: ``dm`` is the paper's objective and schedule in 8 bits, ``fast`` and ``plus`` are this library's. ``dm`` has the
 paper's learning rate (section 4 and the official code): 1, and 10 for CIFAR-10 from 100 images a class on.

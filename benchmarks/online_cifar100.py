@@ -1,7 +1,7 @@
 """SSD's online protocol: Split-CIFAR100 seen once, ten images at a time, with memories of the same bytes.
 
     python benchmarks/online_cifar100.py --images 100 500 1000 --seeds 0 1
-    python benchmarks/online_cifar100.py --quick                     # the smallest memory, 10 s of condensing
+    python benchmarks/online_cifar100.py --quick                     # the smallest memory, 5 s of condensing
 
 Ten experiences of ten classes, one epoch, mini-batches of 10 current and 100 replayed images, SGD with rate 0.1, the
 reduced ResNet-18. What differs from SSD (AAAI 2024): experience replay with the network's own output layer instead of
@@ -9,32 +9,40 @@ supervised contrastive replay with the nearest class mean, and a memory that is 
 during it. Cells are written to results/online_cifar100.json as they are done and not run again.
 """
 
-from split_cifar100 import options_of, run
+import argparse
+
+from common import read_results
+from split_cifar100 import alike, options_of, run
 from stream_report import NAMES, at_end, markdown
 from targets import targets
 
 METHODS = ["stock", "shrunk", "webp", "code", "fast"]
-PROTOCOL = dict(
-    network="resnet18:width=20,norm=batch", epochs=1, batch=10, replay=100, lr=0.1, momentum=0.0, seconds=30.0
-)
+NETWORK = "resnet18:width=20,norm=batch"
+SETTINGS = dict(network=NETWORK, epochs=1, batch=10, replay=100, lr=0.1, momentum=0.0, seconds=10.0)
 
 
 def main():
-    parser = options_of(__doc__)
-    parser.set_defaults(methods=METHODS, images=[100, 500], **PROTOCOL)
-    options = parser.parse_args()
+    options = parser_of().parse_args()
     if options.quick:
-        options.seconds, options.images = 10.0, options.images[:1]
-    print(table(run("online_cifar100", options)))
+        options.seconds, options.images = 5.0, options.images[:1]
+    name = f"online_{options.dataset}"
+    run(name, options)
+    print(table(alike(read_results(name), options)))
 
 
-def table(results: dict) -> str:
+def parser_of() -> argparse.ArgumentParser:
+    parser = options_of(__doc__)
+    parser.set_defaults(methods=METHODS, images=[100, 500], **SETTINGS)
+    return parser
+
+
+def table(cells: list[dict]) -> str:
     """Final accuracy by method and raw images' bytes, as Markdown, with what others published."""
     theirs = [target for target in targets() if target.table == "online"]
-    sizes = sorted({cell["images"] for cell in results.values()} | {target.ipc for target in theirs})
+    sizes = sorted({cell["images"] for cell in cells} | {target.ipc for target in theirs})
     rows = []
-    for method in dict.fromkeys(cell["method"] for cell in results.values()):
-        own = [[c for c in results.values() if (c["method"], c["images"]) == (method, size)] for size in sizes]
+    for method in dict.fromkeys(cell["method"] for cell in cells):
+        own = [[cell for cell in cells if (cell["method"], cell["images"]) == (method, size)] for size in sizes]
         rows.append([NAMES[method], *map(at_end, own)])
     for method in dict.fromkeys(target.method for target in theirs):
         by_size = {target.ipc: f"*{target}*" for target in theirs if target.method == method}

@@ -17,6 +17,7 @@ from statistics import mean, pstdev
 import online_cifar100
 import stream_report
 from common import read_results
+from split_cifar100 import alike, options_of
 from stream_report import markdown
 
 __all__ = ["TABLES", "built", "main"]
@@ -35,9 +36,9 @@ REAL_ROWS: tuple[Row, ...] = (
     ("real images in our own code: random / herded", ("our code, random", "our code, herding")),
 )
 CONDENSED_ROWS: tuple[Row, ...] = (
-    ("condensed, `paper`, whole, 180 s", ("dm",)),
-    ("**condensed, `fast`, in our code, 180 s**", ("fast",)),
-    ("condensed, `plus`, in our code, 600 s", ("plus",)),
+    ("condensed, `paper`, whole, 180 s", ("dm 180 s",)),
+    ("**condensed, `fast`, in our code, 180 s**", ("fast 180 s",)),
+    ("condensed, `plus`, in our code, 600 s", ("plus 600 s",)),
 )
 
 
@@ -71,7 +72,7 @@ def built(text: str) -> str:
     return PLACE.sub(table, text)
 
 
-def equal_bytes(head: str, columns: Sequence[Column], rows: Sequence[Row]) -> str:
+def equal_bytes(head: str, columns: Sequence[Column], rows: Sequence[Row], count_images: bool = True) -> str:
     """Of equal_bytes.json: rows of one or two sets beside each other, columns that choose by a cell's settings."""
     cells = list(read_results("equal_bytes").values())
     lines = []
@@ -80,12 +81,18 @@ def equal_bytes(head: str, columns: Sequence[Column], rows: Sequence[Row]) -> st
         if any(cell for place in found for cell in place):
             images = [next((place[number] for place in found if place[number]), None) for number in range(len(names))]
             each = [str(cell["training_images"] // CLASSES[cell["dataset"]]) if cell else "–" for cell in images]
-            lines.append([title, " / ".join(dict.fromkeys(each)), *map(_beside, found)])
-    return markdown([head, "training images", *(title for title, _ in columns)], lines)
+            counted = [" / ".join(dict.fromkeys(each))] if count_images else []
+            lines.append([title, *counted, *map(_beside, found)])
+    counted = ["training images"] if count_images else []
+    return markdown([head, *counted, *(title for title, _ in columns)], lines)
 
 
 def _first(cells: list[dict], name: str, fits: Callable[[dict], bool]) -> dict | None:
-    return next((cell for cell in cells if cell["cell"] == name and fits(cell)), None)
+    return next((cell for cell in cells if _title(cell) == name and fits(cell)), None)
+
+
+def _title(cell: dict) -> str:
+    return f"{cell['cell']} {cell['seconds_allowed']:g} s" if cell["seconds_allowed"] else cell["cell"]
 
 
 def _beside(cells: list[dict | None]) -> str:
@@ -107,6 +114,11 @@ def chosen(dataset: str, ipc: int, network: str = "convnet", **schedule: int) ->
         return same and asked == schedule and by_epochs == ("epochs" in schedule)
 
     return fits
+
+
+def streams(name: str, parser: argparse.ArgumentParser) -> list[dict]:
+    """The cells of the protocol that a script has unless told otherwise."""
+    return alike(read_results(name), parser.parse_args([]))
 
 
 REDUCED = "resnet18:width=20"
@@ -139,10 +151,9 @@ TABLES: dict[str, Callable[[], str]] = {
         ],
         ALL_ROWS,
     ),
-    "streams": lambda: stream_report.table(read_results("split_cifar100"), "convnet:width=64"),
-    "streams-second-network": lambda: stream_report.table(read_results("split_cifar100"), f"{REDUCED},norm=batch"),
-    "stream-costs": lambda: stream_report.costs(read_results("split_cifar100"), "convnet:width=64", 200),
-    "online": lambda: online_cifar100.table(read_results("online_cifar100")),
+    "streams": lambda: stream_report.table(streams("split_cifar100", options_of(None))),
+    "stream-costs": lambda: stream_report.costs(streams("split_cifar100", options_of(None)), 200),
+    "online": lambda: online_cifar100.table(streams("online_cifar100", online_cifar100.parser_of())),
     "second-network": partial(
         equal_bytes,
         "kept for each class",
@@ -152,6 +163,7 @@ TABLES: dict[str, Callable[[], str]] = {
             ("CIFAR-100, ten images', 500 steps", chosen("cifar100", 10, REDUCED, steps=500)),
         ],
         ALL_ROWS,
+        count_images=False,
     ),
 }
 

@@ -85,9 +85,9 @@ def made(
     if method == "dm":
         settings.setdefault("lr_img", paper_lr(data.spec.name, ipc, settings.get("network", "convnet")))
     config = CondenseConfig(preset=CONDENSED[method], class_bytes=class_bytes(pool, ipc), **settings)
-    words = [data.spec.name, part, str(ipc), method, str(budget), settings.get("network", ""), str(seed)]
+    words = [data.spec.name, part, str(ipc), method, str(budget), config.network, str(seed)]
     folder = RunFolder(SETS / "_".join(re.sub(r"[^\w.]", "-", word) for word in words if word))
-    return condense_run(folder.path, data, config, seed=seed, resume=folder.begun)
+    return condense_run(folder.path, data, config, seed=seed, resume=folder.begun, snapshots=0)
 
 
 def described(kept: CondensedSet | CodedSet, dataset: str, method: str, ipc: int, budget: Budget, seed: int) -> dict:

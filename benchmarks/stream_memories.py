@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 import torch
+from common import short_hash
 
 from dm_replay import CondensedBuffer, DMReplayPlugin
 from dm_replay.data.registry import Dataset
@@ -42,7 +43,8 @@ def memory_of(method: str, images: int, seed: int, data: Dataset, options: argpa
     name = f"{options.dataset}_{options.experiences}_{seed}_{images}_{kind}"
     if condensing(method):
         settings, name = {**settings, "seconds": options.seconds}, f"{name}_{options.seconds:g}s"
-    buffer = KeptBuffer(KEPT / name, mem_bytes=allowed, seed=seed, progress=False, **settings)
+    folder = KEPT / f"{name}_{short_hash(settings)}"
+    buffer = KeptBuffer(folder, mem_bytes=allowed, seed=seed, progress=False, **settings)
     if not method.startswith("gdumb "):
         sizes = dict(mem_bytes=allowed, batch_size_mem=options.replay)
         return [DMReplayPlugin(storage_policy=buffer, augment_replay=False, **sizes)], buffer

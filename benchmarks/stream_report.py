@@ -27,12 +27,12 @@ NAMES = {
     "joint": "all classes at once",
 }
 NAMES |= {f"gdumb {name}": f"GDumb, {text}" for name, text in NAMES.items()}
+LABELS = {name: text.replace("`", "").replace("*", "") for name, text in NAMES.items()}
 WITHOUT_MEMORY = ("naive", "joint")
 
 
-def table(results: dict, network: str) -> str:
+def table(cells: Sequence[dict]) -> str:
     """Accuracy at the end over all classes, mean of the seeds, by method and raw images' bytes, as Markdown."""
-    cells = [cell for cell in results.values() if cell["settings"]["network"] == network]
     sizes = sorted({cell["images"] for cell in cells if cell["method"] not in WITHOUT_MEMORY})
     rows = []
     for method in _methods(cells):
@@ -42,9 +42,9 @@ def table(results: dict, network: str) -> str:
     return markdown(["in the bytes of", *(f"{size} images" for size in sizes)], rows)
 
 
-def costs(results: dict, network: str, images: int) -> str:
-    """At one size: seconds for making memories and for training, and real or synthetic images that are held."""
-    cells = [c for c in results.values() if c["settings"]["network"] == network and c["images"] == images]
+def costs(cells: Sequence[dict], images: int) -> str:
+    """At one size: the bytes that are held, seconds for making the memories and seconds of training."""
+    cells = [cell for cell in cells if cell["images"] == images]
     rows = []
     for method in _methods(cells):
         own = [cell for cell in cells if cell["method"] == method]
@@ -71,33 +71,28 @@ def _methods(cells: Sequence[dict]) -> list[str]:
     return [method for method in NAMES if method in present]
 
 
-def draw(name: str, results: dict) -> None:
-    """For each network: accuracy over experiences at the size that most cells have, and at the end over bytes."""
+def draw(name: str, cells: Sequence[dict]) -> None:
+    """Accuracy over experiences at the size that most cells have, and at the end over bytes."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    networks = list(dict.fromkeys(cell["settings"]["network"] for cell in results.values()))
-    figure, rows = pyplot.subplots(
-        len(networks), 2, figsize=(9, 3.8 * len(networks)), layout="constrained", squeeze=False
-    )
-    for network, (over_time, over_bytes) in zip(networks, rows, strict=True):
-        cells = [cell for cell in results.values() if cell["settings"]["network"] == network]
-        sizes = [cell["images"] for cell in cells]
-        usual = max(sorted(set(sizes)), key=sizes.count)
-        for method in dict.fromkeys(cell["method"] for cell in cells):
-            own = [cell for cell in cells if cell["method"] == method]
-            _curve(over_time, method, [cell for cell in own if cell["images"] == usual])
-            _over_bytes(over_bytes, method, own, sorted(set(sizes)))
-        over_time.set(xlabel="experiences", ylabel="accuracy on the classes so far, %")
-        over_time.set_title(f"{network}, {usual} images' bytes", fontsize=10)
-        over_bytes.set(xlabel="raw images' bytes", ylabel="at the end, %", xscale="log")
-        over_bytes.set_xticks(sorted(set(sizes)), [str(size) for size in sorted(set(sizes))])
-        over_bytes.minorticks_off()
-        over_bytes.legend(frameon=False, fontsize=7)
-        for axes in (over_time, over_bytes):
-            axes.spines[["top", "right"]].set_visible(False)
+    figure, (over_time, over_bytes) = pyplot.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
+    of_cells = [cell["images"] for cell in cells]
+    sizes = sorted(set(of_cells))
+    usual = max(sizes, key=of_cells.count)
+    for method in _methods(cells):
+        own = [cell for cell in cells if cell["method"] == method]
+        _curve(over_time, method, [cell for cell in own if cell["images"] == usual or method in WITHOUT_MEMORY])
+        _over_bytes(over_bytes, method, own, sizes)
+    over_time.set(xlabel="experiences", ylabel="accuracy on the classes so far, %", title=f"{usual} images' bytes")
+    over_bytes.set(xlabel="raw images' bytes", ylabel="at the end, %", xscale="log")
+    over_bytes.set_xticks(sizes, [str(size) for size in sizes])
+    over_bytes.minorticks_off()
+    figure.legend(*over_bytes.get_legend_handles_labels(), loc="outside right center", frameon=False, fontsize=8)
+    for axes in (over_time, over_bytes):
+        axes.spines[["top", "right"]].set_visible(False)
     with atomic(RESULTS / f"{name}.png") as temporary:
         figure.savefig(temporary, dpi=150)
     pyplot.close(figure)
@@ -122,7 +117,7 @@ def _over_bytes(axes, method: str, cells: list[dict], sizes: list[int]) -> None:
 def _style(method: str) -> dict:
     line = ":" if method.startswith("gdumb") else "-"
     color = COLORS.get(method.removeprefix("gdumb "))
-    return {"label": method, "color": color, "marker": "o", "markersize": 3, "linestyle": line}
+    return {"label": LABELS[method], "color": color, "marker": "o", "markersize": 3, "linestyle": line}
 
 
 def _seen_so_far(cell: dict) -> list[float]:

@@ -1,4 +1,4 @@
-"""What others published, from targets.csv, the only place where their figures stand."""
+"""What others published, from targets.csv, whence tables and scripts take it."""
 
 import csv
 import functools

@@ -23,7 +23,7 @@ class ExemplarConfig:
         formation: each stored image is a mosaic of formation² real images, shrunk.
         color: of images of three channels, color is stored with sides divided by this: 1, 2 or 4.
         enlarging: of tiles and color: "linear" or "sharp"; see :class:`Decoder`.
-        network: the random embedding in which herding compares images.
+        network: the random embedding in which herding and k-means compare images.
     """
 
     ipc: int = 10

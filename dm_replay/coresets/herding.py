@@ -10,7 +10,7 @@ from ..data.pool import TensorPool
 from ..networks import build_network
 from ..runtime.seeding import derive
 from .config import ExemplarConfig
-from .random import check_enough, kept
+from .random import chosen
 
 __all__ = ["herd", "herded", "herded_by_class", "herding_exemplars", "random_embedding"]
 
@@ -42,13 +42,8 @@ def herding_exemplars(
     >>> herding_exemplars(load_dataset("digits").train, config).labels[:4].tolist()
     [0, 0, 1, 1]
     """
-    config = config or ExemplarConfig()
-    decoder = config.decoder(pool.shape[0])
-    decoder.check(pool.shape)
-    each = config.ipc * decoder.tiles
-    check_enough(pool, each)
-    embed = embed or random_embedding(pool, config.network, seed)
-    return kept(pool, pool.take(herded_by_class(pool, each, embed)), config, seed)
+    embed = embed or random_embedding(pool, (config or ExemplarConfig()).network, seed)
+    return chosen(pool, config, seed, lambda each: herded_by_class(pool, each, embed))
 
 
 def herded_by_class(pool: TensorPool, count: int, embed: Callable[[Tensor], Tensor]) -> Tensor:

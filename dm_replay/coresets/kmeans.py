@@ -10,7 +10,7 @@ from ..data.pool import TensorPool
 from ..runtime.seeding import derive
 from .config import ExemplarConfig
 from .herding import features_of, random_embedding
-from .random import check_enough, kept
+from .random import chosen
 
 __all__ = ["central", "kmeans_exemplars"]
 
@@ -40,15 +40,15 @@ def kmeans_exemplars(
     >>> kmeans_exemplars(load_dataset("digits").train, config).labels[:4].tolist()
     [0, 0, 1, 1]
     """
-    config = config or ExemplarConfig()
-    decoder = config.decoder(pool.shape[0])
-    decoder.check(pool.shape)
-    each = config.ipc * decoder.tiles
-    check_enough(pool, each)
-    embed = embed or random_embedding(pool, config.network, seed)
-    members = [(pool.labels == label).nonzero()[:, 0] for label in pool.classes]
-    chosen = [rows[central(features_of(pool, rows, embed), each, derive(seed, "kmeans"))] for rows in members]
-    return kept(pool, pool.take(torch.stack(chosen)), config, seed)
+    embed = embed or random_embedding(pool, (config or ExemplarConfig()).network, seed)
+
+    def rows(each: int) -> Tensor:
+        members = [(pool.labels == label).nonzero()[:, 0] for label in pool.classes]
+        return torch.stack(
+            [own[central(features_of(pool, own, embed), each, derive(seed, "kmeans"))] for own in members]
+        )
+
+    return chosen(pool, config, seed, rows)
 
 
 def central(features: Tensor, count: int, seed: int = 0) -> Tensor:
@@ -56,8 +56,8 @@ def central(features: Tensor, count: int, seed: int = 0) -> Tensor:
 
     >>> import torch
     >>> from dm_replay.coresets.kmeans import central
-    >>> central(torch.tensor([[0.0], [1.0], [2.0], [7.0], [8.1]]), 2)
-    tensor([1, 4])
+    >>> central(torch.tensor([[0.0], [1.0], [2.5], [3.0], [7.0], [8.0], [9.5]]), 2)  # centers at 1.625 and 8.17
+    tensor([1, 5])
     """
     from sklearn.cluster import KMeans
 

@@ -1,5 +1,6 @@
 """Random real images of every class, whole or shrunk."""
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import torch
@@ -11,7 +12,7 @@ from ..data.pool import TensorPool
 from ..runtime.seeding import new_generator
 from .config import ExemplarConfig
 
-__all__ = ["about_pool", "check_enough", "kept", "random_exemplars", "random_set"]
+__all__ = ["about_pool", "check_enough", "chosen", "kept", "random_exemplars", "random_set"]
 
 
 class Wanted(Protocol):
@@ -44,12 +45,8 @@ def random_exemplars(pool: TensorPool, config: Wanted | None = None, *, seed: in
     >>> len(shrunk), shrunk.decoded
     (20, 80)
     """
-    config = config or ExemplarConfig()
-    decoder = config.decoder(pool.shape[0])
-    decoder.check(pool.shape)
-    each = config.ipc * decoder.tiles
-    check_enough(pool, each)
-    return kept(pool, pool.draw(pool.classes, each, new_generator(seed, "random")), config, seed)
+    generator = new_generator(seed, "random")
+    return chosen(pool, config, seed, lambda each: pool.draw_indices(pool.classes, each, generator))
 
 
 def random_set(pool: TensorPool, ipc: int, seed: int = 0) -> CondensedSet:
@@ -71,6 +68,23 @@ def check_enough(pool: TensorPool, each: int) -> None:
     if int(pool.counts.min()) < each:
         short = int(pool.counts.argmin())
         raise ValueError(f"class {int(pool.classes[short])} has {int(pool.counts[short])} images, fewer than {each}")
+
+
+def chosen(pool: TensorPool, config: Wanted | None, seed: int, choose: Callable[[int], Tensor]) -> CondensedSet:
+    """The images that ``choose`` takes of a pool, as a set.
+
+    Args:
+        choose: how many real images of each class -> rows (K, each), in the order of ``pool.classes``.
+
+    Raises:
+        ValueError: if a class has fewer images, or the images are too small for the formation.
+    """
+    config = config or ExemplarConfig()
+    decoder = config.decoder(pool.shape[0])
+    decoder.check(pool.shape)
+    each = config.ipc * decoder.tiles
+    check_enough(pool, each)
+    return kept(pool, pool.take(choose(each)), config, seed)
 
 
 def kept(pool: TensorPool, images: Tensor, config: Wanted, seed: int) -> CondensedSet:

@@ -1,7 +1,7 @@
 """Folders of image files: which files there are, and the class of each."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,13 +20,13 @@ class FileList(NamedTuple):
     labels: Tensor
 
 
-def image_folder(root: Path) -> tuple[FileList, FileList, list[str]]:
-    """``root/train/<class>/…`` and ``root/test/<class>/…`` (or ``root/val``) -> train, test, class names.
+def image_folder(root: Path, tests: Sequence[str] = ("test", "val")) -> tuple[FileList, FileList, list[str]]:
+    """``root/train/<class>/…`` and the first there is of the folders ``tests`` -> train, test, class names.
 
     The classes are train's folders, sorted. Hidden files and folders, and those that archives of a Mac leave, are none.
     """
     train = _existing_folder(root / "train")
-    test = next((root / name for name in ("test", "val") if (root / name).is_dir()), root / "test")
+    test = next((root / name for name in tests if (root / name).is_dir()), root / tests[0])
     names = _class_folders(train)
     strangers = set(_class_folders(_existing_folder(test))) - set(names)
     if strangers:
@@ -39,8 +39,11 @@ def image_folder(root: Path) -> tuple[FileList, FileList, list[str]]:
 
 
 def imagenet(root: Path) -> tuple[FileList, FileList, list[str]]:
-    """ILSVRC's ``train/<code>/…`` and ``val/<code>/…``, in ``root/imagenet`` or in ``root`` itself."""
-    return image_folder(root / "imagenet" if (root / "imagenet").is_dir() else root)
+    """ILSVRC's ``train/<code>/…`` and ``val/<code>/…``, in ``root/imagenet`` or in ``root`` itself.
+
+    Its own ``test`` has no labels, and is left alone.
+    """
+    return image_folder(root / "imagenet" if (root / "imagenet").is_dir() else root, ("val",))
 
 
 def tiny_imagenet(root: Path) -> tuple[FileList, FileList, list[str]]:

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -34,12 +35,12 @@ class PackStore:
     """The place of the pack of a dataset ``name`` with a fingerprint ``key`` in the folder ``home``.
 
     Args:
-        read: a file to (3, H, W) uint8.
+        size: pixels a side that pictures are scaled to; see :func:`read_rgb`.
     """
 
-    def __init__(self, home: Path, name: str, key: str, read: Callable[[str], np.ndarray] = read_rgb):
-        self.home, self.name, self.key, self.read = home, name, key, read
-        self.folder = home / f"{name}-{key[:16]}"
+    def __init__(self, home: Path, name: str, key: str, size: int | None = None):
+        self.home, self.name, self.key, self.read = home, name, key, partial(read_rgb, size=size)
+        self.folder = home / f"{name}{'' if size is None else f'-{size}'}-{key[:16]}"
         self.asked = time.time()
 
     def array(self, part: str) -> Path:
@@ -73,7 +74,7 @@ class PackStore:
             if alone:
                 self._clear(r"\.[0-9a-f]{16}-.*")
             self._write(parts)
-            self._clear("-[0-9a-f]{16}", but=self.folder)
+            self._clear(rf"(-\d+)?-(?!{self.key[:16]})[0-9a-f]{{16}}")
 
     def _write(self, parts: dict[str, FileList]) -> None:
         temporary = Path(tempfile.mkdtemp(dir=self.home, prefix=f"{self.name}.{self.key[:16]}-"))
@@ -101,10 +102,10 @@ class PackStore:
         with lock or contextlib.nullcontext():
             yield lock is not None and _locked(lock)
 
-    def _clear(self, pattern: str, but: Path | None = None) -> None:
-        """Remove what earlier versions of the folder, and processes that were killed, have left."""
+    def _clear(self, pattern: str) -> None:
+        """Remove what earlier versions of the folder, at any size, and processes that were killed, have left."""
         for entry in self.home.iterdir():
-            if entry != but and re.fullmatch(re.escape(self.name) + pattern, entry.name):
+            if re.fullmatch(re.escape(self.name) + pattern, entry.name):
                 shutil.rmtree(entry, ignore_errors=True)
 
 

@@ -17,7 +17,6 @@ import hashlib
 import os
 import warnings
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +27,7 @@ from .decoding import decoded_blocks
 from .image_folders import FileList
 from .memmap import mapped_array
 from .pack_store import FORMAT, PARTS, PackStore
-from .pictures import large_pictures_refused, read_rgb
+from .pictures import large_pictures_refused
 from .split import Split
 
 __all__ = ["packed"]
@@ -56,14 +55,16 @@ def packed(
     root = root.absolute()
     train, test, names = listing(root)
     parts = dict(zip(PARTS, (train, test), strict=True))
-    key, read = _fingerprint(root, parts), partial(read_rgb, size=size)
-    stores = [PackStore(home, name if size is None else f"{name}-{size}", key, read) for home in _homes(root)]
+    key = _fingerprint(root, parts)
+    stores = [PackStore(home, name, key, size) for home in _homes(root)]
     store = max(stores, key=lambda store: store.made)
     if repack or not store.made:
         roomy = next((store for store in stores if store.has_room(parts)), None)
         if roomy is None:
             warnings.warn(f"no place to pack {root} into; its images are decoded at each start", stacklevel=2)
-            first, second = (Split(_in_memory(part, files.files, read), files.labels) for part, files in parts.items())
+            first, second = (
+                Split(_in_memory(part, files.files, stores[0].read), files.labels) for part, files in parts.items()
+            )
             return first, second, names
         store = roomy
         store.write(parts, even_if_whole=repack)

@@ -18,7 +18,8 @@ def read_rgb(path: str | Path, size: int | None = None) -> np.ndarray:
     """The picture in a file as RGB: (3, H, W) uint8. Sixteen bits are scaled to eight, v / 257 rounded.
 
     Args:
-        size: pixels a side of the square that is wanted: the shorter side is scaled to it, and the middle kept.
+        size: pixels a side of the square that is wanted: the shorter side is scaled to it, and the middle kept. What
+            EXIF says of the orientation is ignored, as torchvision ignores it.
 
     Raises:
         ValueError: naming the file, if it is no picture, damaged, larger than :data:`PIL.Image.MAX_IMAGE_PIXELS` or of
@@ -28,7 +29,7 @@ def read_rgb(path: str | Path, size: int | None = None) -> np.ndarray:
         with Image.open(path) as image:
             _check_size(image)
             if size is not None:
-                image.draft("RGB", (2 * size, 2 * size))  # JPEG is decoded at a fraction of its size, never below
+                image.draft("RGB", (2 * size, 2 * size))  # a large JPEG is decoded at a fraction of its size
             rgb = _eight_bits(image).convert("RGB")
             return np.asarray(rgb if size is None else _square(rgb, size)).transpose(2, 0, 1)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:

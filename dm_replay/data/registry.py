@@ -52,7 +52,7 @@ class _Source:
     """How a dataset is read and normalized. Without mean and std they are those of the training images.
 
     ``read`` is given what it needs of root, download, repack and size, and returns two :class:`Split` and the class
-    names. ``size``: pixels a side, where pictures of any size are scaled and none is asked for.
+    names. ``scales``: whether a size can be asked for; ``size``: pixels a side where none is.
     """
 
     read: Callable
@@ -62,6 +62,7 @@ class _Source:
     needs_root: bool = True
     downloads: bool = False
     packs: bool = False
+    scales: bool = False
     size: int | None = None
 
 
@@ -69,8 +70,8 @@ def _torchvision(kind: str, mean: tuple, std: tuple, flip_invariant: bool = True
     return _Source(partial(torchvision_files, kind), mean, std, flip_invariant, downloads=True)
 
 
-def _folders(name: str, listing: Callable, size: int | None = None) -> _Source:
-    return _Source(partial(packed, name, listing), *IMAGENET, packs=True, size=size)
+def _folders(name: str, listing: Callable, **about) -> _Source:
+    return _Source(partial(packed, name, listing), *IMAGENET, packs=True, **about)
 
 
 _SOURCES = {
@@ -78,8 +79,8 @@ _SOURCES = {
     "cifar100": _torchvision("CIFAR100", (0.5071, 0.4866, 0.4409), (0.2673, 0.2564, 0.2762)),
     "digits": _Source(digits, (0.3053,), (0.3758,), flip_invariant=False, needs_root=False),
     "fashionmnist": _torchvision("FashionMNIST", (0.2861,), (0.3530,)),
-    "imagefolder": _folders("imagefolder", image_folder),
-    "imagenet": _folders("imagenet", imagenet, size=64),
+    "imagefolder": _folders("imagefolder", image_folder, scales=True),
+    "imagenet": _folders("imagenet", imagenet, scales=True, size=64),
     "mapped": _Source(npy_folder),
     "mnist": _torchvision("MNIST", (0.1307,), (0.3081,), flip_invariant=False),
     "npz": _Source(npz),
@@ -150,8 +151,9 @@ def _parsed(name: str) -> tuple[str, int | None]:
     source = _SOURCES[family]
     if not colon:
         return family, source.size
-    if family not in ("imagefolder", "imagenet"):
-        raise ValueError(f"{family} has pictures of one size; only imagefolder and imagenet take another")
+    if not source.scales:
+        others = " and ".join(other for other in names() if _SOURCES[other].scales)
+        raise ValueError(f"{family} has pictures of one size; only {others} take another")
     if not size.isdecimal() or not SMALLEST <= int(size) <= LARGEST:
         raise ValueError(f"expected {family}:SIZE, in pixels from {SMALLEST} to {LARGEST}, got {name!r}")
     return family, int(size)

@@ -95,6 +95,7 @@ def evaluate(
         "runs": runs,
         "seed": seed,
         "first": first,
+        "head": classes,
         "images": len(images),
         "steps_made": (config.epochs + 1) * -(-len(images) // config.batch),
         "stored_bytes": train_set.nbytes,

@@ -8,7 +8,9 @@ from torch import Tensor, nn
 from .instance_norm import InstanceNorm
 from .options import check_option
 
-__all__ = ["MAP_NORMS", "Network", "first_padding"]
+__all__ = ["LEAST", "MAP_NORMS", "Network", "first_padding"]
+
+LEAST = 2  # pixels a side that a map needs for a normalization to tell images apart
 
 MAP_NORMS: dict[str, Callable[[int], nn.Module]] = {
     "instance": InstanceNorm,
@@ -22,10 +24,12 @@ class Network(nn.Module):
 
     Attributes:
         options: those of its name, with their choices; None: whole numbers from 1.
+        smallest: pixels a side of the images that it needs.
         batch_statistics: whether an image's features depend on the rest of its batch.
     """
 
     options: ClassVar[dict[str, Collection[str] | None]] = {}
+    smallest: ClassVar[int] = 1
     features: nn.Sequential
     classifier: nn.Linear
     batch_statistics = False
@@ -35,6 +39,14 @@ class Network(nn.Module):
         """ValueError for a value that an option cannot have with any images."""
         for name, value in options.items():
             check_option(name, value, cls.options[name])
+
+    @classmethod
+    def check_size(cls, image_shape: tuple[int, int, int]) -> None:
+        """ValueError for images that are too small."""
+        height, width = image_shape[1:]
+        if min(height, width) < cls.smallest:
+            least = f"{cls.smallest}x{cls.smallest}"
+            raise ValueError(f"{cls.__name__.lower()} needs images of at least {least}, got {height}x{width}")
 
     def embed(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, D): what the classifier sees."""

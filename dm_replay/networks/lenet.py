@@ -7,23 +7,24 @@ from .base import Network, first_padding
 __all__ = ["LeNet"]
 
 KERNEL = 5
-SMALLEST = 8  # pixels a side
-UNPADDED = 28  # pixels a side, from which the second convolution leaves maps that pooling can halve
+UNPADDED = 16  # pixels a side, from which two convolutions and two poolings leave something without padding
 
 
 class LeNet(Network):
     """Two convolutions of 5 × 5 (6 and 16 channels), each halved by max pooling, then linear layers of 120 and 84.
 
     Args:
-        image_shape: (C, H, W), of any size from 8 × 8; convolutions over images below 28 pixels are padded.
+        image_shape: (C, H, W), of any size from 8 × 8. Below 16 pixels convolutions are padded to keep it; 28 × 28
+            are padded to 32 × 32 by the first one.
         classes: width of the head.
     """
 
+    smallest = 8
+
     def __init__(self, image_shape: tuple[int, int, int], classes: int):
         super().__init__()
+        self.check_size(image_shape)
         channels, height, width = image_shape
-        if min(height, width) < SMALLEST:
-            raise ValueError(f"lenet needs images of at least {SMALLEST}x{SMALLEST}, got {height}x{width}")
         padding = 0 if min(height, width) >= UNPADDED else KERNEL // 2
         first = first_padding(image_shape, padding)
         for padded in (first, padding):

@@ -44,13 +44,17 @@ def parse(text: str) -> tuple[str, dict[str, int | str]]:
         if not equals:
             raise ValueError(f"network option {item!r} should read name=value")
         options[key] = int(value) if value.isdecimal() else value
-    known = FAMILIES[name].options
-    unknown = set(options) - set(known)
+    unknown = set(options) - set(FAMILIES[name].options)
     if unknown:
-        choices = f"choose from {', '.join(known)}" if known else "it has none"
-        raise ValueError(f"unknown option {sorted(unknown)[0]!r} of {name}; {choices}")
+        raise ValueError(_unknown(name, unknown))
     FAMILIES[name].check(**options)
     return name, options
+
+
+def _unknown(family: str, options: set[str]) -> str:
+    known = FAMILIES[family].options
+    choices = f"choose from {', '.join(known)}" if known else "it has none"
+    return f"unknown option {min(options)!r} of {family}; {choices}"
 
 
 def build_network(name: str, image_shape: tuple[int, int, int], classes: int, *, seed: int = 0, **options) -> Network:
@@ -76,5 +80,8 @@ def build_network(name: str, image_shape: tuple[int, int, int], classes: int, *,
     (torch.Size([2, 10]), torch.Size([2, 256]))
     """
     family, written = parse(name)
+    unknown = set(options) - set(FAMILIES[family].options)
+    if unknown:
+        raise ValueError(_unknown(family, unknown))
     with isolated(seed, "network"):
         return FAMILIES[family](image_shape, classes, **{**written, **options})  # type: ignore[call-arg]

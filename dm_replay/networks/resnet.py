@@ -6,7 +6,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .base import MAP_NORMS, Network
+from .base import LEAST, MAP_NORMS, Network
 from .pooling import AvgPool
 
 __all__ = ["ResNet18"]
@@ -14,8 +14,6 @@ __all__ = ["ResNet18"]
 NORMS = {name: MAP_NORMS[name] for name in ("instance", "batch")}
 STRIDES = ("conv", "pool")
 TIMES = (1, 2, 4, 8)  # channels of a stage, by the first one's
-SMALLEST = 8  # pixels a side
-LEAST = 2  # pixels a side that a stage needs for a normalization to tell images apart
 
 
 class ResNet18(Network):
@@ -32,6 +30,7 @@ class ResNet18(Network):
     """
 
     options: ClassVar[dict[str, Collection[str] | None]] = {"norm": NORMS, "strides": STRIDES, "width": None}
+    smallest = 8
 
     def __init__(
         self,
@@ -43,15 +42,14 @@ class ResNet18(Network):
     ):
         super().__init__()
         self.check(width=width, norm=norm, strides=strides)
-        if min(image_shape[1:]) < SMALLEST:
-            raise ValueError(f"resnet18 needs images of at least 8x8, got {image_shape[1]}x{image_shape[2]}")
+        self.check_size(image_shape)
         normed, pooled, (height, across) = NORMS[norm], strides == "pool", image_shape[1:]
         layers: list[nn.Module] = [_conv(image_shape[0], width), normed(width), nn.ReLU(inplace=True)]
         channels = width
         for stage, times in enumerate(TIMES):
             halved = stage > 0 and min(height, across) // 2 >= LEAST
             if halved:
-                height, across = ((side + (not pooled)) // 2 for side in (height, across))
+                height, across = (side // 2 if pooled else -(-side // 2) for side in (height, across))
             layers += [_Block(channels, times * width, halved, normed, pooled)]
             channels = times * width
             layers += [_Block(channels, channels, False, normed, pooled)]

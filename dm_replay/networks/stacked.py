@@ -6,12 +6,9 @@ from typing import ClassVar
 
 from torch import nn
 
-from .base import MAP_NORMS, Network, first_padding
+from .base import LEAST, MAP_NORMS, Network, first_padding
 
 __all__ = ["VGG11", "AlexNet"]
-
-SMALLEST = 8  # pixels a side
-LEAST = 2  # pixels a side that a normalization needs to tell images apart
 
 
 class Stacked(Network):
@@ -25,17 +22,15 @@ class Stacked(Network):
     """
 
     options: ClassVar[dict[str, Collection[str] | None]] = {"norm": MAP_NORMS}
+    smallest = 8
     convolutions: ClassVar[tuple[tuple[int, int, bool], ...]]  # channels, kernel, whether halved after it
 
     def __init__(self, image_shape: tuple[int, int, int], classes: int, norm: str = "instance"):
         super().__init__()
         self.check(norm=norm)
-        channels, height, width = image_shape
-        if min(height, width) < SMALLEST:
-            name = type(self).__name__.lower()
-            raise ValueError(f"{name} needs images of at least {SMALLEST}x{SMALLEST}, got {height}x{width}")
-        more = 2 * (first_padding(image_shape, 0))
-        height, width = height + more, width + more
+        self.check_size(image_shape)
+        channels = image_shape[0]
+        height, width = (side + 2 * first_padding(image_shape, 0) for side in image_shape[1:])
         layers: list[nn.Module] = []
         for number, (outside, kernel, halved) in enumerate(self.convolutions):
             padding = first_padding(image_shape, kernel // 2) if number == 0 else kernel // 2

@@ -6,9 +6,7 @@ from pathlib import Path
 
 import pytest
 
-import dm_replay
-
-HOME = Path(dm_replay.__file__).parents[1]
+HOME = Path(__file__).parents[2]
 CELLS = [
     (file.stem, key, cell)
     for file in sorted((HOME / "benchmarks" / "results").glob("*.json"))

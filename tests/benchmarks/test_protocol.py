@@ -9,7 +9,7 @@ import pytest
 
 import dm_replay
 
-BENCHMARKS = Path(dm_replay.__file__).parents[1] / "benchmarks"
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 SMALL = "--dataset digits --steps 3"
 BRIEF = "--seconds 0.3"
 NARROW = "convnet:width=8,depth=2"
@@ -79,6 +79,7 @@ def test_a_cell_with_fewer_networks_gets_those_it_lacks(script, tmp_path, monkey
 def test_the_space_is_the_papers(script):
     names = script.space()
     assert len(names) == len(set(names)) == 720
+    assert len(script.space(image_shape=(1, 8, 8))) == 720 - 2 * 4 * 3 * 5, "no depth 4 with pooling"
     for name in names[::37]:
         dm_replay.build_network(name, (3, 32, 32), 10)
     assert script.subsample(names, 24)[:10] == script.subsample(names, 10)

@@ -6,9 +6,7 @@ from pathlib import Path
 
 import pytest
 
-import dm_replay
-
-BENCHMARKS = Path(dm_replay.__file__).parents[1] / "benchmarks"
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 METHODS = ["naive", "joint", "stock", "herding", "shrunk", "code whole", "fast", "mixed", "gdumb herding", "gdumb fast"]
 WORDS = ["--dataset", "digits", "--images", "20", "--experiences", "5", "--epochs", "1", "--seconds", "0.2"]
 WORDS += ["--network", "convnet:width=8,depth=2", "--methods", *METHODS]

@@ -37,6 +37,22 @@ def test_the_middle_square_at_the_size_asked_for(root):
     assert pixels[:, 0].min() > 220 and pixels[:, 2].max() < 40
 
 
+def test_imagenets_own_test_folder_has_no_labels_and_is_left_alone(root):
+    Image.new("RGB", (9, 9)).save(root / "imagenet" / "train" / "n01440764" / "f.png")
+    (root / "imagenet" / "test").mkdir()
+    Image.new("RGB", (9, 9)).save(root / "imagenet" / "test" / "1.png")
+    assert len(load_dataset("imagenet:8", root).test) == 2 * len(SIZES)
+
+
+def test_a_folder_that_changes_leaves_no_pack_of_any_size(root):
+    for size in (8, 16):
+        load_dataset(f"imagenet:{size}", root)
+    Image.new("RGB", (9, 9)).save(root / "imagenet" / "train" / "n01440764" / "f.png")
+    assert len(load_dataset("imagenet:16", root).train) == 2 * len(SIZES) + 1
+    (only,) = (root / ".dm_replay-cache").glob("imagenet*")
+    assert only.name.startswith("imagenet-16-")
+
+
 @pytest.mark.parametrize("name, side", [("imagenet", 64), ("imagenet:32", 32)])
 def test_the_usual_size_is_the_papers_and_each_has_a_pack_of_its_own(root, name, side):
     assert load_dataset(name, root).spec.shape == (3, side, side)

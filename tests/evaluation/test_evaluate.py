@@ -75,6 +75,24 @@ def normalized_as(train_set, mean, std):
     return train_set.with_meta(mean=list(mean), std=list(std))
 
 
+def test_a_wider_head_has_outputs_for_classes_that_are_still_to_come(halves, monkeypatch):
+    widths = []
+    original = Trainer.__init__
+
+    def noted(self, network, shape, classes, *rest):
+        widths.append(classes)
+        original(self, network, shape, classes, *rest)
+
+    monkeypatch.setattr(Trainer, "__init__", noted)
+    reports = [
+        evaluate(random_set(halves, 20), halves, QUICK, network="convnet:width=8", runs=1, head=h) for h in (None, 5)
+    ]
+    assert widths == [2, 5] and [report.settings["head"] for report in reports] == [2, 5]
+    assert min(report.mean for report in reports) > 90
+    with pytest.raises(ValueError, match="a head of 1 is too narrow for 2 classes"):
+        evaluate(random_set(halves, 20), halves, QUICK, head=1)
+
+
 def test_images_normalized_otherwise_than_the_test_images_are_refused(pool):
     drawn, quick = random_set(pool, 1), {"network": "convnet:width=4,depth=1", "runs": 1}
     config = EvalConfig(epochs=1, compile="no", augment="none")

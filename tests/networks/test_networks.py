@@ -19,6 +19,11 @@ def test_reset_is_in_place_and_by_the_generator():
     assert places == [p.data_ptr() for p in network.parameters()]
 
 
+def test_options_given_as_keywords_are_checked_too():
+    with pytest.raises(ValueError, match="unknown option 'width' of lenet; it has none"):
+        build_network("lenet", (1, 8, 8), 2, width=3)
+
+
 def test_building_leaves_the_global_generator_alone():
     before = torch.get_rng_state()
     build_network("convnet", (3, 8, 8), 2)
