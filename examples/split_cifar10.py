@@ -1,6 +1,6 @@
 """Split-CIFAR10 in Avalanche: five experiences of two classes, and memories of the bytes of fifty raw images.
 
-python examples/split_cifar10.py --root DIR --download          # ten minutes on two cores
+python examples/split_cifar10.py --root DIR --download          # six minutes on two cores
 """
 
 import argparse
