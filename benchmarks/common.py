@@ -10,7 +10,7 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from dm_replay import EvalConfig, EvalReport, evaluate
@@ -23,8 +23,11 @@ __all__ = [
     "add_evaluation",
     "command",
     "fill",
+    "markdown",
     "networks",
+    "pyplot",
     "read_results",
+    "save_figure",
     "schedule_of",
     "short_hash",
     "write_result",
@@ -111,6 +114,31 @@ def _lacks(cell: dict | None, options: argparse.Namespace) -> bool:
 def short_hash(settings: object) -> str:
     """Eight characters that differ where settings do, for the names of files."""
     return hashlib.sha256(repr(settings).encode()).hexdigest()[:8]
+
+
+def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def pyplot():
+    """Matplotlib's, for files alone."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    return pyplot
+
+
+def save_figure(figure, name: str) -> None:
+    """Write results/<name>.png, whole or not at all, with two spines to each of its axes."""
+    for axes in figure.axes:
+        axes.spines[["top", "right"]].set_visible(False)
+    with atomic(RESULTS / f"{name}.png") as temporary:
+        figure.savefig(temporary, dpi=150)
+    pyplot().close(figure)
 
 
 def command() -> str:

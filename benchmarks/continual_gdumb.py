@@ -15,7 +15,7 @@ from statistics import mean, pstdev
 
 import numpy
 import torch
-from common import RESULTS, add_evaluation, fill, networks, schedule_of
+from common import add_evaluation, fill, markdown, networks, pyplot, save_figure, schedule_of
 from sets import CONDENSED, REAL, Budget, described, made
 from targets import published
 
@@ -23,7 +23,6 @@ from dm_replay import load_dataset
 from dm_replay.data.registry import Dataset
 from dm_replay.replay.kinds import merged
 from dm_replay.runtime import cpu
-from dm_replay.runtime.atomic_files import atomic
 
 USUAL = ["random", "herding", "our code, herding", "dm", "fast"]
 COLORS = {"random": "#9a9a9a", "herding": "#e0b070", "our code, herding": "#3fa38c", "dm": "#d98c3f", "fast": "#2f6db3"}
@@ -95,17 +94,14 @@ def in_steps(data: Dataset, steps: int, order: int) -> tuple[torch.Tensor, ...]:
 def table(results: dict, dataset: str) -> str:
     """Accuracy at the end by method and number of steps, mean and deviation over orders, as Markdown."""
     lengths = sorted({cell["steps"] for cell in results.values()})
-    lines = ["| | " + " | ".join(f"{length} steps | paper" for length in lengths) + " |"]
-    lines.append("|---" * (2 * len(lengths) + 1) + "|")
+    rows = []
     for method in dict.fromkeys(cell["method"] for cell in results.values()):
-        row = []
+        row = [method]
         for length in lengths:
-            row += [
-                _spread(curves(results, method, length)),
-                str(published("continual", dataset=dataset, method=method, steps=length) or ""),
-            ]
-        lines.append(f"| {method} | " + " | ".join(row) + " |")
-    return "\n".join(lines)
+            theirs = published("continual", dataset=dataset, method=method, steps=length)
+            row += [_spread(curves(results, method, length)), str(theirs or "")]
+        rows.append(row)
+    return markdown(["", *(title for length in lengths for title in (f"{length} steps", "paper"))], rows)
 
 
 def curves(results: dict, method: str, length: int) -> list[list[float]]:
@@ -122,13 +118,8 @@ def _spread(found: list[list[float]]) -> str:
 
 
 def draw(results: dict) -> None:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
     lengths = sorted({cell["steps"] for cell in results.values()})
-    figure, row = pyplot.subplots(
+    figure, row = pyplot().subplots(
         1, len(lengths), figsize=(4.6 * len(lengths), 3.6), layout="constrained", squeeze=False, sharey=True
     )
     for axes, length in zip(row[0], lengths, strict=True):
@@ -138,12 +129,9 @@ def draw(results: dict) -> None:
                 means = [mean(values) for values in zip(*found, strict=True)]
                 axes.plot(range(1, length + 1), means, marker="o", markersize=3, label=method, color=COLORS.get(method))
         axes.set(xlabel="steps", title=f"{length} steps")
-        axes.spines[["top", "right"]].set_visible(False)
     row[0][0].set_ylabel("accuracy on the classes so far, %")
     row[0][0].legend(frameon=False, fontsize=7)
-    with atomic(RESULTS / "continual_gdumb.png") as temporary:
-        figure.savefig(temporary, dpi=150)
-    pyplot.close(figure)
+    save_figure(figure, "continual_gdumb")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from functools import partial
 from statistics import mean
 
-from common import add_evaluation, fill, networks, schedule_of
+from common import add_evaluation, fill, markdown, networks, schedule_of
 from sets import CONDENSED, Budget, described, made
 
 from dm_replay import load_dataset
@@ -80,13 +80,13 @@ def measure(
 def table(results: dict) -> str:
     """Methods and networks that condensed by networks that were trained, means, as Markdown."""
     trained = list(dict.fromkeys(cell["network"] for cell in results.values()))
-    lines = ["| condensed by | " + " | ".join(trained) + " |", "|---" * (len(trained) + 1) + "|"]
+    rows = []
     for method, learned in dict.fromkeys((cell["method"], cell["learned"]) for cell in results.values()):
-        row = [cell for cell in results.values() if (cell["method"], cell["learned"]) == (method, learned)]
-        means = [[cell["mean"] for cell in row if cell["network"] == network] for network in trained]
-        values = [f"{mean(found):.1f}" if found else "" for found in means]
-        lines.append(f"| {method}" + (f", {learned}" if learned != "none" else "") + f" | {' | '.join(values)} |")
-    return "\n".join(lines)
+        own = [cell for cell in results.values() if (cell["method"], cell["learned"]) == (method, learned)]
+        means = [[cell["mean"] for cell in own if cell["network"] == network] for network in trained]
+        title = method if learned == "none" else f"{method}, {learned}"
+        rows.append([title, *(f"{mean(found):.1f}" if found else "" for found in means)])
+    return markdown(["condensed by", *trained], rows)
 
 
 if __name__ == "__main__":

@@ -12,14 +12,13 @@ all of their classes' real images, by the latter's mean distance from their mean
 import argparse
 
 import torch
-from common import RESULTS, command, write_result
+from common import command, pyplot, save_figure, write_result
 from sets import METHODS, Budget, made
 from torch import Tensor, nn
 
 from dm_replay import EvalConfig, TensorPool, load_dataset
 from dm_replay.evaluation.trainer import Trainer
 from dm_replay.runtime import cpu
-from dm_replay.runtime.atomic_files import atomic
 from dm_replay.runtime.engine import choose
 from dm_replay.runtime.provenance import provenance
 from dm_replay.runtime.seeding import new_generator
@@ -88,16 +87,12 @@ def distance(real: tuple[Tensor, Tensor], kept: tuple[Tensor, Tensor], labels: T
 
 
 def draw(groups: dict[str, tuple[Tensor, Tensor]], labels: Tensor, distances: dict[str, float]) -> None:
-    import matplotlib
     from sklearn.manifold import TSNE
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
 
     places = torch.from_numpy(TSNE(random_state=0).fit_transform(torch.cat([f for f, _ in groups.values()]).numpy()))
     parts = dict(zip(groups, places.split([len(own) for _, own in groups.values()]), strict=True))
     methods = [method for method in groups if method != "real"]
-    figure, row = pyplot.subplots(
+    figure, row = pyplot().subplots(
         1, len(methods), figsize=(3.6 * len(methods), 3.6), layout="constrained", squeeze=False
     )
     for axes, method in zip(row[0], methods, strict=True):
@@ -107,9 +102,7 @@ def draw(groups: dict[str, tuple[Tensor, Tensor]], labels: Tensor, distances: di
             axes.scatter(*of_set, s=36, color=color, marker="*", edgecolors="black", linewidths=0.5)
         axes.set_title(f"{method}: means {distances[method]:.2f} apart", fontsize=9)
         axes.set(xticks=[], yticks=[])
-    with atomic(RESULTS / "distribution.png") as temporary:
-        figure.savefig(temporary, dpi=150)
-    pyplot.close(figure)
+    save_figure(figure, "distribution")
 
 
 if __name__ == "__main__":

@@ -15,14 +15,13 @@ from collections.abc import Iterator
 from functools import partial
 
 import torch
-from common import RESULTS, add_evaluation, fill, networks, read_results, schedule_of
+from common import add_evaluation, fill, networks, pyplot, read_results, save_figure, schedule_of
 
 from dm_replay import CondenseConfig, CondensedSet, condense, load_dataset
 from dm_replay.condensed.quantize import stored_bytes
 from dm_replay.coresets.config import ExemplarConfig
 from dm_replay.coresets.random import random_exemplars
 from dm_replay.runtime import cpu
-from dm_replay.runtime.atomic_files import atomic
 
 CONDENSED = {
     "paper": dict(preset="paper"),
@@ -70,7 +69,7 @@ def measure(name: str, seconds: float, data, options: argparse.Namespace, cell: 
         "bytes": condensed.nbytes,
         "training_images": condensed.decoded,
     }
-    for evaluation in networks(condensed, data.test, options, "convnet", cell):
+    for evaluation in networks(condensed, data.test, options, "convnet", None):  # all on the set just made
         yield about | evaluation
 
 
@@ -94,12 +93,7 @@ def made(name: str, seconds: float, data, options: argparse.Namespace) -> tuple[
 
 
 def draw(results: dict) -> None:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(6.4, 3.8), layout="constrained")
+    figure, axes = pyplot().subplots(figsize=(6.4, 3.8), layout="constrained")
     cells = sorted({result["cell"] for result in results.values()}, key=[*REAL, *CONDENSED].index)
     longest = max(result["seconds"] for result in results.values()) or 1.0
     for cell in cells:
@@ -119,11 +113,8 @@ def draw(results: dict) -> None:
     ticks = sorted({r["seconds_allowed"] for r in results.values() if r["seconds_allowed"]})
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.minorticks_off()
-    axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=8)
-    with atomic(RESULTS / "efficiency.png") as temporary:
-        figure.savefig(temporary, dpi=150)
-    pyplot.close(figure)
+    save_figure(figure, "efficiency")
 
 
 if __name__ == "__main__":

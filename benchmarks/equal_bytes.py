@@ -17,12 +17,11 @@ from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 
-from common import RESULTS, add_evaluation, fill, networks, read_results, schedule_of
+from common import add_evaluation, fill, markdown, networks, pyplot, read_results, save_figure, schedule_of
 from sets import CODED, CONDENSED, REAL, Budget, class_bytes, made
 
 from dm_replay import load_dataset
 from dm_replay.runtime import cpu
-from dm_replay.runtime.atomic_files import atomic
 
 CELLS = [name for name in (*REAL, *CODED, *CONDENSED) if name != "k-means"]
 COMPARED, ACROSS = 4, 3  # cells of a column that make it worth a picture; pictures in a row
@@ -76,12 +75,12 @@ def measure(name: str, data, options: argparse.Namespace, cell: dict | None) -> 
 def table(results: dict) -> str:
     """Cells by columns of dataset, ipc, network and schedule, as Markdown."""
     columns = list(dict.fromkeys(map(column_of, results.values())))
-    lines = ["| kept in the same bytes | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
+    rows = []
     for cell in CELLS:
         of_cell = {column_of(r): f"{r['mean']:.1f}" for r in results.values() if r["cell"] == cell}
         if of_cell:
-            lines.append(f"| {cell} | " + " | ".join(of_cell.get(column, "") for column in columns) + " |")
-    return "\n".join(lines)
+            rows.append([cell, *(of_cell.get(column, "") for column in columns)])
+    return markdown(["kept in the same bytes", *columns], rows)
 
 
 def column_of(result: dict) -> str:
@@ -92,17 +91,12 @@ def column_of(result: dict) -> str:
 
 def draw(results: dict) -> None:
     """The columns of the table that have enough cells to be compared."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
     sizes = Counter(map(column_of, results.values()))
     columns = [column for column, cells in sizes.items() if cells >= COMPARED]
     if not columns:
         return
     rows = -(-len(columns) // ACROSS)
-    figure, grid = pyplot.subplots(
+    figure, grid = pyplot().subplots(
         rows, ACROSS, figsize=(2.2 + 2.6 * ACROSS, 3.8 * rows), layout="constrained", sharey=True, squeeze=False
     )
     all_axes = grid.flatten().tolist()
@@ -117,13 +111,10 @@ def draw(results: dict) -> None:
         axes.bar_label(bars, fmt="%.1f", fontsize=7, padding=2)
         axes.set_title(column.replace(", ", "\n"), fontsize=8)
         axes.set_yticks(range(len(cells)), cells, fontsize=8)
-        axes.spines[["top", "right"]].set_visible(False)
         axes.margins(x=0.18)
     all_axes[0].invert_yaxis()
     figure.supxlabel("test accuracy, %", fontsize=9)
-    with atomic(RESULTS / "equal_bytes.png") as temporary:
-        figure.savefig(temporary, dpi=150)
-    pyplot.close(figure)
+    save_figure(figure, "equal_bytes")
 
 
 if __name__ == "__main__":

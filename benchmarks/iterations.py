@@ -13,14 +13,13 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from common import RESULTS, add_evaluation, fill, networks, schedule_of, short_hash
+from common import add_evaluation, fill, networks, pyplot, save_figure, schedule_of, short_hash
 from sets import CONDENSED, Budget, class_bytes, described, paper_lr
 
 from dm_replay import CondenseConfig, CondensedSet, condense, load_dataset
 from dm_replay.data.registry import Dataset
 from dm_replay.runs.loss_log import progress_bar
 from dm_replay.runtime import cpu
-from dm_replay.runtime.atomic_files import atomic
 
 KEPT = Path(__file__).parent.parent / "runs" / "iterations"
 COLORS = {"dm": "#d98c3f", "fast": "#2f6db3", "plus": "#7a3fb3"}
@@ -84,13 +83,8 @@ def made(method: str, data: Dataset, options: argparse.Namespace) -> dict[int, P
 
 
 def draw(results: dict) -> None:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
     columns = list(dict.fromkeys((cell["dataset"], cell["ipc"]) for cell in results.values()))
-    figure, row = pyplot.subplots(
+    figure, row = pyplot().subplots(
         1, len(columns), figsize=(1 + 4 * len(columns), 3.4), layout="constrained", squeeze=False
     )
     for axes, (dataset, ipc) in zip(row[0], columns, strict=True):
@@ -100,12 +94,9 @@ def draw(results: dict) -> None:
             points = [cell["iteration"] for cell in own], [cell["mean"] for cell in own]
             axes.plot(*points, marker="o", markersize=4, label=method, color=COLORS[method])
         axes.set(xlabel="iterations", title=f"{dataset}, {ipc} a class", xscale="log")
-        axes.spines[["top", "right"]].set_visible(False)
     row[0][0].set_ylabel("test accuracy, %")
     row[0][0].legend(frameon=False, fontsize=8)
-    with atomic(RESULTS / "iterations.png") as temporary:
-        figure.savefig(temporary, dpi=150)
-    pyplot.close(figure)
+    save_figure(figure, "iterations")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from functools import partial
 
 import torch
-from common import fill, networks
+from common import fill, markdown, networks
 from sets import CONDENSED, METHODS, Budget, described, made
 
 from dm_replay import build_network, load_dataset
@@ -119,8 +119,7 @@ def measure(
 
 def table(results: dict) -> str:
     """Proxies by what they are judged by, as Markdown."""
-    lines = ["| proxy | correlation | of the better half | accuracy of the pick, % | seconds a network |"]
-    lines.append("|---|---|---|---|---|")
+    rows = []
     whole = _accuracies(results, WHOLE)
     better = sorted(whole, key=whole.__getitem__)[len(whole) // 2 :]
     for proxy in dict.fromkeys(cell["method"] for cell in results.values()):
@@ -128,8 +127,9 @@ def table(results: dict) -> str:
         pick = max(found, key=found.__getitem__)
         seconds = [cell["evaluation_seconds"] for cell in results.values() if cell["method"] == proxy]
         ranks = [f"{_spearman(found, whole, among):.2f}" for among in (list(whole), better)]
-        lines.append(f"| {proxy} | {ranks[0]} | {ranks[1]} | {whole[pick]:.1f} | {sum(seconds) / len(seconds):.0f} |")
-    return "\n".join(lines)
+        rows.append([proxy, *ranks, f"{whole[pick]:.1f}", f"{sum(seconds) / len(seconds):.0f}"])
+    head = ["proxy", "correlation", "of the better half", "accuracy of the pick, %", "seconds a network"]
+    return markdown(head, rows)
 
 
 def _accuracies(results: dict, proxy: str) -> dict[str, float]:

@@ -11,9 +11,9 @@ during it. Cells are written to results/online_cifar100.json as they are done an
 
 import argparse
 
-from common import read_results
+from common import markdown, read_results
 from split_cifar100 import alike, options_of, run
-from stream_report import NAMES, at_end, markdown
+from stream_report import NAMES, at_end
 from targets import targets
 
 METHODS = ["stock", "shrunk", "webp", "code", "fast"]

@@ -16,9 +16,8 @@ from statistics import mean, pstdev
 
 import online_cifar100
 import stream_report
-from common import read_results
+from common import markdown, read_results
 from split_cifar100 import alike, options_of
-from stream_report import markdown
 
 __all__ = ["TABLES", "built", "main"]
 

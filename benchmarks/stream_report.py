@@ -3,11 +3,9 @@
 from collections.abc import Sequence
 from statistics import mean
 
-from common import RESULTS
+from common import markdown, pyplot, save_figure
 
-from dm_replay.runtime.atomic_files import atomic
-
-__all__ = ["costs", "draw", "markdown", "table"]
+__all__ = ["NAMES", "at_end", "costs", "draw", "table"]
 
 COLORS = {"naive": "#9a9a9a", "joint": "#555555", "stock": "#d98c3f", "herding": "#e0b070", "shrunk": "#c06a5a"}
 COLORS |= {"webp": "#a0a030", "code": "#3fa38c", "code whole": "#8fcabd", "fast": "#2f6db3", "fast whole": "#9fc0e6"}
@@ -53,11 +51,6 @@ def costs(cells: Sequence[dict], images: int) -> str:
     return markdown(["", "bytes", "seconds for the memory", "seconds of training"], rows)
 
 
-def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
 def at_end(cells: Sequence[dict]) -> str:
     """Accuracy at the end, and of several seeds their range."""
     found = [100 * cell["AverageAccuracy"] for cell in cells]
@@ -73,12 +66,7 @@ def _methods(cells: Sequence[dict]) -> list[str]:
 
 def draw(name: str, cells: Sequence[dict]) -> None:
     """Accuracy over experiences at the size that most cells have, and at the end over bytes."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, (over_time, over_bytes) = pyplot.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
+    figure, (over_time, over_bytes) = pyplot().subplots(1, 2, figsize=(10, 3.8), layout="constrained")
     of_cells = [cell["images"] for cell in cells]
     sizes = sorted(set(of_cells))
     usual = max(sizes, key=of_cells.count)
@@ -91,11 +79,7 @@ def draw(name: str, cells: Sequence[dict]) -> None:
     over_bytes.set_xticks(sizes, [str(size) for size in sizes])
     over_bytes.minorticks_off()
     figure.legend(*over_bytes.get_legend_handles_labels(), loc="outside right center", frameon=False, fontsize=8)
-    for axes in (over_time, over_bytes):
-        axes.spines[["top", "right"]].set_visible(False)
-    with atomic(RESULTS / f"{name}.png") as temporary:
-        figure.savefig(temporary, dpi=150)
-    pyplot.close(figure)
+    save_figure(figure, name)
 
 
 def _curve(axes, method: str, cells: list[dict]) -> None:

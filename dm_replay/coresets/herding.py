@@ -12,7 +12,7 @@ from ..runtime.seeding import derive
 from .config import ExemplarConfig
 from .random import chosen
 
-__all__ = ["herd", "herded", "herded_by_class", "herding_exemplars", "random_embedding"]
+__all__ = ["by_class", "features_of", "herd", "herded", "herded_by_class", "herding_exemplars", "random_embedding"]
 
 CHUNK = 64  # images embedded at a time, as many as the cache holds
 
@@ -48,8 +48,12 @@ def herding_exemplars(
 
 def herded_by_class(pool: TensorPool, count: int, embed: Callable[[Tensor], Tensor]) -> Tensor:
     """:func:`herded` of each class's rows, in the order of ``pool.classes``: (K, count)."""
-    members = [(pool.labels == label).nonzero()[:, 0] for label in pool.classes]
-    return torch.stack([herded(pool, of_class, count, embed) for of_class in members])
+    return by_class(pool, lambda rows: herded(pool, rows, count, embed))
+
+
+def by_class(pool: TensorPool, choose: Callable[[Tensor], Tensor]) -> Tensor:
+    """What ``choose`` takes (count,) of each class's rows (N,), in the order of ``pool.classes``: (K, count)."""
+    return torch.stack([choose((pool.labels == label).nonzero()[:, 0]) for label in pool.classes])
 
 
 def herded(pool: TensorPool, rows: Tensor, count: int, embed: Callable[[Tensor], Tensor]) -> Tensor:

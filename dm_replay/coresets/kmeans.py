@@ -9,7 +9,7 @@ from ..condensed.condensed_set import CondensedSet
 from ..data.pool import TensorPool
 from ..runtime.seeding import derive
 from .config import ExemplarConfig
-from .herding import features_of, random_embedding
+from .herding import by_class, features_of, random_embedding
 from .random import chosen
 
 __all__ = ["central", "kmeans_exemplars"]
@@ -42,13 +42,10 @@ def kmeans_exemplars(
     """
     embed = embed or random_embedding(pool, (config or ExemplarConfig()).network, seed)
 
-    def rows(each: int) -> Tensor:
-        members = [(pool.labels == label).nonzero()[:, 0] for label in pool.classes]
-        return torch.stack(
-            [own[central(features_of(pool, own, embed), each, derive(seed, "kmeans"))] for own in members]
-        )
+    def of_class(rows: Tensor, each: int) -> Tensor:
+        return rows[central(features_of(pool, rows, embed), each, derive(seed, "kmeans"))]
 
-    return chosen(pool, config, seed, rows)
+    return chosen(pool, config, seed, lambda each: by_class(pool, lambda rows: of_class(rows, each)))
 
 
 def central(features: Tensor, count: int, seed: int = 0) -> Tensor:

@@ -14,8 +14,8 @@ class LeNet(Network):
     """Two convolutions of 5 × 5 (6 and 16 channels), each halved by max pooling, then linear layers of 120 and 84.
 
     Args:
-        image_shape: (C, H, W), of any size from 8 × 8. Below 16 pixels convolutions are padded to keep it; 28 × 28
-            are padded to 32 × 32 by the first one.
+        image_shape: (C, H, W), of any size from 8 × 8. Below 16 pixels the convolutions are padded to keep
+            the size; 28 × 28 are padded to 32 × 32 by the first one.
         classes: width of the head.
     """
 

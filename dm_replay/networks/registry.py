@@ -1,5 +1,7 @@
 """Names of network families and their options, as they are written on a command line."""
 
+from typing import Any
+
 from ..runtime.seeding import isolated
 from .base import Network
 from .convnet import ConvNet
@@ -44,17 +46,17 @@ def parse(text: str) -> tuple[str, dict[str, int | str]]:
         if not equals:
             raise ValueError(f"network option {item!r} should read name=value")
         options[key] = int(value) if value.isdecimal() else value
-    unknown = set(options) - set(FAMILIES[name].options)
-    if unknown:
-        raise ValueError(_unknown(name, unknown))
+    _check_known(name, options)
     FAMILIES[name].check(**options)
     return name, options
 
 
-def _unknown(family: str, options: set[str]) -> str:
+def _check_known(family: str, options: dict[str, Any]) -> None:
     known = FAMILIES[family].options
-    choices = f"choose from {', '.join(known)}" if known else "it has none"
-    return f"unknown option {min(options)!r} of {family}; {choices}"
+    unknown = set(options) - set(known)
+    if unknown:
+        choices = f"choose from {', '.join(known)}" if known else "it has none"
+        raise ValueError(f"unknown option {min(unknown)!r} of {family}; {choices}")
 
 
 def build_network(name: str, image_shape: tuple[int, int, int], classes: int, *, seed: int = 0, **options) -> Network:
@@ -80,8 +82,6 @@ def build_network(name: str, image_shape: tuple[int, int, int], classes: int, *,
     (torch.Size([2, 10]), torch.Size([2, 256]))
     """
     family, written = parse(name)
-    unknown = set(options) - set(FAMILIES[family].options)
-    if unknown:
-        raise ValueError(_unknown(family, unknown))
+    _check_known(family, options)
     with isolated(seed, "network"):
         return FAMILIES[family](image_shape, classes, **{**written, **options})  # type: ignore[call-arg]

@@ -18,10 +18,8 @@ def split(tmp_path, monkeypatch):
     import common
     import split_cifar100
     import stream_memories
-    import stream_report
 
-    for module in (common, stream_report):
-        monkeypatch.setattr(module, "RESULTS", tmp_path / "benchmarks" / "results")
+    monkeypatch.setattr(common, "RESULTS", tmp_path / "benchmarks" / "results")
     monkeypatch.setattr(stream_memories, "KEPT", tmp_path / "kept")
     return split_cifar100
 
