@@ -12,6 +12,7 @@ import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from statistics import mean, pstdev
 
 from dm_replay import EvalConfig, EvalReport, evaluate
 from dm_replay.runs.loss_log import progress_bar
@@ -30,6 +31,8 @@ __all__ = [
     "save_figure",
     "schedule_of",
     "short_hash",
+    "spread",
+    "trained_for",
     "write_result",
 ]
 
@@ -66,6 +69,12 @@ def budget_of(options: argparse.Namespace) -> EvalConfig:
 
 def schedule_of(options: argparse.Namespace) -> str:
     return f"{options.epochs} epochs" if options.epochs else f"{options.steps} steps"
+
+
+def trained_for(cell: dict) -> str:
+    """The schedule of a cell's networks."""
+    asked = cell["evaluation"]
+    return f"{asked['steps']} steps" if asked["steps"] else f"{asked['epochs']} epochs"
 
 
 def fill(name: str, cells: Mapping[str, Callable[[dict | None], Iterator[dict]]], options: argparse.Namespace) -> dict:
@@ -120,6 +129,11 @@ def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A table."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def spread(accuracies: Sequence[float]) -> str:
+    """Mean, and of several the deviation."""
+    return f"{mean(accuracies):.1f}" + (f" ± {pstdev(accuracies):.1f}" if len(accuracies) > 1 else "")
 
 
 def pyplot():

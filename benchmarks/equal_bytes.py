@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 
-from common import add_evaluation, fill, markdown, networks, pyplot, read_results, save_figure, schedule_of
+from common import add_evaluation, fill, markdown, networks, pyplot, read_results, save_figure, schedule_of, trained_for
 from sets import CODED, CONDENSED, REAL, Budget, class_bytes, made
 
 from dm_replay import load_dataset
@@ -84,9 +84,7 @@ def table(results: dict) -> str:
 
 
 def column_of(result: dict) -> str:
-    asked = result["evaluation"]["steps"]
-    schedule = f"{asked} steps" if asked else f"{result['evaluation']['epochs']} epochs"
-    return f"{result['dataset']}, {result['ipc']} a class, {result['network']}, {schedule}"
+    return f"{result['dataset']}, {result['ipc']} a class, {result['network']}, {trained_for(result)}"
 
 
 def draw(results: dict) -> None:

@@ -16,8 +16,9 @@ import argparse
 from collections.abc import Iterator
 from functools import partial
 
-from common import add_evaluation, fill, networks, schedule_of
+from common import add_evaluation, fill, markdown, networks, schedule_of, spread, trained_for
 from sets import CONDENSED, METHODS, Budget, described, made
+from targets import published
 
 from dm_replay import load_dataset
 from dm_replay.data.registry import Dataset
@@ -49,7 +50,7 @@ def main():
         for method in options.methods
         for seed in options.seeds
     }
-    fill("offline", cells, options)
+    print(table(fill("offline", cells, options)))
 
 
 def key_of(method: str, ipc: int, seed: int, budget: Budget, options: argparse.Namespace) -> str:
@@ -66,6 +67,31 @@ def measure(
     about = described(kept, options.dataset, method, ipc, budget, seed) | {"network": options.network}
     for evaluation in networks(kept, data.test, options, options.network, cell, seed=seed):
         yield about | evaluation
+
+
+def table(results: dict) -> str:
+    """Datasets, ipc and schedules by methods, with what the paper has for DM, as Markdown."""
+    methods = [method for method in METHODS if any(cell["method"] == method for cell in results.values())]
+    rows = []
+    for dataset, ipc, schedule in sorted({_row_of(cell) for cell in results.values()}):
+        own = [cell for cell in results.values() if _row_of(cell) == (dataset, ipc, schedule)]
+        entries = [_entry([cell for cell in own if cell["method"] == method]) for method in methods]
+        theirs = published("offline", dataset=dataset, ipc=ipc, method="dm")
+        rows.append([f"{dataset}, {ipc}", schedule, *entries, str(theirs or "")])
+    return markdown(["dataset, ipc", "trained for", *methods, "*paper's DM*"], rows)
+
+
+def _row_of(cell: dict) -> tuple[str, int, str]:
+    return cell["dataset"], cell["ipc"], trained_for(cell)
+
+
+def _entry(cells: list[dict]) -> str:
+    """The accuracies of a method, with what condensing took where it did."""
+    entries = []
+    for budget in dict.fromkeys(cell["budget"] for cell in cells):
+        found = spread([accuracy for cell in cells if cell["budget"] == budget for accuracy in cell["accuracies"]])
+        entries.append(f"{found} ({budget})" if budget else found)
+    return "; ".join(entries)
 
 
 if __name__ == "__main__":

@@ -5,8 +5,9 @@
 
 Ten experiences of ten classes, one epoch, mini-batches of 10 current and 100 replayed images, SGD with rate 0.1, the
 reduced ResNet-18. What differs from SSD (AAAI 2024): experience replay with the network's own output layer instead of
-supervised contrastive replay with the nearest class mean, and a memory that is filled after each experience instead of
-during it. Cells are written to results/online_cifar100.json as they are done and not run again.
+supervised contrastive replay with the nearest class mean, a memory that is filled after each experience instead of
+during it, and half of the current images at the memory's resolution, which a network with BatchNorm needs. Cells are
+written to results/online_cifar100.json as they are done and not run again.
 """
 
 import argparse
@@ -18,7 +19,7 @@ from targets import targets
 
 METHODS = ["stock", "shrunk", "webp", "code", "fast"]
 NETWORK = "resnet18:width=20,norm=batch"
-SETTINGS = dict(network=NETWORK, epochs=1, batch=10, replay=100, lr=0.1, momentum=0.0, seconds=10.0)
+SETTINGS = dict(network=NETWORK, resampled=0.5, epochs=1, batch=10, replay=100, lr=0.1, momentum=0.0, seconds=10.0)
 
 
 def main():
@@ -27,7 +28,7 @@ def main():
         options.seconds, options.images = 5.0, options.images[:1]
     name = f"online_{options.dataset}"
     run(name, options)
-    print(table(alike(read_results(name), options)))
+    print(table(alike(read_results(name), options, but=["network", "resampled"])))
 
 
 def parser_of() -> argparse.ArgumentParser:
@@ -37,17 +38,32 @@ def parser_of() -> argparse.ArgumentParser:
 
 
 def table(cells: list[dict]) -> str:
-    """Final accuracy by method and raw images' bytes, as Markdown, with what others published."""
+    """Final accuracy by method, network and raw images' bytes, as Markdown, with what others published."""
     theirs = [target for target in targets() if target.table == "online"]
     sizes = sorted({cell["images"] for cell in cells} | {target.ipc for target in theirs})
     rows = []
-    for method in dict.fromkeys(cell["method"] for cell in cells):
-        own = [[cell for cell in cells if (cell["method"], cell["images"]) == (method, size)] for size in sizes]
-        rows.append([NAMES[method], *map(at_end, own)])
+    for row in sorted(set(map(_row_of, cells)), key=_order):
+        own = [cell for cell in cells if _row_of(cell) == row]
+        rows.append([_title(*row), *(at_end([cell for cell in own if cell["images"] == size]) for size in sizes)])
     for method in dict.fromkeys(target.method for target in theirs):
         by_size = {target.ipc: f"*{target}*" for target in theirs if target.method == method}
         rows.append([f"*{method}, published*", *(by_size.get(size, "") for size in sizes)])
     return markdown(["in the bytes of", *(f"{size} images" for size in sizes)], rows)
+
+
+def _row_of(cell: dict) -> tuple[str, str, float]:
+    settings = cell["settings"]
+    return cell["method"], settings["network"], settings.get("resampled", 0.0)
+
+
+def _order(row: tuple[str, str, float]) -> tuple[str, float, int]:
+    method, network, resampled = row
+    return network, resampled, list(NAMES).index(method)
+
+
+def _title(method: str, network: str, resampled: float) -> str:
+    norm = "BatchNorm" if "norm=batch" in network else "InstanceNorm"
+    return f"{NAMES[method]}; {norm}" + (", resampled" if resampled and method != "stock" else "")
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ show accuracy over experiences and over bytes.
 import argparse
 import time
 import warnings
+from collections.abc import Sequence
 
 import torch
 from common import command, read_results, write_result
@@ -38,7 +39,7 @@ from dm_replay.runtime.provenance import provenance
 
 METHODS = ["naive", "joint", "stock", *MEMORIES, *(f"gdumb {name}" for name in MEMORIES)]
 VARIED = ("methods", "images", "seeds")
-PROTOCOL = ("dataset", "experiences", "network", "epochs", "batch", "replay", "lr", "momentum", "seconds")
+PROTOCOL = ("dataset", "experiences", "network", "epochs", "batch", "replay", "lr", "momentum", "seconds", "resampled")
 QUICK = ["naive", "stock", "herding", "shrunk", "webp", "code", "fast"]
 
 
@@ -48,9 +49,9 @@ def main():
         options.seconds, options.experiences = 5.0, 5
     name = f"split_{options.dataset}"
     run(name, options)
-    cells = alike(read_results(name), options)
-    draw(name, cells)
-    print(table(cells))
+    results = read_results(name)
+    draw(name, alike(results, options, but=["network", "resampled"]))
+    print(table(alike(results, options)))
 
 
 def options_of(description: str | None) -> argparse.ArgumentParser:
@@ -64,6 +65,7 @@ def options_of(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--epochs", type=int, default=1, help="of training on each experience")
     parser.add_argument("--batch", type=int, default=64, help="current images of a mini-batch")
     parser.add_argument("--replay", type=int, default=192, help="replayed images of a mini-batch")
+    parser.add_argument("--resampled", type=float, default=0.0, help="part of the current images, as of the plugin")
     parser.add_argument("--lr", type=float, default=0.03)
     parser.add_argument("--momentum", type=float, default=0.9)
     parser.add_argument("--seconds", type=float, default=10.0, help="of condensing after each experience")
@@ -71,10 +73,10 @@ def options_of(description: str | None) -> argparse.ArgumentParser:
     return parser
 
 
-def alike(results: dict, options: argparse.Namespace) -> list[dict]:
-    """The cells whose protocol is that of the options, of any method, size and seed."""
-    asked = [(name, getattr(options, name)) for name in PROTOCOL]
-    return [cell for cell in results.values() if all(cell["settings"][name] == value for name, value in asked)]
+def alike(results: dict, options: argparse.Namespace, but: Sequence[str] = ()) -> list[dict]:
+    """The cells whose protocol is that of the options but for names in ``but``, of any method, size and seed."""
+    asked = {name: getattr(options, name) for name in PROTOCOL if name not in but}
+    return [cell for cell in results.values() if asked.items() <= ({"resampled": 0.0} | cell["settings"]).items()]
 
 
 def run(name: str, options: argparse.Namespace) -> None:
@@ -100,7 +102,8 @@ def key_of(method: str, images: int, seed: int, options: argparse.Namespace) -> 
     made = f"{options.seconds:g} s, " if condensing(method) else ""
     batch = f"batches of {options.batch} + {options.replay}, lr {options.lr:g}, momentum {options.momentum:g}"
     stream = f"{options.experiences} experiences, {options.epochs} epochs, {batch}"
-    return f"{method}, {size}{made}{stream}, {options.network}, seed {seed}"
+    shown = f", {options.resampled:g} resampled" if options.resampled else ""
+    return f"{method}, {size}{made}{stream}{shown}, {options.network}, seed {seed}"
 
 
 def measure(method: str, images: int, seed: int, data: Dataset, options: argparse.Namespace) -> dict:

@@ -46,8 +46,8 @@ def memory_of(method: str, images: int, seed: int, data: Dataset, options: argpa
     folder = KEPT / f"{name}_{short_hash(settings)}"
     buffer = KeptBuffer(folder, mem_bytes=allowed, seed=seed, progress=False, **settings)
     if not method.startswith("gdumb "):
-        sizes = dict(mem_bytes=allowed, batch_size_mem=options.replay)
-        return [DMReplayPlugin(storage_policy=buffer, augment_replay=False, **sizes)], buffer
+        shown = dict(batch_size_mem=options.replay, augment_replay=False, resampled=options.resampled)
+        return [DMReplayPlugin(mem_bytes=allowed, storage_policy=buffer, **shown)], buffer
     plugin = GDumbPlugin(allowed)
     plugin.storage_policy = buffer
     return [plugin], buffer

@@ -65,21 +65,41 @@ def _methods(cells: Sequence[dict]) -> list[str]:
 
 
 def draw(name: str, cells: Sequence[dict]) -> None:
-    """Accuracy over experiences at the size that most cells have, and at the end over bytes."""
-    figure, (over_time, over_bytes) = pyplot().subplots(1, 2, figsize=(10, 3.8), layout="constrained")
-    of_cells = [cell["images"] for cell in cells]
-    sizes = sorted(set(of_cells))
-    usual = max(sizes, key=of_cells.count)
-    for method in _methods(cells):
-        own = [cell for cell in cells if cell["method"] == method]
-        _curve(over_time, method, [cell for cell in own if cell["images"] == usual or method in WITHOUT_MEMORY])
-        _over_bytes(over_bytes, method, own, sizes)
-    over_time.set(xlabel="experiences", ylabel="accuracy on the classes so far, %", title=f"{usual} images' bytes")
-    over_bytes.set(xlabel="raw images' bytes", ylabel="at the end, %", xscale="log")
-    over_bytes.set_xticks(sizes, [str(size) for size in sizes])
-    over_bytes.minorticks_off()
-    figure.legend(*over_bytes.get_legend_handles_labels(), loc="outside right center", frameon=False, fontsize=8)
+    """Accuracy over experiences at the size that most cells have, and for each network at the end over bytes."""
+    of_cells = [cell["settings"]["network"] for cell in cells]
+    networks = sorted(set(of_cells), key=of_cells.count, reverse=True)
+    wide = 1.6 + 3.8 * (1 + len(networks))
+    figure, (over_time, *over_bytes) = pyplot().subplots(
+        1, 1 + len(networks), figsize=(wide, 3.8), layout="constrained"
+    )
+    for axes, network in zip(over_bytes, networks, strict=True):
+        _over_bytes(axes, network, _of_network(cells, network))
+        axes.sharey(over_bytes[0])
+    _over_time(over_time, _of_network(cells, networks[0]))
+    figure.legend(*over_bytes[0].get_legend_handles_labels(), loc="outside right center", frameon=False, fontsize=8)
     save_figure(figure, name)
+
+
+def _of_network(cells: Sequence[dict], network: str) -> list[dict]:
+    return [cell for cell in cells if cell["settings"]["network"] == network]
+
+
+def _over_time(axes, cells: list[dict]) -> None:
+    sizes = [cell["images"] for cell in cells]
+    usual = max(sorted(set(sizes)), key=sizes.count)
+    for method in _methods(cells):
+        fitting = [cell for cell in cells if cell["images"] == usual or method in WITHOUT_MEMORY]
+        _curve(axes, method, [cell for cell in fitting if cell["method"] == method])
+    axes.set(xlabel="experiences", ylabel="accuracy on the classes so far, %", title=f"{usual} images' bytes")
+
+
+def _over_bytes(axes, network: str, cells: list[dict]) -> None:
+    sizes = sorted({cell["images"] for cell in cells})
+    for method in _methods(cells):
+        _ends(axes, method, [cell for cell in cells if cell["method"] == method], sizes)
+    axes.set(xlabel="raw images' bytes", ylabel="at the end, %", xscale="log", title=network)
+    axes.set_xticks(sizes, [str(size) for size in sizes])
+    axes.minorticks_off()
 
 
 def _curve(axes, method: str, cells: list[dict]) -> None:
@@ -90,7 +110,7 @@ def _curve(axes, method: str, cells: list[dict]) -> None:
         )
 
 
-def _over_bytes(axes, method: str, cells: list[dict], sizes: list[int]) -> None:
+def _ends(axes, method: str, cells: list[dict], sizes: list[int]) -> None:
     found = {size: [100 * cell["AverageAccuracy"] for cell in cells if cell["images"] == size] for size in sizes}
     points = {size: mean(values) for size, values in found.items() if values}
     if method in WITHOUT_MEMORY:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .by_class import ByClass, added_counts
 from .coding import ImageCodec
-from .formation import enlarge
+from .formation import enlarge, resample
 
 __all__ = ["SPAN", "CodedSet"]
 
@@ -151,3 +151,8 @@ class CodedSet(ByClass):
             return images
         gain, shift = self.affine.to(images.device)[:, :, None, None]
         return images * gain + shift
+
+    def resampled(self, images: Tensor) -> Tensor:
+        """Other images (N, C, H, W) at the resolution of the set's own."""
+        coded = self.codec.decode(self.codes[0], self.shape[0])
+        return resample(images, self.shape[1] // coded.shape[1], self.enlarging)

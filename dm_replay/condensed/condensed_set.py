@@ -143,6 +143,13 @@ class CondensedSet(ByClass):
             images = decoder.decode(images, own + rows % decoder.tiles)
         return images if self.affine is None else images * self.affine[0][:, None, None] + self.affine[1][:, None, None]
 
+    def resampled(self, images: Tensor) -> Tensor:
+        """Other images (N, C, H, W), in the values that :meth:`decode` gives, at the resolution of the set's own."""
+        if self.affine is None:
+            return self.decoder.resampled(images)
+        gain, shift = self.affine[:, :, None, None]
+        return self.decoder.resampled((images - shift) / gain) * gain + shift
+
     @property
     def decoder(self) -> Decoder:
         return Decoder(self.formation, self.color, self.enlarging)

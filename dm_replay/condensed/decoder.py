@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .formation import ENLARGING, check_formation, decode_tiles, encode_tiles
+from .formation import ENLARGING, check_formation, decode_tiles, encode_tiles, resample
 
 __all__ = ["COLORS", "Decoder", "check_color"]
 
@@ -110,6 +110,20 @@ class Decoder:
         tiles = decode_tiles(brightness, rows, self.formation, enlarging=self.enlarging)
         planes = torch.cat([tiles, enlarged], dim=1)
         return _mixed(planes, _planes(planes.dtype, planes.device).T)
+
+    def resampled(self, images: Tensor) -> Tensor:
+        """Images (N, C, H, W) at the resolution that they would have if they were encoded and decoded.
+
+        The very same where f divides the sides.
+        """
+        if self.plain:
+            return images
+        if self.color == 1:
+            return resample(images, self.formation, self.enlarging)
+        planes = _mixed(images, _planes(images.dtype, images.device))
+        brightness = resample(planes[:, :1], self.formation, self.enlarging)
+        colors = resample(planes[:, 1:], self.formation * self.color, self.enlarging)
+        return _mixed(torch.cat([brightness, colors], dim=1), _planes(images.dtype, images.device).T)
 
 
 @lru_cache(maxsize=8)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["ENLARGING", "check_formation", "decode_tiles", "encode_tiles", "enlarge"]
+__all__ = ["ENLARGING", "check_formation", "decode_tiles", "encode_tiles", "enlarge", "resample"]
 
 ENLARGING = ("linear", "sharp")  # bilinear; bicubic, and then each pixel away from the mean of its neighborhood
 
@@ -59,6 +59,15 @@ def decode_tiles(
 def enlarge(images: Tensor, size: Sequence[int], enlarging: str = "linear") -> Tensor:
     """Images (N, C, h, w) -> (N, C, H, W)."""
     return decode_tiles(images, torch.arange(len(images), device=images.device), 1, size, enlarging)
+
+
+def resample(images: Tensor, factor: int, enlarging: str = "linear") -> Tensor:
+    """Images (N, C, H, W) shrunk by a factor, by averaging, and enlarged again."""
+    if factor == 1:
+        return images
+    height, width = images.shape[2:]
+    small = F.adaptive_avg_pool2d(images, (height // factor, width // factor))
+    return enlarge(small, (height, width), enlarging)
 
 
 def encode_tiles(images: Tensor, formation: int, size: Sequence[int] | None = None) -> Tensor:

@@ -38,6 +38,8 @@ class DMReplayPlugin(ReplayPlugin, supports_distributed=True):  # type: ignore[c
             strategy's device instead of by train transforms, image by image. Crops are padded with the darkest value
             that each channel has had, and the tasks of an experience of several are not balanced. By default the
             strategy's own loader.
+        resampled: the part of each mini-batch's current images, 0 to 1, that is shrunk and enlarged as the memory's
+            are, once there is a memory; nothing happens where it keeps whole images. Networks with BatchNorm need it.
         settings: of the :class:`CondensedBuffer`: ``iterations`` (200 by default; on a GPU take
             2,000 to 20,000), ``ipc``, ``seed``, ``progress``, ``device``, ``augment`` or any other
             field of :class:`CondenseConfig`, or a whole ``config``.
@@ -54,7 +56,8 @@ class DMReplayPlugin(ReplayPlugin, supports_distributed=True):  # type: ignore[c
     >>> strategy = Naive(model=model, optimizer=optimizer, plugins=[plugin], evaluator=None)
     """
 
-    current: CropFlip | None = None  # of the class, since older checkpoints lack it
+    current: CropFlip | None = None  # these of the class, since older checkpoints lack them
+    resampled: float = 0.0
     _black: Tensor | None = None
 
     def __init__(
@@ -68,6 +71,7 @@ class DMReplayPlugin(ReplayPlugin, supports_distributed=True):  # type: ignore[c
         mem_bytes: int | None = None,
         augment_replay: bool = True,
         current: str | None = None,
+        resampled: float = 0.5,
         **settings: Any,
     ):
         if batch_size is not None:
@@ -86,7 +90,9 @@ class DMReplayPlugin(ReplayPlugin, supports_distributed=True):  # type: ignore[c
         elif storage_policy.max_size not in (mem_size, mem_bytes):
             raise ValueError(f"mem_size {mem_size or mem_bytes} is not the storage_policy's {storage_policy.max_size}")
         super().__init__(storage_policy.max_size, batch_size, batch_size_mem, task_balanced_dataloader, storage_policy)
-        self.augment_replay = augment_replay
+        if not (isinstance(resampled, int | float) and 0 <= resampled <= 1):
+            raise ValueError(f"resampled is a part of the current images, from 0 to 1, got {resampled!r}")
+        self.augment_replay, self.resampled = augment_replay, resampled
         if current is not None:
             self.current = CropFlip.parse(current)
         self._loaders = self._experiences = 0
@@ -161,4 +167,5 @@ class DMReplayPlugin(ReplayPlugin, supports_distributed=True):  # type: ignore[c
             seed=derive(memory.seed, "replay", self._loaders, DistributedHelper.rank),
             shuffle=shuffle,
             task_balanced=self.task_balanced_dataloader,
+            resampled=self.resampled,
         )

@@ -30,6 +30,9 @@ class ReplayLoader:
     as many, whatever the memory's size, and no image is ever more than one turn ahead. They come
     in the type of the current ones; integers are rounded and kept within their range.
 
+    A network with BatchNorm tells old classes from new ones by how sharp their images are, if the memory keeps them
+    smaller, and takes every sharp test image for a new one. So part of the current images is shrunk and enlarged, too.
+
     Args:
         data: mini-batches (x, y) or (x, y, task label); it alone decides how long an epoch is.
         memory: uint8 images with labels. tasks: (N,), the task label of each stored image.
@@ -38,6 +41,7 @@ class ReplayLoader:
         standardization: of the space that ``augment`` acts in; by default that of the memory's images.
         shuffle: whether each pass has a new order.
         task_balanced: as many images of each task as of every other.
+        resampled: the part of the current images, 0 to 1, that is brought to the resolution of the memory's.
 
     >>> import torch
     >>> from dm_replay import CondensedSet
@@ -62,8 +66,10 @@ class ReplayLoader:
         seed: int = 0,
         shuffle: bool = True,
         task_balanced: bool = False,
+        resampled: float = 0.0,
     ):
         self.data, self.rows, self.augment, self.device = data, rows, augment, torch.device(device)
+        self.part, self.resampled = resampled, memory.to(device).resampled
         self.standardization = None
         if augment is not None and standardization is not None:
             self.standardization, memory = standardization.to(device), standardization.apply_to_set(memory)
@@ -82,9 +88,19 @@ class ReplayLoader:
             if len(batch) not in (2, 3):
                 raise ValueError(f"expected mini-batches (x, y) or (x, y, task), got {len(batch)} parts")
             current = [part.to(self.device, non_blocking=True) for part in batch]
+            current[0] = self._partly_resampled(current[0])
             images, *labels = self.replayed(torch.cat([hand.deal() for hand in self._hands]).to(self.device))
             images = to_dtype(images, current[0].dtype)
             yield [torch.cat(pair) for pair in zip(current, (images, *labels), strict=False)]
+
+    def _partly_resampled(self, images: Tensor) -> Tensor:
+        """Images (N, C, H, W) with some of them, spread evenly, at the memory's resolution."""
+        many = round(self.part * len(images))
+        if not many:
+            return images
+        rows = torch.arange(many, device=images.device) * len(images) // many
+        found = to_dtype(self.resampled(images[rows].float()), images.dtype)
+        return images.index_copy(0, rows, found)
 
     def replayed(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The memory's (x, y, task label) of some training images (M,), x augmented; the next draw at each call."""

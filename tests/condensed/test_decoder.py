@@ -53,6 +53,26 @@ def test_decoding_and_its_gradient_are_the_slow_loops(formation, color, generato
     torch.testing.assert_close(decoder.decode(stored, some), fast[some])
 
 
+@pytest.mark.parametrize("enlarging", ["linear", "sharp"])
+@pytest.mark.parametrize(("formation", "color"), [(1, 1), (2, 1), (4, 1), (1, 4), (2, 2), (2, 4)])
+def test_resampled_is_encoded_and_decoded(formation, color, enlarging, generator):
+    decoder = Decoder(formation, color, enlarging)
+    images = torch.randn(2 * decoder.tiles, 3, 16, 32, generator=generator, dtype=torch.float64)
+    there_and_back = decoder.decode(decoder.encode(images), torch.arange(len(images)))
+    torch.testing.assert_close(decoder.resampled(images), there_and_back)
+    torch.testing.assert_close(decoder.resampled(images[:3]), there_and_back[:3])
+
+
+@pytest.mark.parametrize("color", [1, 4])
+def test_images_are_resampled_in_the_values_that_a_set_stands_for(color, generator):
+    decoder, space = Decoder(2, color, "sharp"), Standardization(torch.tensor([1.0, 2, 3]), torch.tensor([0.1, 5, 1]))
+    encoded = decoder.encode(torch.randn(4, 3, 16, 16, generator=generator))
+    about = dict(formation=2, color=color, enlarging="sharp")
+    own = CondensedSet.from_images(encoded, torch.zeros(1), storage="uint8", **about)
+    images = torch.randn(5, 3, 16, 16, generator=generator)
+    torch.testing.assert_close(space.undo_set(own).resampled(space.undo(images)), space.undo(decoder.resampled(images)))
+
+
 @pytest.mark.parametrize(("formation", "color"), [(1, 2), (2, 4)])
 def test_encoding_keeps_what_can_be_kept(formation, color, generator):
     """An image of one color comes back, and a gradient that is everywhere the same moves every plane alike."""

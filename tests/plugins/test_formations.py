@@ -5,6 +5,7 @@ from avalanche.training.plugins import ReplayPlugin
 from streams import QUICK, labelled, plain, run
 
 from dm_replay import CondensedBuffer, DMReplayPlugin
+from dm_replay.condensed.decoder import Decoder
 
 FORMED = dict(QUICK | {"preset": "fast"}, formation=2, batch_syn=6, extractor_steps=2)
 
@@ -25,6 +26,21 @@ def test_mosaics_are_replayed_decoded():
     for batches in spy.batches[1:]:
         assert all(len(x) >= 7 for x, *_ in batches)
     assert {int(label) for x, y, *_ in spy.batches[2] for label in y[-7:]} <= {0, 1, 2, 3}
+
+
+def test_half_of_the_current_images_get_the_resolution_of_a_mosaic():
+    as_they_are, half = (
+        run(plain(), DMReplayPlugin(12, progress=False, **resampled, **FORMED), shuffle=False)
+        for resampled in (dict(resampled=0.0), {})
+    )
+    decoder = Decoder(2, enlarging="sharp")
+    for number, (before, after) in enumerate(zip(as_they_are.batches, half.batches, strict=True)):
+        for (x, y), (changed, same) in zip(before, after, strict=True):
+            current = [] if number == 0 else range(0, 8, 2)
+            wanted = x.clone()
+            wanted[current] = decoder.resampled(x[current])
+            torch.testing.assert_close(changed, wanted)
+            assert torch.equal(y, same)
 
 
 def test_the_buffer_of_other_plugins_holds_the_decoded_images():

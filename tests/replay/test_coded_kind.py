@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from dm_replay import CondensedBuffer
 from dm_replay.condensed.coded_set import SPAN, CodedSet
 from dm_replay.condensed.coding import ImageCodec
+from dm_replay.condensed.formation import enlarge
 from dm_replay.coresets.config import ExemplarConfig
 from dm_replay.coresets.herding import herding_exemplars
 from dm_replay.data.pool import TensorPool
@@ -93,6 +94,14 @@ def test_what_memories_are_used_for():
     assert memory_grid(memory, [0.0] * 3, [1 / 255] * 3).ndim == 3
     for copied in (copy.deepcopy(memory), pickle.loads(pickle.dumps(memory))):
         assert torch.equal(copied.to_set()[0].images, images.images)
+
+
+def test_other_images_get_their_resolution():
+    memory = CondensedMemory(2, config=CONFIG, kind="webp")
+    memory.update(pictures({0: 9}))
+    images = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    wanted = enlarge(F.avg_pool2d(images, 2), (32, 32), "sharp")
+    torch.testing.assert_close(memory.to_set()[0].resampled(images), wanted)
 
 
 def test_later_images_may_be_brighter_than_all_before():

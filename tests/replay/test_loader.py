@@ -8,6 +8,7 @@ import torch
 
 from dm_replay.augment.siamese import SiameseAugment
 from dm_replay.condensed.condensed_set import CondensedSet
+from dm_replay.condensed.decoder import Decoder
 from dm_replay.replay.loader import ReplayLoader
 from dm_replay.replay.standardize import Standardization
 
@@ -121,6 +122,38 @@ def test_current_bytes_are_followed_by_bytes():
     assert batch[0].dtype == torch.uint8 and (batch[0][:2] == 7).all()
     assert torch.equal(batch[0][2:].float(), stored.images.round().clamp(0, 255))
     assert stored.images.max() > 255, "or there was nothing to clamp"
+
+
+def mosaics(space=None):
+    images = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    encoded = Decoder(2, 4, "sharp").encode(images)
+    stored = CondensedSet.from_images(encoded, torch.zeros(1), storage="uint8", formation=2, color=4, enlarging="sharp")
+    return stored if space is None else space.undo_set(stored)
+
+
+@pytest.mark.parametrize("part, changed", [(0.0, []), (0.5, [0, 2]), (0.6, [0, 1, 3]), (1.0, [0, 1, 2, 3, 4])])
+def test_a_part_of_the_current_images_gets_the_memorys_resolution(part, changed):
+    current = torch.randn(5, 3, 16, 16, generator=torch.Generator().manual_seed(2))
+    common = dict(rows=3, standardization=Standardization(torch.zeros(3), torch.ones(3)), resampled=part)
+    ((x, y),) = ReplayLoader([(current, torch.arange(5))], mosaics(), torch.zeros(1).long(), **common)
+    assert [row for row in range(5) if not torch.equal(x[row], current[row])] == changed
+    torch.testing.assert_close(x[changed], Decoder(2, 4, "sharp").resampled(current[changed]))
+    assert y[:5].tolist() == [0, 1, 2, 3, 4] and len(x) == 8
+
+
+def test_bytes_are_resampled_as_what_they_stand_for():
+    """In the space that is condensed in, where color is apart from brightness; and come back as bytes."""
+    space = Standardization(torch.tensor([120.0, 90, 60]), torch.tensor([50.0, 60, 70]))
+    current = torch.randint(0, 256, (4, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(2))
+    data = [(current, torch.arange(4))]
+    ((x, _),) = ReplayLoader(data, mosaics(space), torch.zeros(1).long(), 1, standardization=space, resampled=1.0)
+    wanted = space.undo(Decoder(2, 4, "sharp").resampled(space.apply(current.float())))
+    assert x.dtype == torch.uint8 and (x[:4].float() - wanted.clamp(0, 255)).abs().max() <= 0.51
+
+
+def test_a_memory_of_whole_images_leaves_the_current_ones():
+    ((x, *_),) = loader(batches([6]), 2, resampled=1.0)
+    assert (x[:6] == 7).all()
 
 
 @pytest.mark.parametrize("how", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])

@@ -1,0 +1,122 @@
+"""The tables of the README by their names, from result files; figures of others come from targets.csv."""
+
+import argparse
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import online_cifar100
+import stream_report
+from common import markdown, read_results, spread
+from split_cifar100 import alike, options_of
+
+__all__ = ["TABLES"]
+
+CLASSES = {"cifar10": 10, "cifar100": 100}
+Column = tuple[str, Callable[[dict], bool]]
+Row = tuple[str, tuple[str, ...]]
+
+REAL_ROWS: tuple[Row, ...] = (
+    ("real images, whole: random / herded", ("random", "herding")),
+    ("shrunk to 16 × 16 / to 8 × 8, enlarged sharply", ("shrunk 2", "shrunk 4")),
+    ("as JPEG / WebP, at the quality that fits", ("jpeg, 10 images", "webp, 10 images")),
+    ("as JPEG / WebP, at half size", ("jpeg, 20 images at half size", "webp, 20 images at half size")),
+    ("real images in our own code: random / herded", ("our code, random", "our code, herding")),
+)
+CONDENSED_ROWS: tuple[Row, ...] = (
+    ("condensed, `paper`, whole, 180 s", ("dm 180 s",)),
+    ("**condensed, `fast`, in our code, 180 s**", ("fast 180 s",)),
+    ("condensed, `plus`, in our code, 600 s", ("plus 600 s",)),
+)
+
+
+def equal_bytes(head: str, columns: Sequence[Column], rows: Sequence[Row], count_images: bool = True) -> str:
+    """Of equal_bytes.json: rows of one or two sets beside each other, columns that choose by a cell's settings."""
+    cells = list(read_results("equal_bytes").values())
+    lines = []
+    for title, names in rows:
+        found = [[_first(cells, name, fits) for name in names] for _, fits in columns]
+        if any(cell for place in found for cell in place):
+            images = [next((place[number] for place in found if place[number]), None) for number in range(len(names))]
+            each = [str(cell["training_images"] // CLASSES[cell["dataset"]]) if cell else "–" for cell in images]
+            counted = [" / ".join(dict.fromkeys(each))] if count_images else []
+            lines.append([title, *counted, *map(_beside, found)])
+    counted = ["training images"] if count_images else []
+    return markdown([head, *counted, *(title for title, _ in columns)], lines)
+
+
+def _first(cells: list[dict], name: str, fits: Callable[[dict], bool]) -> dict | None:
+    return next((cell for cell in cells if _title(cell) == name and fits(cell)), None)
+
+
+def _title(cell: dict) -> str:
+    return f"{cell['cell']} {cell['seconds_allowed']:g} s" if cell["seconds_allowed"] else cell["cell"]
+
+
+def _beside(cells: list[dict | None]) -> str:
+    return " / ".join(spread(cell["accuracies"]) if cell else "–" for cell in cells) if any(cells) else ""
+
+
+def chosen(dataset: str, ipc: int, network: str = "convnet", **schedule: int) -> Callable[[dict], bool]:
+    """Whether a cell has these settings; ``schedule``: its steps or epochs."""
+
+    def fits(cell: dict) -> bool:
+        asked = {name: cell["evaluation"][name] for name in schedule}
+        by_epochs = cell["evaluation"]["steps"] is None
+        same = (cell["dataset"], cell["ipc"], cell["network"]) == (dataset, ipc, network)
+        return same and asked == schedule and by_epochs == ("epochs" in schedule)
+
+    return fits
+
+
+def streams(name: str, parser: argparse.ArgumentParser, but: Sequence[str] = (), **settings) -> list[dict]:
+    """The cells of the protocol that a script has unless ``settings`` say otherwise; names in ``but`` may differ."""
+    return alike(read_results(name), parser.parse_args([], argparse.Namespace(**settings)), but)
+
+
+REDUCED = "resnet18:width=20"
+ALL_ROWS = (*REAL_ROWS, *CONDENSED_ROWS)
+TABLES: dict[str, Callable[[], str]] = {
+    "cifar10-ten": partial(
+        equal_bytes,
+        "kept for each class in 30,960 bytes",
+        [
+            ("after 400 steps", chosen("cifar10", 10, steps=400)),
+            ("after 1,500", chosen("cifar10", 10, steps=1500)),
+        ],
+        ALL_ROWS,
+    ),
+    "cifar10-one": partial(
+        equal_bytes,
+        "kept for each class in 3,096 bytes",
+        [
+            ("after 400 steps", chosen("cifar10", 1, steps=400)),
+            ("by the paper's 1,001 epochs", chosen("cifar10", 1, epochs=1000)),
+        ],
+        ALL_ROWS,
+    ),
+    "cifar100-ten": partial(
+        equal_bytes,
+        "kept for each class in 30,960 bytes",
+        [
+            ("after 400 steps", chosen("cifar100", 10, steps=400)),
+            ("after 4,000", chosen("cifar100", 10, steps=4000)),
+        ],
+        ALL_ROWS,
+    ),
+    "streams": lambda: stream_report.table(streams("split_cifar100", options_of(None))),
+    "stream-costs": lambda: stream_report.costs(streams("split_cifar100", options_of(None)), 200),
+    "online": lambda: online_cifar100.table(
+        streams("online_cifar100", online_cifar100.parser_of(), but=["network", "resampled"])
+    ),
+    "second-network": partial(
+        equal_bytes,
+        "kept for each class",
+        [
+            ("CIFAR-10, ten images' bytes, 150 steps", chosen("cifar10", 10, REDUCED, steps=150)),
+            ("CIFAR-10, one image's, 150 steps", chosen("cifar10", 1, REDUCED, steps=150)),
+            ("CIFAR-100, ten images', 500 steps", chosen("cifar100", 10, REDUCED, steps=500)),
+        ],
+        ALL_ROWS,
+        count_images=False,
+    ),
+}
