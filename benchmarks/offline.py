@@ -73,16 +73,17 @@ def table(results: dict) -> str:
     """Datasets, ipc and schedules by methods, with what the paper has for DM, as Markdown."""
     methods = [method for method in METHODS if any(cell["method"] == method for cell in results.values())]
     rows = []
-    for dataset, ipc, schedule in sorted({_row_of(cell) for cell in results.values()}):
-        own = [cell for cell in results.values() if _row_of(cell) == (dataset, ipc, schedule)]
+    for dataset, ipc, network, schedule in sorted(set(map(_row_of, results.values()))):
+        own = [cell for cell in results.values() if _row_of(cell) == (dataset, ipc, network, schedule)]
         entries = [_entry([cell for cell in own if cell["method"] == method]) for method in methods]
-        theirs = published("offline", dataset=dataset, ipc=ipc, method="dm")
-        rows.append([f"{dataset}, {ipc}", schedule, *entries, str(theirs or "")])
+        theirs = published("offline", dataset=dataset, ipc=ipc, method="dm", network=network)
+        title = f"{dataset}, {ipc}" + ("" if network == "convnet" else f", {network}")
+        rows.append([title, schedule, *entries, str(theirs or "")])
     return markdown(["dataset, ipc", "trained for", *methods, "*paper's DM*"], rows)
 
 
-def _row_of(cell: dict) -> tuple[str, int, str]:
-    return cell["dataset"], cell["ipc"], trained_for(cell)
+def _row_of(cell: dict) -> tuple[str, int, str, str]:
+    return cell["dataset"], cell["ipc"], cell["network"].partition(":")[0], trained_for(cell)
 
 
 def _entry(cells: list[dict]) -> str:

@@ -19,7 +19,7 @@ from targets import targets
 
 METHODS = ["stock", "shrunk", "webp", "code", "fast"]
 NETWORK = "resnet18:width=20,norm=batch"
-SETTINGS = dict(network=NETWORK, resampled=0.5, epochs=1, batch=10, replay=100, lr=0.1, momentum=0.0, seconds=10.0)
+SETTINGS = dict(network=NETWORK, epochs=1, batch=10, replay=100, lr=0.1, momentum=0.0, seconds=10.0)
 
 
 def main():
@@ -43,27 +43,29 @@ def table(cells: list[dict]) -> str:
     sizes = sorted({cell["images"] for cell in cells} | {target.ipc for target in theirs})
     rows = []
     for row in sorted(set(map(_row_of, cells)), key=_order):
-        own = [cell for cell in cells if _row_of(cell) == row]
-        rows.append([_title(*row), *(at_end([cell for cell in own if cell["images"] == size]) for size in sizes)])
+        by_size = [[cell for cell in cells if (_row_of(cell), cell["images"]) == (row, size)] for size in sizes]
+        rows.append([_title(*row), *map(at_end, by_size)])
     for method in dict.fromkeys(target.method for target in theirs):
         by_size = {target.ipc: f"*{target}*" for target in theirs if target.method == method}
         rows.append([f"*{method}, published*", *(by_size.get(size, "") for size in sizes)])
     return markdown(["in the bytes of", *(f"{size} images" for size in sizes)], rows)
 
 
-def _row_of(cell: dict) -> tuple[str, str, float]:
+def _row_of(cell: dict) -> tuple[str, float, str]:
     settings = cell["settings"]
-    return cell["method"], settings["network"], settings.get("resampled", 0.0)
+    return settings["network"], settings.get("resampled", 0.0), cell["method"]
 
 
-def _order(row: tuple[str, str, float]) -> tuple[str, float, int]:
-    method, network, resampled = row
-    return network, resampled, list(NAMES).index(method)
+def _order(row: tuple[str, float, str]) -> tuple[bool, str, float, int]:
+    """Those of the script's own network last, beside what is compared with them."""
+    network, resampled, method = row
+    return network == NETWORK, network, resampled, list(NAMES).index(method)
 
 
-def _title(method: str, network: str, resampled: float) -> str:
+def _title(network: str, resampled: float, method: str) -> str:
     norm = "BatchNorm" if "norm=batch" in network else "InstanceNorm"
-    return f"{NAMES[method]}; {norm}" + (", resampled" if resampled and method != "stock" else "")
+    part = f", {100 * resampled:g} % of current images resampled" if resampled else ""
+    return f"{NAMES[method]}; {norm}{part}"
 
 
 if __name__ == "__main__":

@@ -17,7 +17,8 @@ images and replayed ones alike, is augmented by the strategy, so that memories d
 - ``gdumb …`` trains on the memory alone, from scratch after each experience.
 
 What a memory holds depends on the stream alone: it is made once, kept in runs/split and used again with another network
-or number of epochs. Cells are written to results/split_<dataset>.json as they are done and not run again. The pictures
+or number of epochs. Networks with BatchNorm see half of the current images at the memory's resolution, unless
+``--resampled 0``. Cells are written to results/split_<dataset>.json as they are done and not run again. The pictures
 show accuracy over experiences and over bytes.
 """
 
@@ -38,8 +39,7 @@ from dm_replay.runtime import cpu
 from dm_replay.runtime.provenance import provenance
 
 METHODS = ["naive", "joint", "stock", *MEMORIES, *(f"gdumb {name}" for name in MEMORIES)]
-VARIED = ("methods", "images", "seeds")
-PROTOCOL = ("dataset", "experiences", "network", "epochs", "batch", "replay", "lr", "momentum", "seconds", "resampled")
+PROTOCOL = ("dataset", "experiences", "network", "epochs", "batch", "replay", "lr", "momentum", "seconds")
 QUICK = ["naive", "stock", "herding", "shrunk", "webp", "code", "fast"]
 
 
@@ -50,7 +50,7 @@ def main():
     name = f"split_{options.dataset}"
     run(name, options)
     results = read_results(name)
-    draw(name, alike(results, options, but=["network", "resampled"]))
+    draw(name, alike(results, options, but=["network"]))
     print(table(alike(results, options)))
 
 
@@ -65,7 +65,7 @@ def options_of(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--epochs", type=int, default=1, help="of training on each experience")
     parser.add_argument("--batch", type=int, default=64, help="current images of a mini-batch")
     parser.add_argument("--replay", type=int, default=192, help="replayed images of a mini-batch")
-    parser.add_argument("--resampled", type=float, default=0.0, help="part of the current images, as of the plugin")
+    parser.add_argument("--resampled", type=float, help="part of the current images; half where there is BatchNorm")
     parser.add_argument("--lr", type=float, default=0.03)
     parser.add_argument("--momentum", type=float, default=0.9)
     parser.add_argument("--seconds", type=float, default=10.0, help="of condensing after each experience")
@@ -76,7 +76,20 @@ def options_of(description: str | None) -> argparse.ArgumentParser:
 def alike(results: dict, options: argparse.Namespace, but: Sequence[str] = ()) -> list[dict]:
     """The cells whose protocol is that of the options but for names in ``but``, of any method, size and seed."""
     asked = {name: getattr(options, name) for name in PROTOCOL if name not in but}
-    return [cell for cell in results.values() if asked.items() <= ({"resampled": 0.0} | cell["settings"]).items()]
+
+    def fits(cell: dict) -> bool:
+        settings = {"resampled": 0.0} | cell["settings"]
+        resampled = resampled_of(cell["method"], settings["network"], options.resampled)
+        return asked.items() <= settings.items() and ("resampled" in but or settings["resampled"] == resampled)
+
+    return [cell for cell in results.values() if fits(cell)]
+
+
+def resampled_of(method: str, network: str, asked: float | None) -> float:
+    """The part of the current images that a method's plugin brings to the resolution of its memory."""
+    if method not in MEMORIES:
+        return 0.0
+    return (0.5 if "norm=batch" in network else 0.0) if asked is None else asked
 
 
 def run(name: str, options: argparse.Namespace) -> None:
@@ -102,7 +115,8 @@ def key_of(method: str, images: int, seed: int, options: argparse.Namespace) -> 
     made = f"{options.seconds:g} s, " if condensing(method) else ""
     batch = f"batches of {options.batch} + {options.replay}, lr {options.lr:g}, momentum {options.momentum:g}"
     stream = f"{options.experiences} experiences, {options.epochs} epochs, {batch}"
-    shown = f", {options.resampled:g} resampled" if options.resampled else ""
+    resampled = resampled_of(method, options.network, options.resampled)
+    shown = f", {resampled:g} resampled" if resampled else ""
     return f"{method}, {size}{made}{stream}{shown}, {options.network}, seed {seed}"
 
 
@@ -111,7 +125,8 @@ def measure(method: str, images: int, seed: int, data: Dataset, options: argpars
     warnings.filterwarnings("ignore")
     joint = method == "joint"
     stream = split(data, options.experiences, seed, joint)
-    plugins, buffer = memory_of(method, images, seed, data, options)
+    resampled = resampled_of(method, options.network, options.resampled)
+    plugins, buffer = memory_of(method, images, seed, resampled, data, options)
     metrics = stream_metrics()
     learner = learner_of([*plugins, augmenting(data, seed)], metrics, seed, data, options)
     made, sizes, seconds = [], [], 0.0
@@ -134,7 +149,7 @@ def measure(method: str, images: int, seed: int, data: Dataset, options: argpars
         "bytes": sizes,
         "condensing_seconds": made,
         "training_seconds": seconds,
-        "settings": {name: value for name, value in vars(options).items() if name not in VARIED},
+        "settings": {name: getattr(options, name) for name in PROTOCOL} | {"resampled": resampled},
         "command": command(),
         **provenance("cpu"),
     }

@@ -28,7 +28,7 @@ MEMORIES = {
 KEPT = Path(__file__).parent.parent / "runs" / "split"
 
 
-def memory_of(method: str, images: int, seed: int, data: Dataset, options: argparse.Namespace):
+def memory_of(method: str, images: int, seed: int, resampled: float, data: Dataset, options: argparse.Namespace):
     """The plugins of a method, and its buffer."""
     from avalanche.training.plugins import GDumbPlugin, ReplayPlugin
 
@@ -46,7 +46,7 @@ def memory_of(method: str, images: int, seed: int, data: Dataset, options: argpa
     folder = KEPT / f"{name}_{short_hash(settings)}"
     buffer = KeptBuffer(folder, mem_bytes=allowed, seed=seed, progress=False, **settings)
     if not method.startswith("gdumb "):
-        shown = dict(batch_size_mem=options.replay, augment_replay=False, resampled=options.resampled)
+        shown = dict(batch_size_mem=options.replay, augment_replay=False, resampled=resampled)
         return [DMReplayPlugin(mem_bytes=allowed, storage_policy=buffer, **shown)], buffer
     plugin = GDumbPlugin(allowed)
     plugin.storage_policy = buffer

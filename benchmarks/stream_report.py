@@ -1,11 +1,11 @@
 """What the stream benchmarks say: the picture and the table of their cells."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import mean
 
 from common import markdown, pyplot, save_figure
 
-__all__ = ["NAMES", "at_end", "costs", "draw", "table"]
+__all__ = ["NAMES", "at_end", "beside", "costs", "draw", "table"]
 
 COLORS = {"naive": "#9a9a9a", "joint": "#555555", "stock": "#d98c3f", "herding": "#e0b070", "shrunk": "#c06a5a"}
 COLORS |= {"webp": "#a0a030", "code": "#3fa38c", "code whole": "#8fcabd", "fast": "#2f6db3", "fast whole": "#9fc0e6"}
@@ -38,6 +38,17 @@ def table(cells: Sequence[dict]) -> str:
         fitting = [own if method in WITHOUT_MEMORY else [c for c in own if c["images"] == size] for size in sizes]
         rows.append([NAMES[method], *map(at_end, fitting)])
     return markdown(["in the bytes of", *(f"{size} images" for size in sizes)], rows)
+
+
+def beside(columns: Mapping[str, Sequence[dict]], images: int) -> str:
+    """Accuracy at the end in the bytes of so many images, by method, of several protocols, as Markdown."""
+    fitting = {title: [cell for cell in cells if cell["images"] == images] for title, cells in columns.items()}
+    rows = []
+    for method in _methods(next(iter(fitting.values()))):
+        found = [at_end([cell for cell in cells if cell["method"] == method]) for cells in fitting.values()]
+        if all(found[1:]):
+            rows.append([NAMES[method], *found])
+    return markdown(["", *fitting], rows)
 
 
 def costs(cells: Sequence[dict], images: int) -> str:
@@ -73,10 +84,11 @@ def draw(name: str, cells: Sequence[dict]) -> None:
         1, 1 + len(networks), figsize=(wide, 3.8), layout="constrained"
     )
     for axes, network in zip(over_bytes, networks, strict=True):
-        _over_bytes(axes, network, _of_network(cells, network))
         axes.sharey(over_bytes[0])
+        _over_bytes(axes, network, _of_network(cells, network))
     _over_time(over_time, _of_network(cells, networks[0]))
-    figure.legend(*over_bytes[0].get_legend_handles_labels(), loc="outside right center", frameon=False, fontsize=8)
+    drawn = {label: line for axes in over_bytes for line, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    figure.legend(drawn.values(), drawn, loc="outside right center", frameon=False, fontsize=8)
     save_figure(figure, name)
 
 

@@ -69,8 +69,20 @@ def chosen(dataset: str, ipc: int, network: str = "convnet", **schedule: int) ->
 
 
 def streams(name: str, parser: argparse.ArgumentParser, but: Sequence[str] = (), **settings) -> list[dict]:
-    """The cells of the protocol that a script has unless ``settings`` say otherwise; names in ``but`` may differ."""
+    """The cells of the protocol that a script has unless ``settings`` say otherwise, but for names in ``but``."""
     return alike(read_results(name), parser.parse_args([], argparse.Namespace(**settings)), but)
+
+
+def resampling(images: int) -> str:
+    """What resampling does for the two normalizations, of memories in the bytes of so many images."""
+    networks = {"InstanceNorm": "convnet:width=64", "BatchNorm": "convnet:width=64,norm=batch"}
+    parts = {"current images as they are": 0.0, "half of them resampled": 0.5}
+    columns = {
+        f"{norm}, {text}": streams("split_cifar100", options_of(None), network=network, resampled=part)
+        for norm, network in networks.items()
+        for text, part in parts.items()
+    }
+    return stream_report.beside(columns, images)
 
 
 REDUCED = "resnet18:width=20"

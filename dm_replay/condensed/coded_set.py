@@ -9,7 +9,8 @@ from torch import Tensor
 
 from .by_class import ByClass, added_counts
 from .coding import ImageCodec
-from .formation import enlarge, resample
+from .decoder import Decoder, Resolution
+from .formation import enlarge
 
 __all__ = ["SPAN", "CodedSet"]
 
@@ -152,7 +153,8 @@ class CodedSet(ByClass):
         gain, shift = self.affine.to(images.device)[:, :, None, None]
         return images * gain + shift
 
-    def resampled(self, images: Tensor) -> Tensor:
-        """Other images (N, C, H, W) at the resolution of the set's own."""
-        coded = self.codec.decode(self.codes[0], self.shape[0])
-        return resample(images, self.shape[1] // coded.shape[1], self.enlarging)
+    @property
+    def resolution(self) -> Resolution:
+        """At which its pictures are kept, all of one size."""
+        height = self.codec.decode(self.codes[0], self.shape[0]).shape[1]
+        return Resolution(Decoder(self.shape[1] // height, enlarging=self.enlarging))

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..runtime.atomic_files import save_tensors
 from ..runtime.labels import class_labels
 from .by_class import ByClass, added_counts
-from .decoder import Decoder
+from .decoder import Decoder, Resolution
 from .quantize import BITS, dequantize, pack, quantize, unpack
 from .reading import FIELDS, FORMAT, FORMATS, OFFICIAL, check_fields, check_official, read_content
 
@@ -143,16 +143,14 @@ class CondensedSet(ByClass):
             images = decoder.decode(images, own + rows % decoder.tiles)
         return images if self.affine is None else images * self.affine[0][:, None, None] + self.affine[1][:, None, None]
 
-    def resampled(self, images: Tensor) -> Tensor:
-        """Other images (N, C, H, W), in the values that :meth:`decode` gives, at the resolution of the set's own."""
-        if self.affine is None:
-            return self.decoder.resampled(images)
-        gain, shift = self.affine[:, :, None, None]
-        return self.decoder.resampled((images - shift) / gain) * gain + shift
-
     @property
     def decoder(self) -> Decoder:
         return Decoder(self.formation, self.color, self.enlarging)
+
+    @property
+    def resolution(self) -> Resolution:
+        """At which its images are kept."""
+        return Resolution(self.decoder, self.affine)
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from .formation import ENLARGING, check_formation, decode_tiles, encode_tiles, resample
 
-__all__ = ["COLORS", "Decoder", "check_color"]
+__all__ = ["COLORS", "Decoder", "Resolution", "check_color"]
 
 COLORS = (1, 2, 4)
 PLANES = ((3**-0.5, 3**-0.5, 3**-0.5), (2**-0.5, 0.0, -(2**-0.5)), (6**-0.5, -2 * 6**-0.5, 6**-0.5))
@@ -111,10 +111,10 @@ class Decoder:
         planes = torch.cat([tiles, enlarged], dim=1)
         return _mixed(planes, _planes(planes.dtype, planes.device).T)
 
-    def resampled(self, images: Tensor) -> Tensor:
+    def resample(self, images: Tensor) -> Tensor:
         """Images (N, C, H, W) at the resolution that they would have if they were encoded and decoded.
 
-        The very same where f divides the sides.
+        The very same where f, and with color c also f · c, divides the sides.
         """
         if self.plain:
             return images
@@ -124,6 +124,33 @@ class Decoder:
         brightness = resample(planes[:, :1], self.formation, self.enlarging)
         colors = resample(planes[:, 1:], self.formation * self.color, self.enlarging)
         return _mixed(torch.cat([brightness, colors], dim=1), _planes(images.dtype, images.device).T)
+
+
+@dataclass(frozen=True, eq=False)
+class Resolution:
+    """The resolution at which a set keeps its images, to which others can be brought.
+
+    Attributes:
+        decoder: of the set. affine: (2, C), what its images are multiplied by and shifted by; None for neither.
+    """
+
+    decoder: Decoder
+    affine: Tensor | None = None
+
+    @property
+    def full(self) -> bool:
+        """Whether all that an image has is kept, of color, too."""
+        return self.decoder.plain
+
+    def to(self, device: torch.device | str) -> "Resolution":
+        return Resolution(self.decoder, None if self.affine is None else self.affine.to(device))
+
+    def resample(self, images: Tensor) -> Tensor:
+        """Other images (N, C, H, W), in the values that the set's own are decoded to."""
+        if self.affine is None:
+            return self.decoder.resample(images)
+        gain, shift = self.affine[:, :, None, None]
+        return self.decoder.resample((images - shift) / gain) * gain + shift
 
 
 @lru_cache(maxsize=8)

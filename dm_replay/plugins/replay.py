@@ -8,7 +8,7 @@ from avalanche.training.plugins import ReplayPlugin
 from torch import Tensor
 
 from ..augment.siamese import SiameseAugment
-from ..replay.checks import whole_number
+from ..replay.checks import fraction, whole_number
 from ..replay.current import CropFlip, TensorLoader
 from ..replay.loader import Batches, ReplayLoader
 from ..runtime.seeding import derive
@@ -38,8 +38,8 @@ class DMReplayPlugin(ReplayPlugin, supports_distributed=True):  # type: ignore[c
             strategy's device instead of by train transforms, image by image. Crops are padded with the darkest value
             that each channel has had, and the tasks of an experience of several are not balanced. By default the
             strategy's own loader.
-        resampled: the part of each mini-batch's current images, 0 to 1, that is shrunk and enlarged as the memory's
-            are, once there is a memory; nothing happens where it keeps whole images. Networks with BatchNorm need it.
+        resampled: the part of the current images, 0 to 1, that is shrunk and enlarged as the memory's are, once there
+            is a memory; none where it keeps images, and their color, at full resolution. For networks with BatchNorm.
         settings: of the :class:`CondensedBuffer`: ``iterations`` (200 by default; on a GPU take
             2,000 to 20,000), ``ipc``, ``seed``, ``progress``, ``device``, ``augment`` or any other
             field of :class:`CondenseConfig`, or a whole ``config``.
@@ -90,9 +90,7 @@ class DMReplayPlugin(ReplayPlugin, supports_distributed=True):  # type: ignore[c
         elif storage_policy.max_size not in (mem_size, mem_bytes):
             raise ValueError(f"mem_size {mem_size or mem_bytes} is not the storage_policy's {storage_policy.max_size}")
         super().__init__(storage_policy.max_size, batch_size, batch_size_mem, task_balanced_dataloader, storage_policy)
-        if not (isinstance(resampled, int | float) and 0 <= resampled <= 1):
-            raise ValueError(f"resampled is a part of the current images, from 0 to 1, got {resampled!r}")
-        self.augment_replay, self.resampled = augment_replay, resampled
+        self.augment_replay, self.resampled = augment_replay, fraction("resampled", resampled)
         if current is not None:
             self.current = CropFlip.parse(current)
         self._loaders = self._experiences = 0

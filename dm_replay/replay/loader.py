@@ -30,8 +30,8 @@ class ReplayLoader:
     as many, whatever the memory's size, and no image is ever more than one turn ahead. They come
     in the type of the current ones; integers are rounded and kept within their range.
 
-    A network with BatchNorm tells old classes from new ones by how sharp their images are, if the memory keeps them
-    smaller, and takes every sharp test image for a new one. So part of the current images is shrunk and enlarged, too.
+    If the memory keeps images smaller, a network with BatchNorm learns to tell old classes from new ones by how sharp
+    they are, and test images are sharp. So a part of the current images can be shrunk and enlarged, too.
 
     Args:
         data: mini-batches (x, y) or (x, y, task label); it alone decides how long an epoch is.
@@ -69,7 +69,8 @@ class ReplayLoader:
         resampled: float = 0.0,
     ):
         self.data, self.rows, self.augment, self.device = data, rows, augment, torch.device(device)
-        self.part, self.resampled = resampled, memory.to(device).resampled
+        self.resolution, self.seen = memory.resolution.to(device), 0
+        self.resampled = 0.0 if self.resolution.full else resampled
         self.standardization = None
         if augment is not None and standardization is not None:
             self.standardization, memory = standardization.to(device), standardization.apply_to_set(memory)
@@ -94,12 +95,13 @@ class ReplayLoader:
             yield [torch.cat(pair) for pair in zip(current, (images, *labels), strict=False)]
 
     def _partly_resampled(self, images: Tensor) -> Tensor:
-        """Images (N, C, H, W) with some of them, spread evenly, at the memory's resolution."""
-        many = round(self.part * len(images))
-        if not many:
+        """Images (N, C, H, W) with some of them, spread evenly over mini-batches, too, at the memory's resolution."""
+        turns = (torch.arange(self.seen, self.seen + len(images) + 1, dtype=torch.float64) * self.resampled).floor()
+        self.seen += len(images)
+        rows = turns.diff().nonzero()[:, 0].to(images.device)
+        if not len(rows):
             return images
-        rows = torch.arange(many, device=images.device) * len(images) // many
-        found = to_dtype(self.resampled(images[rows].float()), images.dtype)
+        found = to_dtype(self.resolution.resample(images[rows].float()), images.dtype)
         return images.index_copy(0, rows, found)
 
     def replayed(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:

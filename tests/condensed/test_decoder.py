@@ -59,8 +59,8 @@ def test_resampled_is_encoded_and_decoded(formation, color, enlarging, generator
     decoder = Decoder(formation, color, enlarging)
     images = torch.randn(2 * decoder.tiles, 3, 16, 32, generator=generator, dtype=torch.float64)
     there_and_back = decoder.decode(decoder.encode(images), torch.arange(len(images)))
-    torch.testing.assert_close(decoder.resampled(images), there_and_back)
-    torch.testing.assert_close(decoder.resampled(images[:3]), there_and_back[:3])
+    torch.testing.assert_close(decoder.resample(images), there_and_back)
+    torch.testing.assert_close(decoder.resample(images[:3]), there_and_back[:3])
 
 
 @pytest.mark.parametrize("color", [1, 4])
@@ -70,7 +70,9 @@ def test_images_are_resampled_in_the_values_that_a_set_stands_for(color, generat
     about = dict(formation=2, color=color, enlarging="sharp")
     own = CondensedSet.from_images(encoded, torch.zeros(1), storage="uint8", **about)
     images = torch.randn(5, 3, 16, 16, generator=generator)
-    torch.testing.assert_close(space.undo_set(own).resampled(space.undo(images)), space.undo(decoder.resampled(images)))
+    torch.testing.assert_close(
+        space.undo_set(own).resolution.resample(space.undo(images)), space.undo(decoder.resample(images))
+    )
 
 
 @pytest.mark.parametrize(("formation", "color"), [(1, 2), (2, 4)])

@@ -36,9 +36,9 @@ def test_half_of_the_current_images_get_the_resolution_of_a_mosaic():
     decoder = Decoder(2, enlarging="sharp")
     for number, (before, after) in enumerate(zip(as_they_are.batches, half.batches, strict=True)):
         for (x, y), (changed, same) in zip(before, after, strict=True):
-            current = [] if number == 0 else range(0, 8, 2)
+            current = [] if number == 0 else range(1, 8, 2)
             wanted = x.clone()
-            wanted[current] = decoder.resampled(x[current])
+            wanted[current] = decoder.resample(x[current])
             torch.testing.assert_close(changed, wanted)
             assert torch.equal(y, same)
 

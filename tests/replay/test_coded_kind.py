@@ -101,7 +101,7 @@ def test_other_images_get_their_resolution():
     memory.update(pictures({0: 9}))
     images = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     wanted = enlarge(F.avg_pool2d(images, 2), (32, 32), "sharp")
-    torch.testing.assert_close(memory.to_set()[0].resampled(images), wanted)
+    torch.testing.assert_close(memory.to_set()[0].resolution.resample(images), wanted)
 
 
 def test_later_images_may_be_brighter_than_all_before():
