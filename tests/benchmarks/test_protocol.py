@@ -75,6 +75,17 @@ def test_a_cell_with_fewer_networks_gets_those_it_lacks(script, tmp_path, monkey
         assert len(cell["accuracies"]) == 3 and cell["accuracies"][:2] == two[key]["accuracies"]
 
 
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("script", ["offline"], indirect=True)
+def test_the_offline_table_says_what_a_set_took(script, tmp_path, capsys):
+    script.main()
+    cells = json.loads((tmp_path / "benchmarks/results/offline.json").read_text())
+    (row,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| digits, 2 | 3 steps |")]
+    random, kmeans, dm, fast = [cell for cell in row.strip("| ").split(" | ")][2:6]
+    mean = next(cell["mean"] for cell in cells.values() if cell["method"] == "dm")
+    assert dm.startswith(f"{mean:.1f} ± ") and dm.endswith("(0.3 s)") and "(" not in random + kmeans
+
+
 @pytest.mark.parametrize("script", ["nas"], indirect=True)
 def test_the_space_is_the_papers(script):
     names = script.space()
