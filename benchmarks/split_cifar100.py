@@ -87,7 +87,7 @@ def alike(results: dict, options: argparse.Namespace, but: Sequence[str] = ()) -
 
 def resampled_of(method: str, network: str, asked: float | None) -> float:
     """The part of the current images that a method's plugin brings to the resolution of its memory."""
-    if method not in MEMORIES:
+    if method not in MEMORIES or method == "webp":
         return 0.0
     return (0.5 if "norm=batch" in network else 0.0) if asked is None else asked
 

@@ -78,7 +78,11 @@ def resampling(images: int) -> str:
     networks = {"InstanceNorm": "convnet:width=64", "BatchNorm": "convnet:width=64,norm=batch"}
     parts = {"current images as they are": 0.0, "half of them resampled": 0.5}
     columns = {
-        f"{norm}, {text}": streams("split_cifar100", options_of(None), network=network, resampled=part)
+        f"{norm}, {text}": [
+            cell
+            for cell in streams("split_cifar100", options_of(None), but=["resampled"], network=network)
+            if cell["settings"].get("resampled", 0.0) == part
+        ]
         for norm, network in networks.items()
         for text, part in parts.items()
     }
@@ -116,6 +120,10 @@ TABLES: dict[str, Callable[[], str]] = {
         ALL_ROWS,
     ),
     "streams": lambda: stream_report.table(streams("split_cifar100", options_of(None))),
+    "streams-resnet": lambda: stream_report.table(
+        streams("split_cifar100", options_of(None), network="resnet18:width=20,norm=batch")
+    ),
+    "resampling": lambda: resampling(200),
     "stream-costs": lambda: stream_report.costs(streams("split_cifar100", options_of(None)), 200),
     "online": lambda: online_cifar100.table(
         streams("online_cifar100", online_cifar100.parser_of(), but=["network", "resampled"])

@@ -155,6 +155,5 @@ class CodedSet(ByClass):
 
     @property
     def resolution(self) -> Resolution:
-        """At which its pictures are kept, all of one size."""
-        height = self.codec.decode(self.codes[0], self.shape[0]).shape[1]
-        return Resolution(Decoder(self.shape[1] // height, enlarging=self.enlarging))
+        """Full: other images that are only shrunk and enlarged lack what codecs do to them, and networks see that."""
+        return Resolution(Decoder())

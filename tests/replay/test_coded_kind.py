@@ -11,7 +11,6 @@ from torch.nn import functional as F
 from dm_replay import CondensedBuffer
 from dm_replay.condensed.coded_set import SPAN, CodedSet
 from dm_replay.condensed.coding import ImageCodec
-from dm_replay.condensed.formation import enlarge
 from dm_replay.coresets.config import ExemplarConfig
 from dm_replay.coresets.herding import herding_exemplars
 from dm_replay.data.pool import TensorPool
@@ -96,12 +95,14 @@ def test_what_memories_are_used_for():
         assert torch.equal(copied.to_set()[0].images, images.images)
 
 
-def test_other_images_get_their_resolution():
+def test_other_images_stay_as_they_are():
     memory = CondensedMemory(2, config=CONFIG, kind="webp")
     memory.update(pictures({0: 9}))
     images = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    wanted = enlarge(F.avg_pool2d(images, 2), (32, 32), "sharp")
-    torch.testing.assert_close(memory.to_set()[0].resolution.resample(images), wanted)
+    ((x, _),) = ReplayLoader(
+        [(images, torch.zeros(3).long())], memory.to_set()[0], torch.zeros(2).long(), 2, resampled=1.0
+    )
+    assert torch.equal(x[:3], images)
 
 
 def test_later_images_may_be_brighter_than_all_before():
