@@ -4,13 +4,16 @@ import argparse
 from collections.abc import Callable, Sequence
 from functools import partial
 
+import cost_tables
 import online_cifar100
 import stream_report
-from common import markdown, read_results, spread
+from common import markdown, read_results, spread, trained_for
 from split_cifar100 import alike, options_of
+from targets import published
 
 __all__ = ["TABLES"]
 
+PRESETS = {"dm": "`paper`", "paper": "`paper`", "fast": "`fast`", "plus": "`plus`"}
 CLASSES = {"cifar10": 10, "cifar100": 100}
 Column = tuple[str, Callable[[dict], bool]]
 Row = tuple[str, tuple[str, ...]]
@@ -89,6 +92,31 @@ def resampling(images: int) -> str:
     return stream_report.beside(columns, images)
 
 
+def budgets() -> str:
+    """What seconds of condensing came to on CIFAR-10, and what the paper has."""
+    cells = [*read_results("efficiency").values(), *read_results("equal_bytes").values()]
+    own = sorted(filter(_of_budgets, cells), key=lambda cell: (cell["ipc"], trained_for(cell), cell["seconds_allowed"]))
+    rows = [
+        [
+            PRESETS.get(cell["cell"], cell["cell"]),
+            str(cell["ipc"]),
+            f"{cell['seconds_allowed']:g} s",
+            trained_for(cell),
+            spread(cell["accuracies"]),
+        ]
+        for cell in own
+    ]
+    theirs = published("offline", dataset="cifar10", ipc=10, method="dm")
+    rows.append(["*the paper's*", "10", "20,000 iterations", "1000 epochs", f"*{theirs}*"])
+    return markdown(["condensed", "bytes of", "for", "trained for", "accuracy"], rows)
+
+
+def _of_budgets(cell: dict) -> bool:
+    """Whether it is a condensed set of CIFAR-10, in the bytes of several images a class, for the ConvNet."""
+    asked = cell["dataset"], cell["evaluation"]["network"]
+    return asked == ("cifar10", "convnet") and cell["seconds_allowed"] > 0 and cell["ipc"] > 1
+
+
 REDUCED = "resnet18:width=20"
 ALL_ROWS = (*REAL_ROWS, *CONDENSED_ROWS)
 TABLES: dict[str, Callable[[], str]] = {
@@ -139,4 +167,11 @@ TABLES: dict[str, Callable[[], str]] = {
         ALL_ROWS,
         count_images=False,
     ),
+    "time": budgets,
+    "nested-digits": lambda: cost_tables.nested("digits", "digits, 600 iterations"),
+    "nested-cifar10": lambda: cost_tables.nested("cifar10", "CIFAR-10, 200 iterations"),
+    "scaling": cost_tables.scaling,
+    "speed": cost_tables.speed,
+    "big-data": cost_tables.big_data,
+    "current-images": cost_tables.current_images,
 }
