@@ -20,7 +20,7 @@ from common import write_result
 from dm_replay import DMReplayPlugin, load_dataset
 from dm_replay.runtime.provenance import provenance
 
-QUICK = dict(preset="paper", iterations=1, batch_real=8, network="convnet:width=8", compile="no", progress=False)
+QUICK = dict(iterations=1, batch_real=8, extractor_steps=2, network="convnet:width=8", compile="no", progress=False)
 
 
 def main():
