@@ -76,9 +76,13 @@ def _methods(cells: Sequence[dict]) -> list[str]:
 
 
 def draw(name: str, cells: Sequence[dict]) -> None:
-    """Accuracy over experiences at the size that most cells have, and for each network at the end over bytes."""
+    """Accuracy over experiences at the size that most cells have, and at the end over bytes, where there are several.
+
+    The latter for each network, the one with most cells first.
+    """
     of_cells = [cell["settings"]["network"] for cell in cells]
-    networks = sorted(set(of_cells), key=of_cells.count, reverse=True)
+    first, *others = sorted(set(of_cells), key=of_cells.count, reverse=True)
+    networks = [first, *(name for name in others if len({c["images"] for c in _of_network(cells, name)}) > 1)]
     wide = 1.6 + 3.8 * (1 + len(networks))
     figure, (over_time, *over_bytes) = pyplot().subplots(
         1, 1 + len(networks), figsize=(wide, 3.8), layout="constrained"

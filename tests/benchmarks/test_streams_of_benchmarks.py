@@ -68,11 +68,13 @@ def test_panels_have_one_scale_and_every_method_a_name(monkeypatch):
 
     drawn = []
     monkeypatch.setattr(stream_report, "save_figure", lambda figure, name: drawn.append(figure))
-    about = dict(images=100, matrix=[[0.5, 0.0], [0.4, 0.5]])
     cells = [
-        about | dict(method=method, AverageAccuracy=accuracy, settings={"network": network})
+        dict(method=method, images=images, matrix=[[0.5, 0.0], [0.4, 0.5]], AverageAccuracy=accuracy)
+        | {"settings": {"network": network}}
         for network, method, accuracy in [("one", "stock", 0.1), ("one", "code", 0.3), ("two", "webp", 0.7)]
+        for images in (100, 200)
     ]
+    cells.append(cells[0] | {"settings": {"network": "of one size"}})
     stream_report.draw("x", cells)
     (figure,) = drawn
     over_time, one, two = figure.axes
