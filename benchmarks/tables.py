@@ -1,7 +1,7 @@
 """The tables of the README by their names, from result files; figures of others come from targets.csv."""
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import cost_tables
@@ -14,6 +14,7 @@ from targets import published
 __all__ = ["TABLES"]
 
 PRESETS = {"dm": "`paper`", "paper": "`paper`", "fast": "`fast`", "plus": "`plus`"}
+RAW = 3096  # bytes of a raw image of 3 x 32 x 32 and of the range of each channel
 CLASSES = {"cifar10": 10, "cifar100": 100}
 Column = tuple[str, Callable[[dict], bool]]
 Row = tuple[str, tuple[str, ...]]
@@ -71,6 +72,12 @@ def chosen(dataset: str, ipc: int, network: str = "convnet", **schedule: int) ->
     return fits
 
 
+def by_schedule(dataset: str, ipc: int, schedules: Mapping[str, Mapping[str, int]]) -> str:
+    """Of equal_bytes.json: all sets in the bytes of so many raw images, each with its channels' ranges, by schedule."""
+    columns = [(title, chosen(dataset, ipc, **schedule)) for title, schedule in schedules.items()]
+    return equal_bytes(f"kept for each class in {ipc * RAW:,} bytes", columns, ALL_ROWS)
+
+
 def streams(name: str, parser: argparse.ArgumentParser, but: Sequence[str] = (), **settings) -> list[dict]:
     """The cells of the protocol that a script has unless ``settings`` say otherwise, but for names in ``but``."""
     return alike(read_results(name), parser.parse_args([], argparse.Namespace(**settings)), but)
@@ -121,31 +128,13 @@ REDUCED = "resnet18:width=20"
 ALL_ROWS = (*REAL_ROWS, *CONDENSED_ROWS)
 TABLES: dict[str, Callable[[], str]] = {
     "cifar10-ten": partial(
-        equal_bytes,
-        "kept for each class in 30,960 bytes",
-        [
-            ("after 400 steps", chosen("cifar10", 10, steps=400)),
-            ("after 1,500", chosen("cifar10", 10, steps=1500)),
-        ],
-        ALL_ROWS,
+        by_schedule, "cifar10", 10, {"after 400 steps": {"steps": 400}, "after 1,500": {"steps": 1500}}
     ),
     "cifar10-one": partial(
-        equal_bytes,
-        "kept for each class in 3,096 bytes",
-        [
-            ("after 400 steps", chosen("cifar10", 1, steps=400)),
-            ("by the paper's 1,001 epochs", chosen("cifar10", 1, epochs=1000)),
-        ],
-        ALL_ROWS,
+        by_schedule, "cifar10", 1, {"after 400 steps": {"steps": 400}, "by the paper's 1,001 epochs": {"epochs": 1000}}
     ),
     "cifar100-ten": partial(
-        equal_bytes,
-        "kept for each class in 30,960 bytes",
-        [
-            ("after 400 steps", chosen("cifar100", 10, steps=400)),
-            ("after 4,000", chosen("cifar100", 10, steps=4000)),
-        ],
-        ALL_ROWS,
+        by_schedule, "cifar100", 10, {"after 400 steps": {"steps": 400}, "after 4,000": {"steps": 4000}}
     ),
     "streams": lambda: stream_report.table(streams("split_cifar100", options_of(None))),
     "streams-resnet": lambda: stream_report.table(
