@@ -26,6 +26,7 @@ __all__ = [
     "fill",
     "markdown",
     "networks",
+    "parsed",
     "pyplot",
     "read_results",
     "save_figure",
@@ -60,6 +61,13 @@ def add_evaluation(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--runs", type=int, default=1, help="networks")
     parser.add_argument("--steps", type=int, default=400, help="of 256 images, of each network's training")
     parser.add_argument("--epochs", type=int, help="the paper's schedule takes 1000, whatever they come to in steps")
+
+
+def parsed(parser: argparse.ArgumentParser, **quick) -> argparse.Namespace:
+    """The options; with ``--quick`` those that are not given are ``quick``'s."""
+    if parser.parse_args().quick:
+        parser.set_defaults(**quick)
+    return parser.parse_args()
 
 
 def budget_of(options: argparse.Namespace) -> EvalConfig:
@@ -132,7 +140,9 @@ def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def spread(accuracies: Sequence[float]) -> str:
-    """Mean, and of several the deviation."""
+    """Mean, and of several the deviation; nothing of none."""
+    if not accuracies:
+        return ""
     return f"{mean(accuracies):.1f}" + (f" ± {pstdev(accuracies):.1f}" if len(accuracies) > 1 else "")
 
 

@@ -11,11 +11,23 @@ the classes so far. Cells, one for each step, go to results/continual_gdumb.json
 import argparse
 from collections.abc import Iterator
 from functools import partial
-from statistics import mean, pstdev
+from statistics import mean
 
 import numpy
 import torch
-from common import add_evaluation, fill, markdown, networks, pyplot, save_figure, schedule_of
+from common import (
+    add_evaluation,
+    fill,
+    markdown,
+    networks,
+    parsed,
+    pyplot,
+    read_results,
+    save_figure,
+    schedule_of,
+    spread,
+    trained_for,
+)
 from sets import CONDENSED, REAL, Budget, described, made
 from targets import published
 
@@ -39,9 +51,7 @@ def main():
     parser.add_argument("--quick", action="store_true", help="30 s of condensing a step, 300 steps, one network")
     Budget.add_to(parser)
     add_evaluation(parser)
-    options = parser.parse_args()
-    if options.quick:
-        options.seconds, options.steps, options.runs = 30.0, 300, 1
+    options = parsed(parser, seconds=30.0, steps=300, runs=1)
     cpu.keep_memory()
     data, budget = load_dataset(options.dataset), Budget.of(options)
     cells = {
@@ -51,8 +61,8 @@ def main():
         for step in range(options.steps_of_classes)
     }
     results = fill("continual_gdumb", cells, options)
-    print(table(results, options.dataset))
-    draw(results)
+    print(table(results))
+    draw(read_results("continual_gdumb"))
 
 
 def key_of(method: str, order: int, step: int, budget: Budget, options: argparse.Namespace) -> str:
@@ -91,22 +101,33 @@ def in_steps(data: Dataset, steps: int, order: int) -> tuple[torch.Tensor, ...]:
     return tuple(part.sort().values for part in shuffled.tensor_split(steps))
 
 
-def table(results: dict, dataset: str) -> str:
+def table(results: dict) -> str:
     """Accuracy at the end by method and number of steps, mean and deviation over orders, as Markdown."""
     lengths = sorted({cell["steps"] for cell in results.values()})
     rows = []
-    for method in dict.fromkeys(cell["method"] for cell in results.values()):
-        row = [method]
+    for title, cells in _by_method(results).items():
+        row = [title, trained_for(cells[0])]
         for length in lengths:
-            theirs = published("continual", dataset=dataset, method=method, steps=length)
-            row += [_spread(curves(results, method, length)), str(theirs or "")]
+            asked = {"dataset": cells[0]["dataset"], "ipc": cells[0]["ipc"], "method": cells[0]["method"]}
+            row += [_spread(curves(cells, length)), str(published("continual", steps=length, **asked) or "")]
         rows.append(row)
-    return markdown(["", *(title for length in lengths for title in (f"{length} steps", "paper"))], rows)
+    return markdown(
+        ["", "trained for", *(title for length in lengths for title in (f"{length} steps", "*paper*"))], rows
+    )
 
 
-def curves(results: dict, method: str, length: int) -> list[list[float]]:
+def _by_method(results: dict) -> dict[str, list[dict]]:
+    """Cells by their method, and what condensing may take."""
+    groups: dict[str, list[dict]] = {}
+    for cell in results.values():
+        title = f"{cell['method']}, {cell['budget']}" if cell["budget"] else cell["method"]
+        groups.setdefault(title, []).append(cell)
+    return groups
+
+
+def curves(cells: list[dict], length: int) -> list[list[float]]:
     """For each order whose steps are all there, the accuracy after each."""
-    own = [cell for cell in results.values() if (cell["method"], cell["steps"]) == (method, length)]
+    own = [cell for cell in cells if cell["steps"] == length]
     by_order = {order: [cell for cell in own if cell["set"] == order] for order in {cell["set"] for cell in own}}
     whole = [sorted(cells, key=lambda cell: cell["step"]) for cells in by_order.values() if len(cells) == length]
     return [[cell["mean"] for cell in cells] for cells in whole]
@@ -114,20 +135,22 @@ def curves(results: dict, method: str, length: int) -> list[list[float]]:
 
 def _spread(found: list[list[float]]) -> str:
     ends = [curve[-1] for curve in found]
-    return f"{mean(ends):.1f} ± {pstdev(ends):.1f} ({len(ends)} orders)" if ends else ""
+    return spread(ends) + (f" ({len(ends)} orders)" if len(ends) > 1 else "")
 
 
 def draw(results: dict) -> None:
+    """Accuracy over steps, of each method the mean over orders, into results/continual_gdumb.png."""
     lengths = sorted({cell["steps"] for cell in results.values()})
     figure, row = pyplot().subplots(
         1, len(lengths), figsize=(4.6 * len(lengths), 3.6), layout="constrained", squeeze=False, sharey=True
     )
     for axes, length in zip(row[0], lengths, strict=True):
-        for method in dict.fromkeys(cell["method"] for cell in results.values()):
-            found = curves(results, method, length)
+        for title, cells in _by_method(results).items():
+            found = curves(cells, length)
             if found:
                 means = [mean(values) for values in zip(*found, strict=True)]
-                axes.plot(range(1, length + 1), means, marker="o", markersize=3, label=method, color=COLORS.get(method))
+                color = COLORS.get(cells[0]["method"])
+                axes.plot(range(1, length + 1), means, marker="o", markersize=3, label=title, color=color)
         axes.set(xlabel="steps", title=f"{length} steps")
     row[0][0].set_ylabel("accuracy on the classes so far, %")
     row[0][0].legend(frameon=False, fontsize=7)

@@ -11,10 +11,10 @@ condensed.
 import argparse
 from collections.abc import Iterator
 from functools import partial
-from statistics import mean
 
-from common import add_evaluation, fill, markdown, networks, schedule_of
+from common import add_evaluation, fill, markdown, networks, parsed, schedule_of, spread, trained_for
 from sets import CONDENSED, Budget, described, made
+from targets import targets
 
 from dm_replay import load_dataset
 from dm_replay.data.registry import Dataset
@@ -36,9 +36,7 @@ def main():
     parser.add_argument("--quick", action="store_true", help="ten images a class, a minute, 300 steps, one network")
     Budget.add_to(parser)
     add_evaluation(parser)
-    options = parser.parse_args()
-    if options.quick:
-        options.ipc, options.seconds, options.steps, options.runs = 10, 60.0, 300, 1
+    options = parsed(parser, ipc=10, seconds=60.0, steps=300, runs=1)
     cpu.keep_memory()
     data, budget = load_dataset(options.dataset), Budget.of(options)
     cells = {
@@ -78,15 +76,23 @@ def measure(
 
 
 def table(results: dict) -> str:
-    """Methods and networks that condensed by networks that were trained, means, as Markdown."""
+    """What condensed, by networks that were trained, with the paper's figures, as Markdown."""
     trained = list(dict.fromkeys(cell["network"] for cell in results.values()))
     rows = []
-    for method, learned in dict.fromkeys((cell["method"], cell["learned"]) for cell in results.values()):
-        own = [cell for cell in results.values() if (cell["method"], cell["learned"]) == (method, learned)]
-        means = [[cell["mean"] for cell in own if cell["network"] == network] for network in trained]
-        title = method if learned == "none" else f"{method}, {learned}"
-        rows.append([title, *(f"{mean(found):.1f}" if found else "" for found in means)])
-    return markdown(["condensed by", *trained], rows)
+    for row in dict.fromkeys(map(_row_of, results.values())):
+        cells = [cell for cell in results.values() if _row_of(cell) == row]
+        by_network = [[cell for cell in cells if cell["network"] == network] for network in trained]
+        rows.append([*row, *(spread([one for cell in own for one in cell["accuracies"]]) for own in by_network)])
+    theirs = [target for target in targets() if target.table == "cross_arch"]
+    for method, ipc in dict.fromkeys((target.method, target.ipc) for target in theirs):
+        found = {target.network: str(target) for target in theirs if (target.method, target.ipc) == (method, ipc)}
+        rows.append([f"*paper: {method}*", str(ipc), "1000 epochs", *(found.get(network, "") for network in trained)])
+    return markdown(["condensed by", "bytes of", "trained for", *trained], rows)
+
+
+def _row_of(cell: dict) -> tuple[str, str, str]:
+    title = f"{cell['method']}, {cell['learned']}, {cell['budget']}" if cell["budget"] else cell["method"]
+    return title, str(cell["ipc"]), trained_for(cell)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ all of their classes' real images, by the latter's mean distance from their mean
 import argparse
 
 import torch
-from common import command, pyplot, save_figure, write_result
+from common import command, parsed, pyplot, save_figure, write_result
 from sets import METHODS, Budget, made
 from torch import Tensor, nn
 
@@ -37,9 +37,7 @@ def main():
     parser.add_argument("--train-steps", type=int, default=2000, help="of 256 real images, of the network")
     parser.add_argument("--quick", action="store_true", help="a minute of condensing, 300 steps of training")
     Budget.add_to(parser)
-    options = parser.parse_args()
-    if options.quick:
-        options.seconds, options.train_steps = 60.0, 300
+    options = parsed(parser, seconds=60.0, train_steps=300)
     cpu.keep_memory()
     data, budget = load_dataset(options.dataset), Budget.of(options)
     network = trained(data.train, options.train_steps)

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from common import add_evaluation, fill, networks, pyplot, save_figure, schedule_of, short_hash
+from common import add_evaluation, fill, networks, parsed, pyplot, save_figure, schedule_of, short_hash
 from sets import CONDENSED, Budget, class_bytes, described, paper_lr
 
 from dm_replay import CondenseConfig, CondensedSet, condense, load_dataset
@@ -33,9 +33,7 @@ def main():
     parser.add_argument("--at", type=int, nargs="+", default=[1, 10, 100, 1000], help="iterations; the last is the end")
     parser.add_argument("--quick", action="store_true", help="at 1, 10, 30 and 100 iterations, 300 steps, one network")
     add_evaluation(parser)
-    options = parser.parse_args()
-    if options.quick:
-        options.at, options.steps, options.runs = [1, 10, 30, 100], 300, 1
+    options = parsed(parser, at=[1, 10, 30, 100], steps=300, runs=1)
     options.at = sorted(set(options.at))
     cpu.keep_memory()
     data = load_dataset(options.dataset)

@@ -16,10 +16,12 @@ import argparse
 import itertools
 from collections.abc import Iterator
 from functools import partial
+from statistics import mean
 
 import torch
-from common import fill, markdown, networks
+from common import fill, markdown, networks, parsed, trained_for
 from sets import CONDENSED, METHODS, Budget, described, made
+from targets import published
 
 from dm_replay import build_network, load_dataset
 from dm_replay.coresets.config import ExemplarConfig
@@ -52,9 +54,7 @@ def main():
     parser.add_argument("--runs", type=int, default=1, help="times that each network is trained")
     parser.add_argument("--quick", action="store_true", help="24 networks up to width 64, 300 steps, 1500 on the whole")
     Budget.add_to(parser)
-    options = parser.parse_args()
-    if options.quick:
-        options.subsample, options.widest, options.steps, options.whole_steps = 24, 64, 300, 1500
+    options = parsed(parser, subsample=24, widest=64, steps=300, whole_steps=1500)
     cpu.keep_memory()
     data, budget = load_dataset(options.dataset), Budget.of(options)
     options.steps = options.steps or 201 * -(-options.ipc * len(data.train.classes) // 256)
@@ -118,22 +118,30 @@ def measure(
 
 
 def table(results: dict) -> str:
-    """Proxies by what they are judged by, as Markdown."""
-    rows = []
-    whole = _accuracies(results, WHOLE)
-    better = sorted(whole, key=whole.__getitem__)[len(whole) // 2 :]
-    for proxy in dict.fromkeys(cell["method"] for cell in results.values()):
-        found = _accuracies(results, proxy)
-        pick = max(found, key=found.__getitem__)
-        seconds = [cell["evaluation_seconds"] for cell in results.values() if cell["method"] == proxy]
-        ranks = [f"{_spearman(found, whole, among):.2f}" for among in (list(whole), better)]
-        rows.append([proxy, *ranks, f"{whole[pick]:.1f}", f"{sum(seconds) / len(seconds):.0f}"])
-    head = ["proxy", "correlation", "of the better half", "accuracy of the pick, %", "seconds a network"]
-    return markdown(head, rows)
+    """Proxies by what they are judged by, with the paper's figures, as Markdown."""
+    groups: dict[tuple, dict[str, dict]] = {}
+    for cell in results.values():
+        groups.setdefault((cell["method"], cell["budget"], trained_for(cell)), {})[cell["network"]] = cell
+    most = max((key for key in groups if key[0] == WHOLE), key=lambda key: len(groups[key]))
+    whole = {network: cell["mean"] for network, cell in groups[most].items()}
+    rows = [_row(key, cells, whole) for key, cells in groups.items()]
+    head = ["proxy", "networks", "trained for", "correlation", "of the better half", "accuracy of the pick, %"]
+    return markdown([*head, "seconds a network", "*paper's correlation*", "*accuracy*"], rows)
 
 
-def _accuracies(results: dict, proxy: str) -> dict[str, float]:
-    return {cell["network"]: cell["mean"] for cell in results.values() if cell["method"] == proxy}
+def _row(key: tuple, cells: dict[str, dict], whole: dict[str, float]) -> list[str]:
+    proxy, budget, schedule = key
+    found = {network: cell["mean"] for network, cell in cells.items() if network in whole}
+    better = sorted(found, key=whole.__getitem__)[len(found) // 2 :]
+    ranks = [f"{_spearman(found, whole, among):.2f}" for among in (list(found), better)]
+    pick = max(found, key=found.__getitem__)
+    seconds = mean(cells[network]["evaluation_seconds"] for network in found)
+    theirs = [
+        published(f"nas {what}", dataset=cells[pick]["dataset"], method=proxy) for what in ("correlation", "accuracy")
+    ]
+    title = f"{proxy}, {budget}" if budget else proxy
+    row = [title, str(len(found)), schedule, *ranks, f"{whole[pick]:.1f}", f"{seconds:.0f}"]
+    return [*row, *(str(target or "") for target in theirs)]
 
 
 def _spearman(first: dict[str, float], second: dict[str, float], among: list[str]) -> float:

@@ -1,12 +1,13 @@
 """The paper's main table: test accuracy of networks trained on a condensed set alone, beside coresets.
 
     python benchmarks/offline.py --ipc 1 10 50 --iterations 20000 --epochs 1000 --runs 20 --seeds 0 1 2 3 4
-    python benchmarks/offline.py --quick --dataset mnist --ipc 1 10
+    python benchmarks/offline.py --quick --dataset mnist --ipc 1 10      # --seconds, --steps, --runs: over its own
 
 The first is the paper's protocol for CIFAR-10 (hours on a GPU; days on two cores), the second minutes on two
 cores: a minute of condensing, 300 steps of training, one network. All methods take the bytes of ``--ipc`` raw images a
 class: ``dm`` is the paper's objective and schedule in 8 bits, ``fast`` and ``plus`` are this library's. ``dm`` has the
-paper's learning rate (section 4 and the official code): 1, and 10 for CIFAR-10 from 100 images a class on.
+paper's learning rate (section 4 and the official code): 1, and 10 for CIFAR-10 from 100 images a class on. Networks are
+its ConvNet, with a fourth layer at 64 pixels.
 
 Each cell is a set (its seed) and some networks, written to results/offline.json after each network; runs that were
 stopped go on. Sets are kept in runs/sets.
@@ -16,8 +17,8 @@ import argparse
 from collections.abc import Iterator
 from functools import partial
 
-from common import add_evaluation, fill, markdown, networks, schedule_of, spread, trained_for
-from sets import CONDENSED, METHODS, Budget, described, made
+from common import add_evaluation, fill, markdown, networks, parsed, schedule_of, spread, trained_for
+from sets import CONDENSED, METHODS, Budget, described, made, paper_network
 from targets import published
 
 from dm_replay import load_dataset
@@ -35,15 +36,14 @@ def main():
     )
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=USUAL, metavar="METHOD")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of the sets; the paper has 5")
-    parser.add_argument("--network", default="convnet", help="that condenses and is trained; :depth=4 at 64 pixels")
+    parser.add_argument("--network", help="that condenses and is trained; the paper's ConvNet by default")
     parser.add_argument("--quick", action="store_true", help="a minute of condensing, 300 steps, one network")
     Budget.add_to(parser)
     add_evaluation(parser)
-    options = parser.parse_args()
-    if options.quick:
-        options.seconds, options.steps, options.runs = 60.0, 300, 1
+    options = parsed(parser, seconds=60.0, steps=300, runs=1)
     cpu.keep_memory()
     data, budget = load_dataset(options.dataset), Budget.of(options)
+    options.network = options.network or paper_network(data.spec.shape)
     cells = {
         key_of(method, ipc, seed, budget, options): partial(measure, method, ipc, seed, data, budget, options)
         for ipc in options.ipc

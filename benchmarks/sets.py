@@ -20,7 +20,18 @@ from dm_replay.data.registry import Dataset
 from dm_replay.runs.condense_run import condense_run
 from dm_replay.runs.run_folder import RunFolder
 
-__all__ = ["CODED", "CONDENSED", "METHODS", "REAL", "Budget", "class_bytes", "described", "made", "paper_lr"]
+__all__ = [
+    "CODED",
+    "CONDENSED",
+    "METHODS",
+    "REAL",
+    "Budget",
+    "class_bytes",
+    "described",
+    "made",
+    "paper_lr",
+    "paper_network",
+]
 
 SETS = Path(__file__).parent.parent / "runs" / "sets"
 REAL = {
@@ -116,6 +127,11 @@ def paper_lr(dataset: str, ipc: int, network: str) -> float:
     if network.startswith("resnet18") or "norm=batch" in network:
         return 0.1
     return 10.0 if dataset == "cifar10" and ipc >= 100 else 1.0
+
+
+def paper_network(shape: tuple[int, int, int]) -> str:
+    """The ConvNet that the paper has for images (C, H, W): one layer deeper at 64 pixels."""
+    return "convnet:depth=4" if shape[-1] >= 64 else "convnet"
 
 
 def our_code(pool, ipc: int) -> ExemplarConfig:
