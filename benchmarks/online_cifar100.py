@@ -12,7 +12,7 @@ written to results/online_cifar100.json as they are done and not run again.
 
 import argparse
 
-from common import markdown, read_results
+from common import markdown, parsed, read_results
 from split_cifar100 import alike, options_of, run
 from stream_report import NAMES, at_end
 from targets import targets
@@ -23,9 +23,7 @@ SETTINGS = dict(network=NETWORK, epochs=1, batch=10, replay=100, lr=0.1, momentu
 
 
 def main():
-    options = parser_of().parse_args()
-    if options.quick:
-        options.seconds, options.images = 5.0, options.images[:1]
+    options = parsed(parser_of(), seconds=5.0, images=[100])
     name = f"online_{options.dataset}"
     run(name, options)
     print(table(alike(read_results(name), options, but=["network", "resampled"])))

@@ -28,7 +28,7 @@ import warnings
 from collections.abc import Sequence
 
 import torch
-from common import command, read_results, write_result
+from common import command, parsed, read_results, write_result
 from stream_learner import TESTED_AT_ONCE, augmenting, split, untrained
 from stream_memories import MEMORIES, bytes_of, condensing, memory_of
 from stream_report import draw, table
@@ -44,9 +44,7 @@ QUICK = ["naive", "stock", "herding", "shrunk", "webp", "code", "fast"]
 
 
 def main():
-    options = options_of(__doc__).parse_args()
-    if options.quick:
-        options.seconds, options.experiences = 5.0, 5
+    options = parsed(options_of(__doc__), seconds=5.0, experiences=5)
     name = f"split_{options.dataset}"
     run(name, options)
     results = read_results(name)

@@ -40,15 +40,14 @@ def table(cells: Sequence[dict]) -> str:
     return markdown(["in the bytes of", *(f"{size} images" for size in sizes)], rows)
 
 
-def beside(columns: Mapping[str, Sequence[dict]], images: int) -> str:
-    """Accuracy at the end in the bytes of so many images, by method, of several protocols, where there are two."""
-    fitting = {title: [cell for cell in cells if cell["images"] == images] for title, cells in columns.items()}
+def beside(columns: Mapping[str, Sequence[dict]], least: int = 1) -> str:
+    """Accuracy at the end by method, of several protocols; methods that at least so many of them have."""
     rows = []
     for method in NAMES:
-        found = [at_end([cell for cell in cells if cell["method"] == method]) for cells in fitting.values()]
-        if sum(map(bool, found)) > 1:
+        found = [at_end([cell for cell in cells if cell["method"] == method]) for cells in columns.values()]
+        if sum(map(bool, found)) >= least:
             rows.append([NAMES[method], *found])
-    return markdown(["", *fitting], rows)
+    return markdown(["", *columns], rows)
 
 
 def costs(cells: Sequence[dict], images: int) -> str:

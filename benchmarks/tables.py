@@ -91,12 +91,28 @@ def resampling(images: int) -> str:
         f"{norm}, {text}": [
             cell
             for cell in streams("split_cifar100", options_of(None), but=["resampled"], network=network)
-            if cell["settings"].get("resampled", 0.0) == part
+            if cell["settings"].get("resampled", 0.0) == part and cell["images"] == images
         ]
         for norm, network in networks.items()
         for text, part in parts.items()
     }
-    return stream_report.beside(columns, images)
+    return stream_report.beside(columns, least=2)
+
+
+def other_streams() -> str:
+    """The same on other datasets, each at one size."""
+    protocols = {
+        "Split-CIFAR10, 5 experiences, 100 images": (100, {"dataset": "cifar10", "experiences": 5}),
+        "Split-TinyImageNet, 10 experiences, 1000 images": (
+            1000,
+            {"dataset": "tinyimagenet", "network": "convnet:width=64,depth=4"},
+        ),
+    }
+    columns = {
+        title: [c for c in streams(f"split_{how['dataset']}", options_of(None), **how) if c["images"] == images]
+        for title, (images, how) in protocols.items()
+    }
+    return stream_report.beside(columns)
 
 
 def budgets() -> str:
@@ -140,6 +156,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "streams-resnet": lambda: stream_report.table(
         streams("split_cifar100", options_of(None), network="resnet18:width=20,norm=batch")
     ),
+    "streams-others": other_streams,
     "resampling": lambda: resampling(200),
     "stream-costs": lambda: stream_report.costs(streams("split_cifar100", options_of(None)), 200),
     "online": lambda: online_cifar100.table(

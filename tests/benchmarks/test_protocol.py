@@ -22,6 +22,7 @@ RUNS = {
     "equal_bytes": f"--ipc 4 --cells random fast --network {NARROW} {BRIEF}",
 }
 OTHERS = {
+    "imagenet_plan": "--quick --size 16 --compile no --root",
     "distribution": f"--dataset digits --ipc 4 --methods random fast --real 30 --train-steps 3 {BRIEF}",
 }
 CELLS = {"offline": 4, "cross_arch": 4, "continual_gdumb": 20, "nas": 12, "iterations": 2, "equal_bytes": 2}
@@ -127,3 +128,33 @@ def test_where_sets_lie_among_real_images(script, tmp_path):
     about = json.loads((tmp_path / "benchmarks/results/distribution.json").read_text())
     assert set(about["distance_of_means"]) == {"random", "fast"}
     assert (tmp_path / "benchmarks/results/distribution.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """Two classes of twelve pictures for training and two for testing, 40 x 30 pixels."""
+    from PIL import Image
+
+    root = tmp_path / "tree"
+    for part, count in (("train", 12), ("val", 2)):
+        for name in ("n01", "n02"):
+            (root / part / name).mkdir(parents=True)
+            for number in range(count):
+                Image.new("RGB", (40, 30), (number, 9, 99)).save(root / part / name / f"{number}.png")
+    return root
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("script", ["imagenet_plan"], indirect=True)
+def test_imagenet_is_planned_from_a_tree_of_its_shape(script, tree, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", [*sys.argv, str(tree)])
+    monkeypatch.setattr(script, "in_a_process", lambda work, *arguments: work(*arguments))
+    monkeypatch.setattr(script.packing, "IN_MEMORY", script.packing.IN_MEMORY)
+    script.main()
+    about = json.loads((tmp_path / "benchmarks/results/imagenet_plan.json").read_text())
+    assert about["tree"] == {"pictures": 28, "classes": 2, "pixels": 28 * 40 * 30}
+    planned = about["imagenet"]
+    assert planned["pack, GB"] == pytest.approx(1_331_167 * 3 * 16 * 16 / 1e9)
+    step = about["condensing"]["paper"]["seconds"]
+    assert planned["paper, 20000 iterations, hours"] == pytest.approx(step * 20_000 * 500 / 3600)
+    assert planned["memory while condensing, GiB"] > dm_replay.CondenseConfig.memory_budget
