@@ -4,7 +4,7 @@ from statistics import mean, median
 
 from common import markdown, read_results
 
-__all__ = ["big_data", "current_images", "nested", "scaling", "speed"]
+__all__ = ["big_data", "current_images", "imagenet_plan", "nested", "scaling", "speed"]
 
 WEIGHTINGS = {
     "random": "random real images",
@@ -67,6 +67,12 @@ def big_data() -> str:
     rows = read_results("big_data_cpu")["rows"]
     found = [[title, f"{rows[name]['seconds']:.2f}", f"{rows[name]['ratio']:.2f}"] for name, title in READ.items()]
     return markdown(["real images", "s per iteration", "times that in memory"], found)
+
+
+def imagenet_plan() -> str:
+    """What ImageNet-1K would take, calculated."""
+    found = read_results("imagenet_plan")["imagenet"]
+    return markdown(["ImageNet-1K", "calculated"], [[name, f"{value:,.1f}"] for name, value in found.items()])
 
 
 def current_images() -> str:

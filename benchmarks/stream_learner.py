@@ -61,11 +61,14 @@ def split(data: Dataset, experiences: int, seed: int, joint: bool = False):
 
 @functools.cache
 def _tensors(pool: TensorPool):
-    """A pool's images as they are trained on, once for all streams: TinyImageNet's take 5 GB."""
+    """A pool's images as they are trained on, made once for all streams and part by part: TinyImageNet's take 5 GB."""
     from avalanche.benchmarks.utils import as_classification_dataset
     from torch.utils.data import TensorDataset
 
-    dataset = TensorDataset(pool.take(torch.arange(len(pool))), pool.labels)
+    images = torch.empty(len(pool), *pool.shape)
+    for rows in torch.arange(len(pool)).split(4096):
+        images[rows] = pool.take(rows)
+    dataset = TensorDataset(images, pool.labels)
     dataset.targets = pool.labels.tolist()  # type: ignore[attr-defined]
     return as_classification_dataset(dataset)
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import cost_tables
+import offline
 import online_cifar100
 import stream_report
 from common import markdown, read_results, spread, trained_for
@@ -173,6 +174,8 @@ TABLES: dict[str, Callable[[], str]] = {
         ALL_ROWS,
         count_images=False,
     ),
+    "paper-offline": lambda: offline.table(read_results("offline")),
+    "imagenet-plan": cost_tables.imagenet_plan,
     "time": budgets,
     "nested-digits": lambda: cost_tables.nested("digits", "digits, 600 iterations"),
     "nested-cifar10": lambda: cost_tables.nested("cifar10", "CIFAR-10, 200 iterations"),

@@ -53,12 +53,17 @@ def matching_loss(network, real, synthetic, params, batch_statistics, weights=No
     return loss
 
 
-def train(network, images, labels, epochs, batch, draws):
+def train(network, images, labels, epochs, batch, draws, steps=None):
     """The evaluation schedule, one image at a time; draws() gives an epoch's (augmentation rows, order)."""
-    lr, momenta = 0.01, [torch.zeros_like(p) for p in network.parameters()]
+    lr, momenta, done = 0.01, [torch.zeros_like(p) for p in network.parameters()], 0
     for epoch in range(epochs + 1):
         params, order = draws()
         for rows in order.split(batch):
+            if steps is not None and done == -(-steps // 2):
+                lr, momenta = lr * 0.1, [torch.zeros_like(p) for p in network.parameters()]
+            if steps is not None and done == steps:
+                return network
+            done += 1
             augmented = torch.stack([augment_image(images[i], params.take(i)) for i in rows])
             loss = F.cross_entropy(network(augmented), labels[rows])
             gradients = torch.autograd.grad(loss, list(network.parameters()))
@@ -66,7 +71,7 @@ def train(network, images, labels, epochs, batch, draws):
                 for parameter, gradient, momentum in zip(network.parameters(), gradients, momenta, strict=True):
                     momentum.mul_(0.9).add_(gradient + 5e-4 * parameter)
                     parameter.sub_(lr * momentum)
-        if epoch == epochs // 2 + 1:
+        if steps is None and epoch == epochs // 2 + 1:
             lr, momenta = lr * 0.1, [torch.zeros_like(p) for p in network.parameters()]
     return network
 

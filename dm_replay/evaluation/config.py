@@ -16,7 +16,8 @@ class EvalConfig:
     Args:
         epochs: the schedule runs epochs + 1 of them and divides the learning rate by 10 after epoch epochs // 2 + 1,
             where the momentum starts afresh, as in the official code.
-        steps: a budget instead of ``epochs``: the schedule runs as many epochs as it takes to make this many steps.
+        steps: a budget instead of ``epochs``: exactly so many steps, whatever the number of images; the learning rate
+            falls after half of them.
         batch: images per step.
         lr, momentum, weight_decay: of the networks' SGD.
         augment: families drawn for each image of each step, joined by "_", or "none"; "auto" is all of them, but "flip"
@@ -64,11 +65,18 @@ class EvalConfig:
         SiameseAugment.parse(self.augment)
 
     def for_images(self, images: int) -> "EvalConfig":
-        """The same with the epochs that ``steps`` come to on so many images, rounded up; 2 at least."""
+        """The same with the ``epochs`` whose schedule has room for ``steps`` on so many images; 2 passes at least."""
         if self.steps is None:
             return self
         each = -(-images // self.batch)
         return replace(self, epochs=max(1, -(-self.steps // each) - 1))
+
+    def schedule(self, images: int) -> tuple[int, int]:
+        """Steps in all on so many images, and those after which the learning rate falls."""
+        if self.steps is not None:
+            return self.steps, -(-self.steps // 2)
+        each = -(-images // self.batch)
+        return (self.epochs + 1) * each, (self.epochs // 2 + 2) * each
 
     def resolve(self, flip_invariant: bool) -> "EvalConfig":
         """The same with the families that an ``augment`` of "auto" stands for."""

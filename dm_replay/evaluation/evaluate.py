@@ -97,7 +97,7 @@ def evaluate(
         "first": first,
         "head": classes,
         "images": len(images),
-        "steps_made": (config.epochs + 1) * -(-len(images) // config.batch),
+        "steps_made": config.schedule(len(images))[0],
         "stored_bytes": train_set.nbytes,
         "engine": {**engine_record(engine), "parallel_networks": most},
     }

@@ -23,7 +23,7 @@ SEEDS = (0, 1)  # two networks, side by side where the engine does so
 
 def trusted(engine: Engine, network: str, images: Tensor, labels: Tensor, classes: int, config: EvalConfig) -> Engine:
     """The engine that has been found right for such a training, or the plain one."""
-    configuration = ("evaluation", network, tuple(images.shape[1:]), classes, replace(config, epochs=1))
+    configuration = ("evaluation", network, tuple(images.shape[1:]), classes, replace(config, epochs=1, steps=None))
     how = functools.partial(probe, network=network, images=images, labels=labels, classes=classes, config=config)
     return self_check.trusted(engine, how, configuration, images=IMAGES)
 
@@ -36,7 +36,7 @@ def probe(
     images, labels = images[rows], labels[rows]
     channels, height, width = images.shape[1:]
     shape = channels, height, width
-    trainer = Trainer(network, shape, classes, replace(config, epochs=1, batch=BATCH), engine)
+    trainer = Trainer(network, shape, classes, replace(config, epochs=1, steps=None, batch=BATCH), engine)
     trained = trainer.train_together(images, labels, SEEDS)
     with torch.no_grad():
         losses = torch.stack([trainer.loss(one, images, labels).cpu() for one in trained])

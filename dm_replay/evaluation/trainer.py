@@ -96,19 +96,23 @@ class Trainer:
         streams = STREAMS if self.engine.graphs else 0
         sgd = JointSGD(networks, self._loss, config.momentum, config.weight_decay, streams)
 
-        def pass_over_images() -> None:
-            for rows in orders.split(config.batch, 1):
+        total, fall = config.schedule(len(images))
+        each = -(-len(images) // config.batch)
+
+        def run_steps(first: int = 0, last: int = each) -> None:
+            for rows in orders.split(config.batch, 1)[first:last]:
                 sgd.step(self._augmented(images, params, rows), labels[rows])
 
-        run_epoch = cuda_graphed(pass_over_images, device) if self.engine.graphs else pass_over_images
+        run_epoch = cuda_graphed(run_steps, device) if self.engine.graphs else run_steps
         for network, generator in zip(networks, draws.generators, strict=True):
             reset(network, generator)
         sgd.restart(config.lr)
-        for epoch in range(config.epochs + 1):
+        for epoch, begin in enumerate(range(0, total, each)):
             draws.fill(params, orders)
-            run_epoch()
-            if epoch == config.epochs // 2 + 1:
-                sgd.restart(config.lr * 0.1)
+            for first, last in _stretches(begin, min(begin + each, total), fall):
+                run_epoch() if last - first == each else run_steps(first - begin, last - begin)
+                if last == fall:
+                    sgd.restart(config.lr * 0.1)
             if on_epoch is not None:
                 for run in range(len(seeds)):
                     on_epoch(run, epoch)
@@ -161,3 +165,8 @@ class Trainer:
         images = images.contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.engine.device.type, torch.bfloat16, enabled=self.engine.dtype == torch.bfloat16):
             return network(images).float()
+
+
+def _stretches(begin: int, end: int, fall: int) -> list[tuple[int, int]]:
+    """Steps ``begin`` to ``end``, in two where the learning rate falls between them."""
+    return [(begin, fall), (fall, end)] if begin < fall < end else [(begin, end)]

@@ -26,8 +26,9 @@ def halves():
     return TensorPool(images, [3] * 30 + [8] * 30)
 
 
-def test_training_equals_the_slow_loop(pool):
-    config = EvalConfig(epochs=5, batch=8, compile="no")
+@pytest.mark.parametrize("steps", [None, 1, 2, 7, 12])
+def test_training_equals_the_slow_loop(pool, steps):
+    config = EvalConfig(epochs=5, steps=steps, batch=8, compile="no")
     images, labels = pool.take(torch.arange(20)), torch.arange(20) % 3
     trainer = Trainer("convnet:width=8", pool.shape, 3, config, PLAIN)
     fast = trainer.train(images, labels, seed=7)
@@ -36,7 +37,7 @@ def test_training_equals_the_slow_loop(pool):
     slow = build_network("convnet:width=8", pool.shape, 3)
     reset(slow, generator)
     draws = lambda: (trainer.augment.sample(20, (8, 8), generator), torch.randperm(20, generator=generator))  # noqa: E731
-    reference.train(slow, images, labels, 5, 8, draws)
+    reference.train(slow, images, labels, 5, 8, draws, steps)
     for one, other in zip(fast.parameters(), slow.parameters(), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 
