@@ -17,6 +17,7 @@ from statistics import mean, pstdev
 from dm_replay import EvalConfig, EvalReport, evaluate
 from dm_replay.runs.loss_log import progress_bar
 from dm_replay.runtime.atomic_files import atomic
+from dm_replay.runtime.engine import resolve_device
 from dm_replay.runtime.provenance import provenance
 
 __all__ = [
@@ -106,20 +107,23 @@ def fill(name: str, cells: Mapping[str, Callable[[dict | None], Iterator[dict]]]
 
 
 def networks(train_set, test_pool, options: argparse.Namespace, network: str, cell: dict | None, **how) -> Iterator:
-    """What a cell records of its evaluation, after each network that it still lacks of ``options.runs``.
+    """What a cell records of its evaluation, after each network that it still lacks of ``options.runs``; a GPU trains
+    them together.
 
     Args:
         how: more arguments of :func:`evaluate`, like its seed.
     """
     found, seconds = (list(cell["accuracies"]), cell["evaluation_seconds"]) if cell else ([], 0.0)
     config = budget_of(options)
-    for first in range(len(found), options.runs):
-        epochs = config.for_images(train_set.decoded).epochs + 1
-        with progress_bar(f"network {first + 1} of {options.runs}", epochs, unit=" epochs") as bar:
+    at_once = options.runs if resolve_device("auto").type == "cuda" else 1
+    for first in range(len(found), options.runs, at_once):
+        last = min(first + at_once, options.runs)
+        epochs = (last - first) * (config.for_images(train_set.decoded).epochs + 1)
+        with progress_bar(f"network {last} of {options.runs}", epochs, unit=" epochs") as bar:
             how["on_epoch"] = lambda run, epoch, bar=bar: bar.update()
-            one = evaluate(train_set, test_pool, config, network=network, runs=1, first=first, **how)
-        found, seconds = [*found, *one.accuracies], seconds + one.seconds
-        settings = {**one.settings, "first": 0, "runs": len(found)}
+            report = evaluate(train_set, test_pool, config, network=network, runs=last - first, first=first, **how)
+        found, seconds = [*found, *report.accuracies], seconds + report.seconds
+        settings = {**report.settings, "first": 0, "runs": len(found)}
         yield _about(EvalReport(tuple(found), settings, seconds))
 
 
@@ -179,5 +183,5 @@ def _about(report: EvalReport) -> dict:
         "evaluation_seconds": report.seconds,
         "load": os.getloadavg()[0],
         "command": command(),
-        **provenance("cpu"),
+        **provenance(resolve_device("auto")),
     }

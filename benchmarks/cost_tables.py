@@ -71,7 +71,7 @@ def big_data() -> str:
 
 def imagenet_plan() -> str:
     """What ImageNet-1K would take, calculated."""
-    found = read_results("imagenet_plan")["imagenet"]
+    found = read_results("imagenet_plan").get("imagenet", {})
     return markdown(["ImageNet-1K", "calculated"], [[name, f"{value:,.1f}"] for name, value in found.items()])
 
 

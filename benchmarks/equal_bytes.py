@@ -7,7 +7,8 @@ Each cell is a set that takes no more than the bytes of ``--ipc`` uint8 images a
 each channel, labels apart. ``dm`` keeps whole images of 8 bits a value; ``fast`` and ``plus`` what their presets take
 where bytes count (mosaics of 4 bits with color at a lower resolution), and ``our code`` real images in the same.
 
-Fresh networks are trained on a set, all for the same number of equal steps, as replay in a stream would give;
+Fresh networks are trained on a set, all for the same number of equal steps, as replay in a stream would give (cells
+whose ``steps_made`` is more were measured when a budget was rounded up to whole epochs);
 ``--epochs 1000`` is the paper's schedule instead. Cells are written to results/equal_bytes.json after each network, and
 not run again; condensed sets are kept in runs/sets for the next network. The plot is results/equal_bytes.png.
 """

@@ -4,10 +4,11 @@
     python benchmarks/imagenet_plan.py --root DIR/imagenette --quick         # one iteration of each preset, not four
 
 The tree's pictures are packed anew at ``--size`` pixels; then a process of its own opens the pack, mapped, and
-condenses one image a class with the paper's ConvNet for that size. ImageNet-1K has 1,281,167 + 50,000 pictures of 1,000
+condenses one image a class. ImageNet-1K has 1,281,167 + 50,000 pictures of 1,000
 classes, of 469 x 387 pixels on average: packing is counted by the pixels of the pictures, a pack's bytes and its
 opening by their number, an iteration by classes (it is linear in them: scaling.py). Condensing may take its memory
-budget beyond what an open pack takes.
+budget beyond what an open pack takes. Files are in the system's cache; what comes before the first iteration (herding,
+training the networks of ``fast``) is left out.
 """
 
 import argparse
@@ -20,7 +21,6 @@ from pathlib import Path
 from common import command, parsed, write_result
 from PIL import Image
 from scaling import seconds_per_iteration
-from sets import paper_network
 
 from dm_replay import CondenseConfig, load_dataset
 from dm_replay.data import packing
@@ -82,7 +82,7 @@ def condensing(options: argparse.Namespace, preset: str) -> dict:
     train = load_dataset(f"imagenet:{options.size}", options.root).train
     opened, memory = time.perf_counter() - started, peak_gib()
     how = {"iterations": options.iterations + 1, "extractor_steps": 1, "compile": options.compile}
-    config = CondenseConfig(preset=preset, ipc=1, network=paper_network(train.shape), **how)
+    config = CondenseConfig(preset=preset, ipc=1, **how)
     seconds = seconds_per_iteration(train, config)
     return {"opening": opened, "open_gib": memory, "seconds": seconds, "peak_gib": peak_gib()}
 

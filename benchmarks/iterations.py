@@ -5,14 +5,17 @@
 
 Each method is condensed once, in the bytes of ``--ipc`` raw images a class, and its set kept at the iterations that are
 asked for, in runs/iterations. ``fast`` and ``plus`` lower their rate over the whole run, so that their early sets are
-not what a short run would give. Cells go to results/iterations.json after each network.
+not what a short run would give. Cells go to results/iterations.json after each network; a run that was stopped goes on
+from its checkpoint.
 """
 
 import argparse
+import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+import torch
 from common import add_evaluation, fill, networks, parsed, pyplot, save_figure, schedule_of, short_hash
 from sets import CONDENSED, Budget, class_bytes, described, paper_lr
 
@@ -20,8 +23,10 @@ from dm_replay import CondenseConfig, CondensedSet, condense, load_dataset
 from dm_replay.data.registry import Dataset
 from dm_replay.runs.loss_log import progress_bar
 from dm_replay.runtime import cpu
+from dm_replay.runtime.atomic_files import save_tensors
 
 KEPT = Path(__file__).parent.parent / "runs" / "iterations"
+SECONDS_BETWEEN_CHECKPOINTS = 60
 COLORS = {"dm": "#d98c3f", "fast": "#2f6db3", "plus": "#7a3fb3"}
 
 
@@ -69,14 +74,23 @@ def made(method: str, data: Dataset, options: argparse.Namespace) -> dict[int, P
     if all(file.exists() for file in files.values()):
         return files
     KEPT.mkdir(parents=True, exist_ok=True)
+    checkpoint = KEPT / f"{name}_checkpoint.pt"
+    state = torch.load(checkpoint, weights_only=True) if checkpoint.exists() else None
     with progress_bar(f"condensing {method}", end) as bar:
+        bar.update(state["iteration"] if state else 0)
+        saved = time.monotonic()
 
         def keep(step) -> None:
+            nonlocal saved
             bar.update()
             if step.iteration in files and step.iteration < end:
                 step.as_set().save(files[step.iteration])
+            if time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
+                save_tensors(step.state, checkpoint)
+                saved = time.monotonic()
 
-        condense(data.train, config, on_step=keep).save(files[end])
+        condense(data.train, config, on_step=keep, state=state).save(files[end])
+    checkpoint.unlink(missing_ok=True)
     return files
 
 

@@ -5,9 +5,10 @@
 
 The space: ConvNets of depth 1 to 4, width 32 to 256, three activations, five normalizations, three poolings. Each is
 trained on proxy sets in the bytes of fifty CIFAR-10 images a class, for as many steps as 200 epochs of whole images
-make, on the whole data for no more than that ("early stopping"), and on the whole data for --whole-steps ("whole"). A
-proxy is judged by Spearman's correlation of its ranking with the whole data's, over all networks and over the half that
-is best on the whole data, by the whole-data accuracy of the network that it ranks first, and by its time.
+make, on the whole data for as many ("early stopping"), and on the whole data for --whole-steps ("whole"; 20,000 are 102
+epochs). A proxy is judged by Spearman's correlation of its ranking with the whole data's, over all networks and over
+the half that is best on the whole data (the paper's is over its "top" ones, without a number), by the whole-data
+accuracy of the network that it ranks first, and by its time.
 
 Cells, one for each network and proxy, go to results/nas.json as they are done and are not run again.
 """
@@ -111,8 +112,8 @@ def measure(
         each = options.whole_images or int(data.train.counts.min())
         kept = random_exemplars(data.train, ExemplarConfig(each))
     else:
-        kept = made(proxy, data, options.ipc, budget)
-    about = described(kept, options.dataset, proxy, options.ipc, budget, 0) | {"network": network}
+        each, kept = options.ipc, made(proxy, data, options.ipc, budget)
+    about = described(kept, options.dataset, proxy, each, budget, 0) | {"network": network}
     for evaluation in networks(kept, data.test, how, network, cell):
         yield about | evaluation
 
@@ -141,7 +142,7 @@ def _row(key: tuple, cells: dict[str, dict], whole: dict[str, float]) -> list[st
     ]
     title = f"{proxy}, {budget}" if budget else proxy
     row = [title, str(len(found)), schedule, *ranks, f"{whole[pick]:.1f}", f"{seconds:.0f}"]
-    return [*row, *(str(target or "") for target in theirs)]
+    return [*row, *(f"*{target}*" if target else "" for target in theirs)]
 
 
 def _spearman(first: dict[str, float], second: dict[str, float], among: list[str]) -> float:

@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from dm_replay import CondenseConfig, CondensedSet
+from dm_replay import CondenseConfig, CondensedSet, TensorPool
 from dm_replay.condensed.coded_set import CodedSet
 from dm_replay.condensed.quantize import stored_bytes
 from dm_replay.coresets.coded import coded_exemplars
@@ -30,7 +30,6 @@ __all__ = [
     "described",
     "made",
     "paper_lr",
-    "paper_network",
 ]
 
 SETS = Path(__file__).parent.parent / "runs" / "sets"
@@ -51,6 +50,7 @@ CODED = {  # real images for each raw one's bytes, and what their sides are divi
 }
 CONDENSED = {"dm": "paper", "fast": "fast", "plus": "plus"}
 METHODS = [*REAL, *CODED, *CONDENSED]
+_REAL_SETS: dict[tuple, CondensedSet | CodedSet] = {}  # those of this process: herding reads all images
 
 
 @dataclass(frozen=True)
@@ -80,25 +80,36 @@ class Budget:
 def made(
     method: str, data: Dataset, ipc: int, budget: Budget, seed: int = 0, part: str = "", **settings
 ) -> CondensedSet | CodedSet:
-    """The set of a method, of the training images; a condensed one is taken from runs/sets where it is there.
+    """The set of a method, of the training images; a condensed one is taken from runs/sets where it is there, and says
+    in its ``meta["made"]`` how it was made.
 
     Args:
         part: says which of a dataset's classes ``data`` holds, where it is not all.
         settings: of :class:`CondenseConfig`, over the preset's; real images do without.
     """
     pool = data.train
-    if method in REAL:
-        return REAL[method](pool, ipc, seed)
-    if method in CODED:
-        codec, times, shrink = CODED[method]
-        return coded_exemplars(pool, CodedConfig(ipc, ipc * times, codec, shrink), seed=seed)
+    if method not in CONDENSED:
+        key = (method, data.spec.name, part, len(pool), ipc, seed)
+        if key not in _REAL_SETS:
+            _REAL_SETS[key] = _real_set(method, pool, ipc, seed)
+        return _REAL_SETS[key]
     settings |= budget.settings
     if method == "dm":
         settings.setdefault("lr_img", paper_lr(data.spec.name, ipc, settings.get("network", "convnet")))
     config = CondenseConfig(preset=CONDENSED[method], class_bytes=class_bytes(pool, ipc), **settings)
     words = [data.spec.name, part, str(ipc), method, str(budget), config.network, str(seed)]
     folder = RunFolder(SETS / "_".join(re.sub(r"[^\w.]", "-", word) for word in words if word))
-    return condense_run(folder.path, data, config, seed=seed, resume=folder.begun, snapshots=0)
+    condensed = condense_run(folder.path, data, config, seed=seed, resume=folder.begun, snapshots=0)
+    record = folder.read_record()
+    about = {name: record[name] for name in ("iterations_done", "updates_done", "commit", "device")}
+    return condensed.with_meta(made={**about, "seconds": record["timings"]["total_seconds"]})
+
+
+def _real_set(method: str, pool: TensorPool, ipc: int, seed: int) -> CondensedSet | CodedSet:
+    if method in REAL:
+        return REAL[method](pool, ipc, seed)
+    codec, times, shrink = CODED[method]
+    return coded_exemplars(pool, CodedConfig(ipc, ipc * times, codec, shrink), seed=seed)
 
 
 def described(kept: CondensedSet | CodedSet, dataset: str, method: str, ipc: int, budget: Budget, seed: int) -> dict:
@@ -112,6 +123,7 @@ def described(kept: CondensedSet | CodedSet, dataset: str, method: str, ipc: int
         "bytes": kept.nbytes,
         "training_images": kept.decoded,
         "config": kept.meta.get("config"),
+        "made": kept.meta.get("made"),
     }
 
 
@@ -127,11 +139,6 @@ def paper_lr(dataset: str, ipc: int, network: str) -> float:
     if network.startswith("resnet18") or "norm=batch" in network:
         return 0.1
     return 10.0 if dataset == "cifar10" and ipc >= 100 else 1.0
-
-
-def paper_network(shape: tuple[int, int, int]) -> str:
-    """The ConvNet that the paper has for images (C, H, W): one layer deeper at 64 pixels."""
-    return "convnet:depth=4" if shape[-1] >= 64 else "convnet"
 
 
 def our_code(pool, ipc: int) -> ExemplarConfig:

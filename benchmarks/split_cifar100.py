@@ -36,6 +36,7 @@ from stream_report import draw, table
 from dm_replay import load_dataset, stream_metrics
 from dm_replay.data.registry import Dataset
 from dm_replay.runtime import cpu
+from dm_replay.runtime.engine import resolve_device
 from dm_replay.runtime.provenance import provenance
 
 METHODS = ["naive", "joint", "stock", *MEMORIES, *(f"gdumb {name}" for name in MEMORIES)]
@@ -77,6 +78,8 @@ def alike(results: dict, options: argparse.Namespace, but: Sequence[str] = ()) -
 
     def fits(cell: dict) -> bool:
         settings = {"resampled": 0.0} | cell["settings"]
+        if not condensing(cell["method"]):
+            settings["seconds"] = options.seconds  # which means nothing to it
         resampled = resampled_of(cell["method"], settings["network"], options.resampled)
         return asked.items() <= settings.items() and ("resampled" in but or settings["resampled"] == resampled)
 
@@ -104,8 +107,15 @@ def run(name: str, options: argparse.Namespace) -> None:
                     except ValueError as error:  # as where a memory cannot hold an image of each class
                         print(f"left out: {key}: {error}", flush=True)
                         continue
-                    write_result(name, results)
+                    results = write_cell(name, key, results[key])
                 print(row(key, results[key]), flush=True)
+
+
+def write_cell(name: str, key: str, cell: dict) -> dict:
+    """Add a cell to results/<name>.json, beside those that other processes have written meanwhile; all of them."""
+    results = read_results(name) | {key: cell}
+    write_result(name, results)
+    return results
 
 
 def key_of(method: str, images: int, seed: int, options: argparse.Namespace) -> str:
@@ -149,7 +159,7 @@ def measure(method: str, images: int, seed: int, data: Dataset, options: argpars
         "training_seconds": seconds,
         "settings": {name: getattr(options, name) for name in PROTOCOL} | {"resampled": resampled},
         "command": command(),
-        **provenance("cpu"),
+        **provenance(resolve_device("auto")),
     }
 
 

@@ -81,7 +81,11 @@ def test_a_cell_with_fewer_networks_gets_those_it_lacks(script, tmp_path, monkey
 def test_the_offline_table_says_what_a_set_took(script, tmp_path, capsys):
     script.main()
     cells = json.loads((tmp_path / "benchmarks/results/offline.json").read_text())
-    (row,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| digits, 2 | 3 steps |")]
+    (row,) = [
+        line
+        for line in capsys.readouterr().out.splitlines()
+        if line.startswith("| digits, 2, ") and "| 3 steps |" in line
+    ]
     random, kmeans, dm, fast = [cell for cell in row.strip("| ").split(" | ")][2:6]
     mean = next(cell["mean"] for cell in cells.values() if cell["method"] == "dm")
     assert dm.startswith(f"{mean:.1f} ± ") and dm.endswith("(0.3 s)") and "(" not in random + kmeans
@@ -158,3 +162,33 @@ def test_imagenet_is_planned_from_a_tree_of_its_shape(script, tree, tmp_path, mo
     step = about["condensing"]["paper"]["seconds"]
     assert planned["paper, 20000 iterations, hours"] == pytest.approx(step * 20_000 * 500 / 3600)
     assert planned["memory while condensing, GiB"] > dm_replay.CondenseConfig.memory_budget
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("script", ["iterations"], indirect=True)
+def test_a_run_over_iterations_goes_on_where_it_was_stopped(script, tmp_path, monkeypatch):
+    import torch
+
+    script.main()
+    (whole,) = (tmp_path / "kept").glob("*_3.pt")
+    monkeypatch.setattr(script, "KEPT", tmp_path / "again")
+    (tmp_path / "benchmarks/results/iterations.json").unlink()
+    save, saved = script.save_tensors, []
+
+    def save_and_stop(state, file):
+        save(state, file)
+        saved.append(state["iteration"])
+        if len(saved) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(script, "SECONDS_BETWEEN_CHECKPOINTS", -1)
+    monkeypatch.setattr(script, "save_tensors", save_and_stop)
+    with pytest.raises(KeyboardInterrupt):
+        script.main()
+    script.main()
+    assert saved == [1, 2, 3], "the third iteration alone was made anew"
+    assert sorted(file.name for file in (tmp_path / "again").iterdir()) == sorted(
+        file.name for file in (tmp_path / "kept").iterdir()
+    )
+    again = dm_replay.CondensedSet.load(tmp_path / "again" / whole.name)
+    assert torch.equal(again.pixels, dm_replay.CondensedSet.load(whole).pixels)
