@@ -101,13 +101,12 @@ def resampling(images: int) -> str:
 
 
 def other_streams() -> str:
-    """The same on other datasets, each at one size."""
+    """The same on other datasets, each at one size; at 64 pixels also with half of the current images resampled."""
+    tiny = {"dataset": "tinyimagenet", "network": "convnet:width=64,depth=4"}
     protocols = {
         "Split-CIFAR10, 5 experiences, 100 images": (100, {"dataset": "cifar10", "experiences": 5}),
-        "Split-TinyImageNet, 10 experiences, 1000 images": (
-            1000,
-            {"dataset": "tinyimagenet", "network": "convnet:width=64,depth=4"},
-        ),
+        "Split-TinyImageNet, 10 experiences, 1000 images": (1000, tiny),
+        "the same, half of the current images resampled": (1000, tiny | {"resampled": 0.5}),
     }
     columns = {
         title: [c for c in streams(f"split_{how['dataset']}", options_of(None), **how) if c["images"] == images]
