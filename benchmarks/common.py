@@ -114,6 +114,7 @@ def networks(train_set, test_pool, options: argparse.Namespace, network: str, ce
         how: more arguments of :func:`evaluate`, like its seed.
     """
     found, seconds = (list(cell["accuracies"]), cell["evaluation_seconds"]) if cell else ([], 0.0)
+    origins = list(cell.get("origins", [])) if cell else []
     config = budget_of(options)
     at_once = options.runs if resolve_device("auto").type == "cuda" else 1
     for first in range(len(found), options.runs, at_once):
@@ -124,7 +125,8 @@ def networks(train_set, test_pool, options: argparse.Namespace, network: str, ce
             report = evaluate(train_set, test_pool, config, network=network, runs=last - first, first=first, **how)
         found, seconds = [*found, *report.accuracies], seconds + report.seconds
         settings = {**report.settings, "first": 0, "runs": len(found)}
-        yield _about(EvalReport(tuple(found), settings, seconds))
+        origins = _extended(origins, last - first)
+        yield _about(EvalReport(tuple(found), settings, seconds)) | {"origins": origins}
 
 
 def _lacks(cell: dict | None, options: argparse.Namespace) -> bool:
@@ -172,6 +174,16 @@ def save_figure(figure, name: str) -> None:
 def command() -> str:
     """The one that is running, as the README has it."""
     return shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
+
+
+def _extended(origins: list[dict], networks: int) -> list[dict]:
+    """Where a cell's networks were trained, in their order, with so many more that were trained here."""
+    about = provenance(resolve_device("auto"))
+    here = {"commit": about["commit"], "device": about["device"]}
+    *others, last = origins or [here | {"networks": 0}]
+    if here.items() <= last.items():
+        return [*others, here | {"networks": last["networks"] + networks}]
+    return [*origins, here | {"networks": networks}]
 
 
 def _about(report: EvalReport) -> dict:

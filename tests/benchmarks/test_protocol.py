@@ -68,12 +68,18 @@ def test_a_cell_with_fewer_networks_gets_those_it_lacks(script, tmp_path, monkey
     script.main()
     file = tmp_path / "benchmarks/results/offline.json"
     two = json.loads(file.read_text())
+    for cell in two.values():
+        (origin,) = cell["origins"]
+        assert origin["networks"] == 2
+        origin["device"] = "another"
+    file.write_text(json.dumps(two))
     monkeypatch.setattr(sys, "argv", [*sys.argv, "--runs", "3"])
     script.main()
     three = json.loads(file.read_text())
     assert list(three) == list(two)
     for key, cell in three.items():
         assert len(cell["accuracies"]) == 3 and cell["accuracies"][:2] == two[key]["accuracies"]
+        assert [origin["networks"] for origin in cell["origins"]] == [2, 1]
 
 
 @pytest.mark.filterwarnings("ignore")
