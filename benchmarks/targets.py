@@ -30,8 +30,9 @@ class Target(NamedTuple):
     source: str
 
     def __str__(self) -> str:
-        spread = "" if self.std is None else f" ± {self.std:g}"
-        return f"{self.mean:g}{spread}" + ("" if self.verified else " (unverified)")
+        digits = 2 if self.table == "nas correlation" else 1
+        spread = "" if self.std is None else f" ± {self.std:.{digits}f}"
+        return f"{self.mean:.{digits}f}{spread}" + ("" if self.verified else " (unverified)")
 
 
 @functools.cache
