@@ -127,6 +127,8 @@ def test_published_figures_are_read_from_their_file(script):
 
     assert str(published("offline", dataset="cifar10", ipc=10, method="dm")) == "48.9 ± 0.6"
     assert str(published("offline", dataset="mnist", ipc=1, method="dm")) == "89.7 (unverified)"
+    assert str(published("offline", dataset="cifar10", ipc=50, method="dm")) == "63.0 ± 0.4"
+    assert str(published("nas correlation", method="random")) == "-0.04 (unverified)"
     assert published("offline", dataset="digits") is None
     assert all(target.source and 0 <= target.mean <= 100 for target in targets() if target.table != "nas correlation")
 
