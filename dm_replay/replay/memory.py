@@ -249,12 +249,18 @@ class CondensedMemory:
         return shape
 
     def _jobs(self, task: int, pool: TensorPool, shares: dict[Group, int], space: Standardization) -> list["Job"]:
-        """A pool's classes by how many images they get: their share, if there are as many."""
+        """A pool's classes by how many images are made of them: their share, if there are as many real ones.
+
+        Where prefixes count in the loss, shares that differ by one (a memory seldom divides by its classes) are made as
+        the larger and cut: one condensation instead of two of half the time each.
+        """
         classes = pool.classes.tolist()
         held = {c: self.groups[task, c] for c in classes if (task, c) in self.groups}
         by_size = defaultdict(list)
+        largest = max((shares[task, c] for c in classes), default=0)
         for c, new in zip(classes, pool.counts.tolist(), strict=True):
-            by_size[min(shares[task, c], new + len(held.get(c, ())))].append(c)
+            share = largest if self.config.nested and shares[task, c] == largest - 1 else shares[task, c]
+            by_size[min(share, new + len(held.get(c, ())))].append(c)
         about = {"mean": pool.mean, "std": pool.std}
         known = {name: list(values) for name, values in about.items() if values is not None}
         pool = space.apply_to_pool(pool)
