@@ -114,7 +114,8 @@ def networks(train_set, test_pool, options: argparse.Namespace, network: str, ce
         how: more arguments of :func:`evaluate`, like its seed.
     """
     found, seconds = (list(cell["accuracies"]), cell["evaluation_seconds"]) if cell else ([], 0.0)
-    origins = list(cell.get("origins", [])) if cell else []
+    first_origin = cell and {"networks": len(found), "commit": cell["commit"], "device": cell["device"]}
+    origins = list(cell.get("origins", [first_origin])) if cell else []
     config = budget_of(options)
     at_once = options.runs if resolve_device("auto").type == "cuda" else 1
     for first in range(len(found), options.runs, at_once):

@@ -87,6 +87,7 @@ def measure(
         parts.append(made(method, own, options.ipc, budget, order, part, **network))
     memory, seen = merged(parts), torch.cat(groups[: step + 1])
     about = described(memory, options.dataset, method, options.ipc, budget, order) | {
+        "made": [part.meta["made"] for part in parts] if method in CONDENSED else None,
         "network": options.network,
         "steps": len(groups),
         "step": step + 1,

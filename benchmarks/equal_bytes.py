@@ -64,6 +64,7 @@ def measure(name: str, data, options: argparse.Namespace, cell: dict | None) -> 
         "ipc": options.ipc,
         "bytes": kept.nbytes,
         "training_images": kept.decoded,
+        "made": kept.meta.get("made"),
         "seconds_allowed": options.seconds if name in CONDENSED else 0.0,
         "quality": kept.codec.quality if name in CODED else None,
         "config": kept.meta.get("config"),

@@ -251,16 +251,19 @@ class CondensedMemory:
     def _jobs(self, task: int, pool: TensorPool, shares: dict[Group, int], space: Standardization) -> list["Job"]:
         """A pool's classes by how many images are made of them: their share, if there are as many real ones.
 
-        Where prefixes count in the loss, shares that differ by one (a memory seldom divides by its classes) are made as
-        the larger and cut: one condensation instead of two of half the time each.
+        Where seconds bound them and prefixes count in the loss, shares that differ by one (a memory seldom divides by
+        its classes) are made as the larger and cut: one condensation instead of two of half the time each.
         """
         classes = pool.classes.tolist()
         held = {c: self.groups[task, c] for c in classes if (task, c) in self.groups}
+        found = {c: new + len(held.get(c, ())) for c, new in zip(classes, pool.counts.tolist(), strict=True)}
+        sizes = {c: min(shares[task, c], found[c]) for c in classes}
+        together = self.config.nested > 0 and self.config.seconds is not None
+        largest = max(sizes.values(), default=0)
         by_size = defaultdict(list)
-        largest = max((shares[task, c] for c in classes), default=0)
-        for c, new in zip(classes, pool.counts.tolist(), strict=True):
-            share = largest if self.config.nested and shares[task, c] == largest - 1 else shares[task, c]
-            by_size[min(share, new + len(held.get(c, ())))].append(c)
+        for c, size in sizes.items():
+            raised = together and size == largest - 1 and found[c] >= largest
+            by_size[largest if raised else size].append(c)
         about = {"mean": pool.mean, "std": pool.std}
         known = {name: list(values) for name, values in about.items() if values is not None}
         pool = space.apply_to_pool(pool)

@@ -56,6 +56,8 @@ def test_it_goes_through_and_does_nothing_twice(script, tmp_path, capsys):
         assert cell["mean"] == pytest.approx(sum(cell["accuracies"]) / len(cell["accuracies"]))
         assert cell["dataset"] == "digits" and cell["command"].startswith("python benchmarks/")
         assert cell["bytes"] > 0 and cell["training_images"] > 0
+        if "budget" in cell and script.__name__ != "iterations":
+            assert bool(cell["budget"]) == bool(cell["made"])
     before = file.stat().st_mtime_ns
     capsys.readouterr()
     script.main()

@@ -48,14 +48,21 @@ def test_fewer_bits_a_value(storage, values):
         CondensedMemory(6, config=replace(STILL, storage="uint4")).update(pool({0: 3}, shape=(1, 8, 7)))
 
 
-@pytest.mark.parametrize(("nested", "jobs"), [(0.05, 1), (0.0, 2)])
-def test_shares_that_differ_by_one_are_condensed_together_where_prefixes_count(nested, jobs):
+@pytest.mark.parametrize(("nested", "seconds", "jobs"), [(0.05, 0.05, 1), (0.0, 0.05, 2), (0.05, None, 2)])
+def test_shares_that_differ_by_one_share_their_seconds_where_prefixes_count(nested, seconds, jobs):
     totals = set()
-    memory = CondensedMemory(7, config=replace(QUICK, nested=nested))
+    memory = CondensedMemory(7, config=replace(QUICK, nested=nested, seconds=seconds))
     memory.update(pool({0: 9, 1: 9}), on_step=lambda done, total, progress: totals.add(total))
     assert totals == {jobs * QUICK.iterations} and sorted(lengths(memory).values()) == [3, 4]
     memory.update(pool({0: 1, 2: 9}, seed=1))
     assert sorted(lengths(memory).values()) == [2, 2, 3] and memory.counts == {(0, 0): 10, (0, 1): 9, (0, 2): 9}
+
+
+def test_a_class_without_enough_images_for_its_share_splits_no_job():
+    totals = set()
+    memory = CondensedMemory(7, config=replace(QUICK, seconds=0.05))
+    memory.update(pool({0: 3, 1: 9}), on_step=lambda done, total, progress: totals.add(total))
+    assert totals == {QUICK.iterations} and lengths(memory) == {(0, 0): 3, (0, 1): 3}
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -104,9 +111,9 @@ def test_a_share_never_grows_when_groups_join(size):
         assert all(a >= b for a, b in zip(fewer, more, strict=False))
 
 
-@pytest.mark.parametrize(("nested", "cut"), [(0.0, [0, 0, 0]), (0.05, [0, 0, 1])])
-def test_what_comes_in_is_condensed_at_its_share_or_one_image_above(nested, cut):
-    memory = CondensedMemory(11, config=replace(QUICK, nested=nested))
+@pytest.mark.parametrize(("seconds", "cut"), [(None, [0, 0, 0]), (0.05, [0, 0, 1])])
+def test_what_comes_in_is_condensed_at_its_share_or_in_seconds_one_image_above(seconds, cut):
+    memory = CondensedMemory(11, config=replace(QUICK, seconds=seconds))
     memory.update(pool({0: 9, 1: 9, 2: 9}))
     assert sorted(part.meta["config"]["ipc"] - len(part) for part in memory.groups.values()) == cut
 
