@@ -25,6 +25,7 @@ __all__ = [
     "add_evaluation",
     "command",
     "fill",
+    "here",
     "markdown",
     "networks",
     "parsed",
@@ -34,7 +35,9 @@ __all__ = [
     "schedule_of",
     "short_hash",
     "spread",
+    "title_of",
     "trained_for",
+    "write_cell",
     "write_result",
 ]
 
@@ -55,6 +58,18 @@ def read_results(name: str) -> dict:
     """The cells of benchmarks/results/<name>.json so far."""
     file = RESULTS / f"{name}.json"
     return json.loads(file.read_text()) if file.exists() else {}
+
+
+def write_cell(name: str, key: str, cell: dict) -> dict:
+    """Add a cell to results/<name>.json, beside those that other processes have written meanwhile; all of them."""
+    results = read_results(name) | {key: cell}
+    write_result(name, results)
+    return results
+
+
+def here() -> dict:
+    """Versions, commit and the device that is chosen by default, for a result file."""
+    return provenance(resolve_device("auto"))
 
 
 def add_evaluation(parser: argparse.ArgumentParser) -> None:
@@ -86,6 +101,11 @@ def trained_for(cell: dict) -> str:
     return f"{asked['steps']} steps" if asked["steps"] else f"{asked['epochs']} epochs"
 
 
+def title_of(cell: dict) -> str:
+    """Its method, with what condensing may take where it does."""
+    return f"{cell['method']}, {cell['budget']}" if cell["budget"] else cell["method"]
+
+
 def fill(name: str, cells: Mapping[str, Callable[[dict | None], Iterator[dict]]], options: argparse.Namespace) -> dict:
     """The cells that are given, after each has as many networks as ``options`` ask for.
 
@@ -99,7 +119,7 @@ def fill(name: str, cells: Mapping[str, Callable[[dict | None], Iterator[dict]]]
         if _lacks(found, options):
             print(f"cell {number} of {len(cells)}: {key}", flush=True)
             for cell in measure(found):
-                write_result(name, read_results(name) | {key: cell})
+                write_cell(name, key, cell)
                 found = cell
         print(f"{found['mean']:6.2f} ± {found['std']:.2f}   {key}", flush=True)
     results = read_results(name)
@@ -126,8 +146,9 @@ def networks(train_set, test_pool, options: argparse.Namespace, network: str, ce
             report = evaluate(train_set, test_pool, config, network=network, runs=last - first, first=first, **how)
         found, seconds = [*found, *report.accuracies], seconds + report.seconds
         settings = {**report.settings, "first": 0, "runs": len(found)}
-        origins = _extended(origins, last - first)
-        yield _about(EvalReport(tuple(found), settings, seconds)) | {"origins": origins}
+        about = _about(EvalReport(tuple(found), settings, seconds))
+        origins = _extended(origins, {"commit": about["commit"], "device": about["device"]}, last - first)
+        yield about | {"origins": origins}
 
 
 def _lacks(cell: dict | None, options: argparse.Namespace) -> bool:
@@ -177,14 +198,12 @@ def command() -> str:
     return shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
 
 
-def _extended(origins: list[dict], networks: int) -> list[dict]:
-    """Where a cell's networks were trained, in their order, with so many more that were trained here."""
-    about = provenance(resolve_device("auto"))
-    here = {"commit": about["commit"], "device": about["device"]}
-    *others, last = origins or [here | {"networks": 0}]
-    if here.items() <= last.items():
-        return [*others, here | {"networks": last["networks"] + networks}]
-    return [*origins, here | {"networks": networks}]
+def _extended(origins: list[dict], origin: dict, networks: int) -> list[dict]:
+    """Where a cell's networks were trained, in their order, with so many more of one origin."""
+    *others, last = origins or [origin | {"networks": 0}]
+    if origin.items() <= last.items():
+        return [*others, origin | {"networks": last["networks"] + networks}]
+    return [*origins, origin | {"networks": networks}]
 
 
 def _about(report: EvalReport) -> dict:
@@ -196,5 +215,5 @@ def _about(report: EvalReport) -> dict:
         "evaluation_seconds": report.seconds,
         "load": os.getloadavg()[0],
         "command": command(),
-        **provenance(resolve_device("auto")),
+        **here(),
     }

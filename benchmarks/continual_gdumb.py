@@ -28,6 +28,7 @@ from common import (
     save_figure,
     schedule_of,
     spread,
+    title_of,
     trained_for,
 )
 from sets import CONDENSED, REAL, Budget, described, made
@@ -110,7 +111,7 @@ def table(results: dict) -> str:
     lengths = sorted({cell["steps"] for cell in results.values()})
     rows = []
     for cells in _by_method(results).values():
-        row = [_title(cells[0]), trained_for(cells[0])]
+        row = [title_of(cells[0]), trained_for(cells[0])]
         for length in lengths:
             asked = {"dataset": cells[0]["dataset"], "ipc": cells[0]["ipc"], "method": cells[0]["method"]}
             theirs = published("continual", steps=length, **asked)
@@ -132,10 +133,6 @@ def _by_method(results: dict) -> dict[tuple, list[dict]]:
 
 def _protocol(cell: dict) -> tuple[str, int, str, str]:
     return cell["dataset"], cell["ipc"], cell["network"], trained_for(cell)
-
-
-def _title(cell: dict) -> str:
-    return f"{cell['method']}, {cell['budget']}" if cell["budget"] else cell["method"]
 
 
 def curves(cells: list[dict], length: int) -> list[list[float]]:
@@ -163,7 +160,7 @@ def draw(results: dict) -> None:
             if found:
                 means = [mean(values) for values in zip(*found, strict=True)]
                 color = COLORS.get(cells[0]["method"])
-                axes.plot(range(1, length + 1), means, marker="o", markersize=3, label=_title(cells[0]), color=color)
+                axes.plot(range(1, length + 1), means, marker="o", markersize=3, label=title_of(cells[0]), color=color)
         axes.set(xlabel="steps", title=f"{length} steps")
     row[0][0].set_ylabel("accuracy on the classes so far, %")
     row[0][0].legend(frameon=False, fontsize=7)

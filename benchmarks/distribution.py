@@ -12,7 +12,7 @@ all of their classes' real images, by the latter's mean distance from their mean
 import argparse
 
 import torch
-from common import command, parsed, pyplot, save_figure, write_result
+from common import command, here, parsed, pyplot, save_figure, write_result
 from sets import METHODS, Budget, made
 from torch import Tensor, nn
 
@@ -20,7 +20,6 @@ from dm_replay import EvalConfig, TensorPool, load_dataset
 from dm_replay.evaluation.trainer import Trainer
 from dm_replay.runtime import cpu
 from dm_replay.runtime.engine import choose
-from dm_replay.runtime.provenance import provenance
 from dm_replay.runtime.seeding import new_generator
 
 COLORS = ("#2f6db3", "#d98c3f", "#3fa38c", "#7a3fb3", "#c06a5a")
@@ -55,7 +54,7 @@ def main():
         rows = torch.cat([(own == label).nonzero()[:SHOWN, 0] for label in labels])
         groups[method] = features[rows], own[rows]
     about = {"dataset": options.dataset, "ipc": options.ipc, "budget": str(budget), "command": command()}
-    write_result("distribution", {**about, "distance_of_means": distances, **provenance("cpu")})
+    write_result("distribution", {**about, "distance_of_means": distances, **here()})
     draw(groups, labels, distances)
 
 

@@ -18,14 +18,13 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from common import command, parsed, write_result
+from common import command, here, parsed, write_result
 from PIL import Image
 from scaling import seconds_per_iteration
 
 from dm_replay import CondenseConfig, load_dataset
 from dm_replay.data import packing
 from dm_replay.data.image_folders import imagenet
-from dm_replay.runtime.provenance import provenance
 
 PICTURES, CLASSES, PIXELS = 1_281_167 + 50_000, 1_000, 469 * 387
 PRESETS = {"paper": 20_000, "fast": 300}  # iterations that are planned
@@ -46,7 +45,7 @@ def main():
     result["imagenet"] = plan(**result)
     for name, value in result["imagenet"].items():
         print(f"{name:32}{value:12,.1f}")
-    write_result("imagenet_plan", {**result, "command": command(), **provenance("cpu")})
+    write_result("imagenet_plan", {**result, "command": command(), **here()})
 
 
 def in_a_process(work, *arguments):

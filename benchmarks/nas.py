@@ -20,7 +20,7 @@ from functools import partial
 from statistics import mean
 
 import torch
-from common import fill, markdown, networks, parsed, trained_for
+from common import fill, markdown, networks, parsed, title_of, trained_for
 from sets import CONDENSED, METHODS, Budget, described, made
 from targets import published
 
@@ -131,7 +131,7 @@ def table(results: dict) -> str:
 
 
 def _row(key: tuple, cells: dict[str, dict], whole: dict[str, float]) -> list[str]:
-    proxy, budget, schedule = key
+    proxy, _, schedule = key
     found = {network: cell["mean"] for network, cell in cells.items() if network in whole}
     better = sorted(found, key=whole.__getitem__)[len(found) // 2 :]
     ranks = [f"{_spearman(found, whole, among):.2f}" for among in (list(found), better)]
@@ -140,8 +140,7 @@ def _row(key: tuple, cells: dict[str, dict], whole: dict[str, float]) -> list[st
     theirs = [
         published(f"nas {what}", dataset=cells[pick]["dataset"], method=proxy) for what in ("correlation", "accuracy")
     ]
-    title = f"{proxy}, {budget}" if budget else proxy
-    row = [title, str(len(found)), schedule, *ranks, f"{whole[pick]:.1f}", f"{seconds:.0f}"]
+    row = [title_of(cells[pick]), str(len(found)), schedule, *ranks, f"{whole[pick]:.1f}", f"{seconds:.0f}"]
     return [*row, *(f"*{target}*" if target else "" for target in theirs)]
 
 

@@ -28,7 +28,7 @@ import warnings
 from collections.abc import Sequence
 
 import torch
-from common import command, parsed, read_results, write_result
+from common import command, here, parsed, read_results, write_cell
 from stream_learner import TESTED_AT_ONCE, augmenting, split, untrained
 from stream_memories import MEMORIES, bytes_of, condensing, memory_of
 from stream_report import draw, table
@@ -36,8 +36,6 @@ from stream_report import draw, table
 from dm_replay import load_dataset, stream_metrics
 from dm_replay.data.registry import Dataset
 from dm_replay.runtime import cpu
-from dm_replay.runtime.engine import resolve_device
-from dm_replay.runtime.provenance import provenance
 
 METHODS = ["naive", "joint", "stock", *MEMORIES, *(f"gdumb {name}" for name in MEMORIES)]
 PROTOCOL = ("dataset", "experiences", "network", "epochs", "batch", "replay", "lr", "momentum", "seconds")
@@ -111,13 +109,6 @@ def run(name: str, options: argparse.Namespace) -> None:
                 print(row(key, results[key]), flush=True)
 
 
-def write_cell(name: str, key: str, cell: dict) -> dict:
-    """Add a cell to results/<name>.json, beside those that other processes have written meanwhile; all of them."""
-    results = read_results(name) | {key: cell}
-    write_result(name, results)
-    return results
-
-
 def key_of(method: str, images: int, seed: int, options: argparse.Namespace) -> str:
     size = "" if method in ("naive", "joint") else f"{images} images' bytes, "
     made = f"{options.seconds:g} s, " if condensing(method) else ""
@@ -159,7 +150,7 @@ def measure(method: str, images: int, seed: int, data: Dataset, options: argpars
         "training_seconds": seconds,
         "settings": {name: getattr(options, name) for name in PROTOCOL} | {"resampled": resampled},
         "command": command(),
-        **provenance(resolve_device("auto")),
+        **here(),
     }
 
 

@@ -68,14 +68,17 @@ class EvalConfig:
         """The same with the ``epochs`` whose schedule has room for ``steps`` on so many images; 2 passes at least."""
         if self.steps is None:
             return self
-        each = -(-images // self.batch)
-        return replace(self, epochs=max(1, -(-self.steps // each) - 1))
+        return replace(self, epochs=max(1, -(-self.steps // self.steps_of_pass(images)) - 1))
+
+    def steps_of_pass(self, images: int) -> int:
+        """Steps that show each of so many images once."""
+        return -(-images // self.batch)
 
     def schedule(self, images: int) -> tuple[int, int]:
         """Steps in all on so many images, and those after which the learning rate falls."""
         if self.steps is not None:
             return self.steps, -(-self.steps // 2)
-        each = -(-images // self.batch)
+        each = self.steps_of_pass(images)
         return (self.epochs + 1) * each, (self.epochs // 2 + 2) * each
 
     def resolve(self, flip_invariant: bool) -> "EvalConfig":

@@ -39,7 +39,7 @@ def networks_at_once(config: EvalConfig, engine: Engine, runs: int, images: int,
     compiled_on_cpu = engine.compiled and engine.device.type == "cpu"
     if compiled_on_cpu or runs * (config.epochs + 1) < WORTH_JOINING:
         return 1
-    steps = -(-images // config.batch)
+    steps = config.steps_of_pass(images)
     pixels = min(images, config.batch) * image_size[0] * image_size[1]
     return max(1, min(runs, MOST_NETWORKS, MOST_PASSES // steps, MOST_PIXELS // pixels))
 
@@ -97,7 +97,7 @@ class Trainer:
         sgd = JointSGD(networks, self._loss, config.momentum, config.weight_decay, streams)
 
         total, fall = config.schedule(len(images))
-        each = -(-len(images) // config.batch)
+        each = config.steps_of_pass(len(images))
 
         def run_steps(first: int = 0, last: int = each) -> None:
             for rows in orders.split(config.batch, 1)[first:last]:
