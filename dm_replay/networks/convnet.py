@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from torch import nn
 
-from .base import Network, first_padding
+from .base import Network, PaddedConv2d, first_padding
 from .instance_norm import InstanceNorm
 from .pooling import AvgPool
 
@@ -74,7 +74,7 @@ class ConvNet(Network):
         blocks: list[nn.Module] = []
         for block in range(depth):
             blocks += [
-                nn.Conv2d(channels, width, 3, padding=padding if block == 0 else 1),
+                PaddedConv2d(channels, width, 3, padding=padding if block == 0 else 1),
                 NORMS[norm](width, height, width_px),
                 ACTIVATIONS[activation](),
                 POOLINGS[pooling](),

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from torch import nn
 
-from .base import LEAST, MAP_NORMS, Network, first_padding
+from .base import LEAST, MAP_NORMS, Network, PaddedConv2d, first_padding
 
 __all__ = ["VGG11", "AlexNet"]
 
@@ -34,7 +34,7 @@ class Stacked(Network):
         layers: list[nn.Module] = []
         for number, (outside, kernel, halved) in enumerate(self.convolutions):
             padding = first_padding(image_shape, kernel // 2) if number == 0 else kernel // 2
-            layers += [nn.Conv2d(channels, outside, kernel, padding=padding)]
+            layers += [PaddedConv2d(channels, outside, kernel, padding=padding)]
             layers += [MAP_NORMS[norm](outside), nn.ReLU(inplace=True)]
             last = number == len(self.convolutions) - 1
             if halved and min(height, width) // 2 >= (1 if last else LEAST):

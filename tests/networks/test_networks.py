@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch.nn.functional import pad
 
 from dm_replay.networks import ConvNet, build_network, parse, reset
 from dm_replay.networks.activations import activation_values
@@ -54,6 +55,14 @@ def test_building_leaves_the_global_generator_alone():
 def test_errors_name_the_choices(name, message):
     with pytest.raises(ValueError, match=message):
         build_network(name, (1, 8, 8), 2)
+
+
+@pytest.mark.parametrize("name", ["convnet", "lenet", "alexnet", "vgg11"])
+def test_images_of_28_pixels_are_seen_as_padded_to_32(name):
+    small, large = (build_network(name, (1, side, side), 3).double() for side in (28, 32))
+    large.load_state_dict(small.state_dict())
+    images = torch.randn(2, 1, 28, 28, dtype=torch.float64)
+    assert torch.allclose(small(images), large(pad(images, [2] * 4)), rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.skipif(not compiler(), reason="no C++ compiler")
