@@ -25,8 +25,9 @@ import official_way
 import torch
 from common import write_result
 
-from dm_replay import CondenseConfig, EvalConfig, TensorPool, build_network, condense, evaluate, load_dataset
+from dm_replay import CondenseConfig, EvalConfig, TensorPool, build_network, evaluate, load_dataset
 from dm_replay.coresets.random import random_set
+from dm_replay.matching.condense import Condenser
 from dm_replay.runtime import cpu, limits
 from dm_replay.runtime.engine import choose
 from dm_replay.runtime.limits import Limits, Work, measure_limits
@@ -120,7 +121,7 @@ class Ours:
     """Goes on from where the last turn ended."""
 
     def __init__(self, case: Case, pool: TensorPool):
-        self.pool, self.state, self.done = pool, None, 0
+        self.pool, self.state, self.done, self.condenser = pool, None, 0, Condenser()
         self.each = 50 if DEVICE.type == "cuda" else 4
         self.config = dict(ipc=case.ipc, batch_real=case.batch, network=f"convnet:depth={case.depth}", compile="yes")
 
@@ -136,7 +137,7 @@ class Ours:
             if progress.iteration == self.done:
                 self.state = progress.state
 
-        condense(self.pool, config, state=self.state, on_step=note)
+        self.condenser.condense(self.pool, config, state=self.state, on_step=note)
         return (times[1] - times[0]) / (self.each - 1)
 
 

@@ -15,6 +15,10 @@ from .random import chosen
 __all__ = ["by_class", "features_of", "herd", "herded", "herded_by_class", "herding_exemplars", "random_embedding"]
 
 CHUNK = 64  # images embedded at a time, as many as the cache holds
+# Products of all rows with all, at once, where of ten rows one or more are taken: 1,060 of 4,240 with 2,048 features on
+# two AVX-512 cores 0.5 instead of 1.8 s; 200 of 5,000 0.6 instead of 0.4 s.
+ROWS_PER_PRODUCT = 10
+MOST_ROWS = 10_000  # whose products take 400 MB
 
 
 def herding_exemplars(
@@ -72,16 +76,23 @@ def herd(features: Tensor, count: int) -> Tensor:
     >>> herd(torch.tensor([[0.0], [1.0], [2.0], [7.0]]), 2)  # the mean is 2.5
     tensor([2, 1])
     """
-    mean, total = features.mean(0), torch.zeros_like(features[0])
-    free, taken = torch.zeros(len(features)), []
-    lengths = features.square().sum(1)
+    to_mean, to_total = features @ features.mean(0), torch.zeros(len(features), dtype=features.dtype)
+    lengths, free, taken = features.square().sum(1), torch.zeros(len(features)), []
+    products = _products(features, count)
     for number in range(1, count + 1):
-        wanted = number * mean - total
-        distance = lengths - 2 * features @ wanted + free
+        distance = lengths - 2 * (number * to_mean - to_total) + free
         taken.append(int(distance.argmin()))
         free[taken[-1]] = torch.inf
-        total += features[taken[-1]]
+        to_total += products(taken[-1])
     return torch.tensor(taken)
+
+
+def _products(features: Tensor, count: int) -> Callable[[int], Tensor]:
+    """A row's products with all rows (N,), by number; all of them at once where so many are asked for that it pays."""
+    rows = len(features)
+    if rows <= MOST_ROWS and count * ROWS_PER_PRODUCT >= rows:
+        return (features @ features.T).__getitem__
+    return lambda number: features @ features[number]
 
 
 def random_embedding(pool: TensorPool, network: str, seed: int) -> Callable[[Tensor], Tensor]:

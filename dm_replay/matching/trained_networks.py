@@ -64,17 +64,16 @@ class _Trainer:
             rows = self.rows.draw(self.each, generator).flatten()
             params = self.augment.sample(len(rows), self.pool.shape[1:], generator).to(self.engine.device)
             images = self.pool.normalize(self.pool.gather(rows).to(self.engine.device)).to(self.parameters[0])
-            for parameter, gradient in zip(
-                self.parameters, torch.autograd.grad(self.loss(images, params), self.parameters), strict=True
-            ):
+            gradients = torch.autograd.grad(self.loss(self.network, images, params), self.parameters)
+            for parameter, gradient in zip(self.parameters, gradients, strict=True):
                 parameter.grad = gradient
             optimizer.step()
             if time.perf_counter() >= until:
                 break
         return initial, read_flat(self.network)
 
-    def _loss(self, images: Tensor, params: AugmentParams) -> Tensor:
+    def _loss(self, network: nn.Module, images: Tensor, params: AugmentParams) -> Tensor:
         augmented = self.augment.apply(images[:, None], params)[:, 0].contiguous(memory_format=torch.channels_last)
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.engine.dtype == torch.bfloat16):
-            logits = self.network(augmented)
+            logits = network(augmented)
         return F.cross_entropy(logits.to(self.parameters[0]), self.labels)

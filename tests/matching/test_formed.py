@@ -182,6 +182,15 @@ def test_trained_networks_learn_and_are_mixed_with_how_they_began(pool):
         assert min(spreads) < 1e-6  # one of them, all parameters by the same part
 
 
+def test_an_accelerator_checks_the_compiled_training_by_its_gradients(pool, monkeypatch, recwarn):
+    made = []
+    monkeypatch.setattr(Engine, "accelerated", True)
+    monkeypatch.setattr(torch, "compile", lambda function, dynamic: lambda *args: made.append(args) or function(*args))
+    extractor = Extractor("convnet:width=8", pool.shape, SiameseAugment(()), replace(EXACT, compiled=True), classes=3)
+    train_networks(pool, pool.classes, extractor, 1, 2, seed=1)
+    assert len(made) == 3 and not recwarn  # two steps and the check
+
+
 def test_seconds_bound_the_training_of_networks(pool):
     extractor = Extractor("convnet:width=8", pool.shape, SiameseAugment(()), EXACT, classes=3)
     late = train_networks(pool, pool.classes, extractor, 2, 10**9, seed=1, seconds=0.0)
