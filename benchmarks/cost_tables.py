@@ -45,21 +45,22 @@ def scaling() -> str:
     return markdown(head, [seconds, ["peak memory, GiB", *(f"{row['peak_memory_gib']:.2f}" for row in measured)]])
 
 
-def speed() -> str:
-    """Ours and the official way in turns, and what the machine allows."""
-    results = read_results("speed_cpu")
+def speed(machine: str, unit: str) -> str:
+    """Ours and the official way in turns, and what the machine allows, in seconds or milliseconds."""
+    results, times = read_results(f"speed_{machine}"), {"seconds": 1, "milliseconds": 1000}[unit]
     rows = []
     for case in results["condensation"]:
         what = f"an iteration: {case['dataset']}, {case['classes']} classes, ipc {case['ipc']}"
-        reached = f"{case['floor']:.2f}, {case['floor'] / case['ours']:.0%} reached"
-        rows.append([what, f"{case['ours']:.2f}", f"{case['official']:.2f}", f"{case['ratio']:.1f}", reached])
+        ours, official, floor = (times * case[name] for name in ("ours", "official", "floor"))
+        reached = f"{floor:.2f}, {case['floor'] / case['ours']:.0%} reached"
+        rows.append([what, f"{ours:.2f}", f"{official:.2f}", f"{case['ratio']:.1f}", reached])
     evaluation = results["evaluation"]
     parts = {"epoch": "an epoch on 100 images", "test": "a test", "whole": "1,001 epochs and a test, calculated"}
     for part, what in parts.items():
-        ours, official, ratio = (evaluation[f"{name}_{part}"] for name in ("ours", "official", "ratio"))
+        ours, official = (times * evaluation[f"{name}_{part}"] for name in ("ours", "official"))
         digits = 1 if official >= 100 else 2
-        rows.append([what, f"{ours:.{digits}f}", f"{official:.{digits}f}", f"{ratio:.1f}", ""])
-    return markdown(["seconds for", "ours", "official way", "ratio", "the machine's limit"], rows)
+        rows.append([what, f"{ours:,.{digits}f}", f"{official:,.{digits}f}", f"{evaluation[f'ratio_{part}']:.1f}", ""])
+    return markdown([f"{unit} for", "ours", "official way", "ratio", "the machine's limit"], rows)
 
 
 def big_data() -> str:

@@ -4,7 +4,10 @@ import argparse
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
+import continual_gdumb
 import cost_tables
+import cross_arch
+import nas
 import offline
 import online_cifar100
 import stream_report
@@ -115,6 +118,11 @@ def other_streams() -> str:
     return stream_report.beside(columns)
 
 
+def trained(name: str, schedule: str) -> dict:
+    """The cells of results/<name>.json whose networks were trained for so long."""
+    return {key: cell for key, cell in read_results(name).items() if trained_for(cell) == schedule}
+
+
 def budgets() -> str:
     """What seconds of condensing came to on CIFAR-10, and what the paper has."""
     cells = [*read_results("efficiency").values(), *read_results("equal_bytes").values()]
@@ -174,12 +182,16 @@ TABLES: dict[str, Callable[[], str]] = {
         count_images=False,
     ),
     "paper-offline": lambda: offline.table(read_results("offline")),
+    "paper-architectures": lambda: cross_arch.table(trained("cross_arch", "1000 steps")),
+    "paper-continual": lambda: continual_gdumb.table(read_results("continual_gdumb")),
+    "paper-search": lambda: nas.table(read_results("nas")),
     "imagenet-plan": cost_tables.imagenet_plan,
     "time": budgets,
     "nested-digits": lambda: cost_tables.nested("digits", "digits, 600 iterations"),
     "nested-cifar10": lambda: cost_tables.nested("cifar10", "CIFAR-10, 200 iterations"),
     "scaling": cost_tables.scaling,
-    "speed": cost_tables.speed,
+    "speed": partial(cost_tables.speed, "cpu", "seconds"),
+    "speed-gpu": partial(cost_tables.speed, "gpu", "milliseconds"),
     "big-data": cost_tables.big_data,
     "current-images": cost_tables.current_images,
 }

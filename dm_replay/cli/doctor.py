@@ -21,7 +21,7 @@ from ..runtime import cpu
 from ..runtime.engine import Engine, explained, resolve_device
 from ..runtime.limits import measure_limits, synchronize, work_of
 from ..runtime.provenance import provenance
-from ..runtime.self_check import compare, engine_record
+from ..runtime.self_check import engine_record, verdict
 
 __all__ = ["examine", "run_doctor"]
 
@@ -121,7 +121,7 @@ def _train_few(engine: Engine, pool: TensorPool) -> dict[str, torch.Tensor]:
 def _check(engine: Engine, probe: Callable[[Engine], dict[str, torch.Tensor]]) -> dict:
     """As before a job on an accelerator; here on the CPU as well."""
     started = time.perf_counter()
-    differences, wrong = compare(engine, probe)
+    differences, wrong = verdict(engine, probe)
     return {"wrong": wrong, "differences": differences, "seconds": round(time.perf_counter() - started, 2)}
 
 

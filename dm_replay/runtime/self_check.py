@@ -2,14 +2,16 @@
 
 Asked once per process and configuration, before the first iteration. What raises or disagrees is not used: the job runs
 on the plain path (float32, no graph, nothing compiled), with one warning that says what differed and by how much.
+Where losses agree and only what comes of them does not, rounding may be all there is to it (see :func:`verdict`).
 Compiled functions are left out here, since each shape is compiled anew: they check themselves in their first call, see
 :func:`dm_replay.runtime.engine.compiled`.
 """
 
+import contextlib
 import threading
 import time
 import warnings
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import replace
 
 import torch
@@ -21,13 +23,17 @@ from .engine import Engine, plain
 from .out_of_memory import is_out_of_memory
 from .shrinking import within_memory
 
-__all__ = ["Probe", "compare", "engine_record", "trusted"]
+__all__ = ["Probe", "compare", "engine_record", "trusted", "verdict"]
 
-# Runs a few steps of a job on an engine, the same ones at each call, and gives what came of them by name.
+# Runs a few steps of a job on an engine, the same ones at each call; gives what came of them by name: "loss" and more.
 Probe = Callable[[Engine], dict[str, Tensor]]
+Differences = dict[str, dict[str, float]]
+# Two paths' names, their engines, and how far they may lie from each other.
+Pair = tuple[str, str, tuple[Engine, Engine], float]
 
 CPU = torch.device("cpu")
 FAST, PLAIN, REFERENCE = "the fast path", "the plain path", "the CPU"
+UNGRAPHED, EXACT = "the same without a graph", "the plain path without TF32"
 _known: dict[Hashable, Engine] = {}
 _lock = threading.Lock()
 
@@ -52,18 +58,45 @@ def trusted(engine: Engine, probe: Probe, configuration: Hashable, images: int) 
         return _known[key]
 
 
-def compare(engine: Engine, probe: Probe) -> tuple[dict[str, dict[str, float]], str | None]:
+def verdict(engine: Engine, probe: Probe) -> tuple[Differences, str | None]:
+    """As :func:`compare`, with a second look where rounding alone may be what differs.
+
+    Deep networks with instance normalization over a few pixels multiply rounding: on an H100 the losses of ResNet-18,
+    VGG-11 and AlexNet agreed to 2 %, their updates differed by 50 to 100 %, those of the plain path in TF32, too. So
+    where losses agree, two closer pairs decide: the fast path and the same work launched call by call, in one
+    precision; and the plain path and the CPU, both in full float32.
+    """
+    found, wrong = compare(engine, probe)
+    if wrong is None or len(found) < 2 or not all(errors["loss"] <= errors["allowed"] for errors in found.values()):
+        return found, wrong
+    fast, slow, reference = _paths(engine)
+    allowed = tolerance(torch.float32)
+    pairs = [(FAST, UNGRAPHED, (fast, replace(fast, graphs=False)), allowed)]
+    pairs += [(EXACT, REFERENCE, (replace(slow, draws=CPU), reference), allowed)]
+    with _without_tf32():
+        closer, still = _compared(pairs, probe)
+    return found | closer, still and f"{wrong}; {still}"
+
+
+def compare(engine: Engine, probe: Probe) -> tuple[Differences, str | None]:
     """The relative differences between the paths, by pair and value; and what is wrong with them, None if nothing.
 
     With numbers from its own generators the fast path is held against the plain one, and with the CPU's the plain one
     against the CPU.
     """
-    fast, slow = replace(engine, compiled=False), plain(engine)
+    fast, slow, reference = _paths(engine)
+    pairs = [(FAST, PLAIN, (fast, slow), tolerance(engine.dtype))]
+    pairs += [(PLAIN, REFERENCE, (replace(slow, draws=CPU), reference), tolerance(torch.float32))]
+    return _compared(pairs, probe)
+
+
+def _paths(engine: Engine) -> tuple[Engine, Engine, Engine]:
+    """The fast path, the plain one and the CPU's."""
     reference = Engine(CPU, torch.float32, False, engine.chunk, engine.gradient_chunk, CPU, graphs=False)
-    pairs = (
-        (FAST, PLAIN, (fast, slow), tolerance(engine.dtype)),
-        (PLAIN, REFERENCE, (replace(slow, draws=CPU), reference), tolerance(torch.float32)),
-    )
+    return replace(engine, compiled=False), plain(engine), reference
+
+
+def _compared(pairs: Sequence[Pair], probe: Probe) -> tuple[Differences, str | None]:
     found, wrong = {}, []
     for name, other, engines, allowed in pairs:
         try:
@@ -81,6 +114,17 @@ def compare(engine: Engine, probe: Probe) -> tuple[dict[str, dict[str, float]], 
     return found, "; ".join(wrong) or None
 
 
+@contextlib.contextmanager
+def _without_tf32() -> Iterator[None]:
+    """Inside, float32 convolutions on a GPU keep all their digits."""
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
+
+
 def engine_record(engine: Engine) -> dict:
     """An engine and what its check found, as plain data for a result file."""
     return {
@@ -96,7 +140,7 @@ def engine_record(engine: Engine) -> dict:
 def _checked(engine: Engine, probe: Probe, images: int) -> Engine:
     started = time.perf_counter()
     try:
-        engine, (differences, reason) = within_memory(engine, images, lambda smaller: compare(smaller, probe))
+        engine, (differences, reason) = within_memory(engine, images, lambda smaller: verdict(smaller, probe))
     except Exception as error:  # not even one image at a time
         differences, reason = {}, _named(error)
     if reason:
