@@ -57,6 +57,8 @@ def speed(machine: str, unit: str) -> str:
     evaluation = results["evaluation"]
     parts = {"epoch": "an epoch on 100 images", "test": "a test", "whole": "1,001 epochs and a test, calculated"}
     for part, what in parts.items():
+        if f"ours_{part}" not in evaluation:
+            continue
         ours, official = (times * evaluation[f"{name}_{part}"] for name in ("ours", "official"))
         digits = 1 if official >= 100 else 2
         rows.append([what, f"{ours:,.{digits}f}", f"{official:,.{digits}f}", f"{evaluation[f'ratio_{part}']:.1f}", ""])

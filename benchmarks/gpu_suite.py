@@ -6,7 +6,7 @@
 
 A script that runs out of time is stopped as by Ctrl-C and goes on with the next call; what is done is noted in
 runs/gpu_suite. One at a time: on an H100 beside three others condensing took 3 times as long as alone, and training on
-100 images, which waits for its turn at each step, 17 times. Needs no Avalanche. Real images from DM_DATA.
+100 images, which waits for its turn at each step, 10 times. Needs no Avalanche. Real images from DM_DATA.
 """
 
 import argparse

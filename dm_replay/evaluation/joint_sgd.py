@@ -10,7 +10,7 @@ from ..runtime.cuda_graphs import StreamPool
 __all__ = ["JointSGD"]
 
 # Streams. A layer of one ConvNet on 100 images is 50 to 200 tiles of 128 x 128 for the 132 multiprocessors of an H200,
-# so four networks side by side fill them. Reasoned; with four, 20 networks' step takes 6 ms on an H100.
+# so four networks side by side fill them. Reasoned; with four, 20 networks' step takes at most 12 ms on an H100.
 STREAMS = 4
 
 
