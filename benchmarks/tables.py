@@ -118,11 +118,6 @@ def other_streams() -> str:
     return stream_report.beside(columns)
 
 
-def trained(name: str, schedule: str) -> dict:
-    """The cells of results/<name>.json whose networks were trained for so long."""
-    return {key: cell for key, cell in read_results(name).items() if trained_for(cell) == schedule}
-
-
 def budgets() -> str:
     """What seconds of condensing came to on CIFAR-10, and what the paper has."""
     cells = [*read_results("efficiency").values(), *read_results("equal_bytes").values()]
@@ -182,7 +177,7 @@ TABLES: dict[str, Callable[[], str]] = {
         count_images=False,
     ),
     "paper-offline": lambda: offline.table(read_results("offline")),
-    "paper-architectures": lambda: cross_arch.table(trained("cross_arch", "1000 steps")),
+    "paper-architectures": lambda: cross_arch.table(read_results("cross_arch"), least=5),
     "paper-continual": lambda: continual_gdumb.table(read_results("continual_gdumb")),
     "paper-search": lambda: nas.table(read_results("nas")),
     "imagenet-plan": cost_tables.imagenet_plan,

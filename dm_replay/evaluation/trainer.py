@@ -32,8 +32,8 @@ def networks_at_once(config: EvalConfig, engine: Engine, runs: int, images: int,
     and in uncompiled work on a CPU, fewer where steps are large or many; one after another in compiled work on a CPU
     and in small jobs. Measured on one CPU core on 8x8 images, time one after another by time 20 together: 1.3 for
     ConvNet-128 on 10 images, 1.0 on 100; 1.8 for ConvNet-16 on 20.
-    Compiled on 100 images of 32x32: 1.0. On an H100 20 together take at most 0.6 ms each for a step on 100 images; fewer
-    at a time were not tried there.
+    Compiled on 100 images of 32x32: 1.0. On an H100 20 together take at most 0.6 ms each for a step on 100 images;
+    fewer at a time were not tried there.
     """
     if config.parallel_networks:
         return min(config.parallel_networks, runs)
