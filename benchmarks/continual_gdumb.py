@@ -32,7 +32,7 @@ from common import (
     trained_for,
 )
 from sets import CONDENSED, REAL, Budget, described, made
-from targets import published
+from targets import targets
 
 from dm_replay import load_dataset
 from dm_replay.data.registry import Dataset
@@ -107,19 +107,22 @@ def in_steps(data: Dataset, steps: int, order: int) -> tuple[torch.Tensor, ...]:
 
 
 def table(results: dict) -> str:
-    """Accuracy at the end by method and number of steps, mean and deviation over orders, as Markdown."""
+    """Accuracy at the end by method and number of steps, mean and deviation over orders, as Markdown; the paper's too."""
     lengths = sorted({cell["steps"] for cell in results.values()})
-    rows = []
-    for cells in _by_method(results).values():
-        row = [title_of(cells[0]), trained_for(cells[0])]
-        for length in lengths:
-            asked = {"dataset": cells[0]["dataset"], "ipc": cells[0]["ipc"], "method": cells[0]["method"]}
-            theirs = published("continual", steps=length, **asked)
-            row += [_spread(curves(cells, length)), f"*{theirs}*" if theirs else ""]
-        rows.append(row)
-    return markdown(
-        ["", "trained for", *(title for length in lengths for title in (f"{length} steps", "*paper*"))], rows
-    )
+    rows = [
+        [_title_of(cells[0]), trained_for(cells[0]), *(_spread(curves(cells, length)) for length in lengths)]
+        for cells in _by_method(results).values()
+    ]
+    asked = {(cell["dataset"], cell["ipc"]) for cell in results.values()}
+    theirs = [target for target in targets() if target.table == "continual" and (target.dataset, target.ipc) in asked]
+    for method in dict.fromkeys(target.method for target in theirs):
+        found = {target.steps: f"*{target}*" for target in theirs if target.method == method}
+        rows.append([f"*paper: {method}*", "1000 epochs", *(found.get(length, "") for length in lengths)])
+    return markdown(["", "trained for", *(f"{length} steps" for length in lengths)], rows)
+
+
+def _title_of(cell: dict) -> str:
+    return title_of(cell) + ("" if cell["network"] == "convnet" else f", {cell['network']}")
 
 
 def _by_method(results: dict) -> dict[tuple, list[dict]]:

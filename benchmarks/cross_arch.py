@@ -79,15 +79,15 @@ def table(results: dict, least: int = 1) -> str:
     """What condensed, by networks that were trained, with the paper's figures, as Markdown.
 
     Args:
-        least: cells that a row has, or it is left out.
+        least: networks that a row has, or it is left out.
     """
     trained = list(dict.fromkeys(cell["network"] for cell in results.values()))
     rows = []
     for row in dict.fromkeys(map(_row_of, results.values())):
         cells = [cell for cell in results.values() if _row_of(cell) == row]
-        if len(cells) < least:
-            continue
         by_network = [[cell for cell in cells if cell["network"] == network] for network in trained]
+        if sum(map(bool, by_network)) < least:
+            continue
         rows.append([*row, *(spread([one for cell in own for one in cell["accuracies"]]) for own in by_network)])
     datasets = {cell["dataset"] for cell in results.values()}
     theirs = [target for target in targets() if target.table == "cross_arch" and target.dataset in datasets]

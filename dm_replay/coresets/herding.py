@@ -76,14 +76,13 @@ def herd(features: Tensor, count: int) -> Tensor:
     >>> herd(torch.tensor([[0.0], [1.0], [2.0], [7.0]]), 2)  # the mean is 2.5
     tensor([2, 1])
     """
-    to_mean, to_total = features @ features.mean(0), torch.zeros(len(features), dtype=features.dtype)
-    lengths, free, taken = features.square().sum(1), torch.zeros(len(features)), []
-    products = _products(features, count)
-    for number in range(1, count + 1):
-        distance = lengths - 2 * (number * to_mean - to_total) + free
-        taken.append(int(distance.argmin()))
+    centered = features - features.mean(0)
+    lengths, to_total, free = centered.square().sum(1), torch.zeros(len(features)), torch.zeros(len(features))
+    products, taken = _products(centered, count), []
+    for _ in range(count):
+        taken.append(int((lengths + 2 * to_total + free).argmin()))
         free[taken[-1]] = torch.inf
-        to_total += products(taken[-1])
+        to_total = to_total + products(taken[-1])
     return torch.tensor(taken)
 
 

@@ -22,6 +22,14 @@ def test_herding_is_the_slow_loops(generator):
     assert sorted(herd(features, 30).tolist()) == list(range(30))
 
 
+@pytest.mark.parametrize("count", [20, 200])
+def test_rounding_chooses_no_other_rows(count, generator):
+    """Features as a network's: positive, of length 1; the float32 of what is taken stays small over many choices."""
+    features = torch.randn(800, 64, generator=generator).relu()
+    features /= features.norm(dim=1, keepdim=True)
+    assert herd(features, count).tolist() == herd(features.double(), count).tolist()
+
+
 def test_exemplars_are_real_images_and_the_mean_is_closer_than_most(pool):
     chosen = herding_exemplars(pool, ExemplarConfig(4, storage="float32"), embed=lambda x: x.flatten(1))
     real = pool.take(torch.arange(len(pool)))

@@ -85,27 +85,34 @@ def test_rounding_that_a_network_multiplies_is_no_fault():
     """bfloat16 and TF32 give other gradients, with a graph or without, and nearly the same losses."""
 
     def multiplied(engine):
-        tf32 = engine.device.type != "cpu" and torch.backends.cudnn.allow_tf32
+        tf32 = engine.device.type != "cpu" and torch.backends.cudnn.conv.fp32_precision != "ieee"
         other = GRADIENT.flip(0) if engine.dtype == torch.bfloat16 else GRADIENT.roll(3) if tf32 else GRADIENT
         return probe(lambda: {"pixel gradient": other}, lambda engine: True)(engine)
 
-    elsewhere = replace(FAST, device=torch.device("meta"))  # only its name is asked for
+    before, elsewhere = torch.backends.cudnn.conv.fp32_precision, replace(FAST, device=torch.device("meta"))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         kept = trusted(elsewhere, multiplied, "multiplied", 24)
-    assert kept == elsewhere and kept.check["fallback"] is None and torch.backends.cudnn.allow_tf32
+    assert kept == elsewhere and kept.check["fallback"] is None
+    assert torch.backends.cudnn.conv.fp32_precision == before
     assert kept.check["differences"]["the fast path, the plain path"]["pixel gradient"] > 0.25
     assert kept.check["differences"]["the fast path, the same without a graph"]["pixel gradient"] == 0
 
 
 @pytest.mark.parametrize(
-    "where", [is_fast, lambda engine: engine.device.type != "cpu"], ids=["only in the graph", "in full float32, too"]
+    ("where", "fault"),
+    [
+        (is_fast, {"pixel gradient": GRADIENT.flip(0)}),
+        (lambda engine: engine.device.type != "cpu", {"pixel gradient": GRADIENT.flip(0)}),
+        (lambda engine: engine.dtype == torch.bfloat16, {"pixel gradient": -GRADIENT}),
+        (lambda engine: engine.dtype == torch.bfloat16, {"pixel gradient": GRADIENT.flip(0), "loss": 1.1 * LOSS}),
+    ],
+    ids=["only in the graph", "in full float32, too", "reversed in bfloat16", "beside another loss in bfloat16"],
 )
-def test_a_fault_beside_right_losses_stays_one(where):
+def test_a_fault_is_not_taken_for_rounding(where, fault, request):
     elsewhere = replace(FAST, device=torch.device("meta"))
     with pytest.warns(UserWarning, match="runs the plain path"):
-        kept = trusted(elsewhere, probe(lambda: {"pixel gradient": GRADIENT.flip(0)}, where), str(where), 24)
-    assert kept == plain(elsewhere)
+        assert trusted(elsewhere, probe(lambda: fault, where), request.node.name, 24) == plain(elsewhere)
 
 
 def test_a_plain_path_that_differs_from_the_cpu_is_told():
