@@ -107,7 +107,7 @@ def in_steps(data: Dataset, steps: int, order: int) -> tuple[torch.Tensor, ...]:
 
 
 def table(results: dict) -> str:
-    """Accuracy at the end by method and number of steps, mean and deviation over orders, as Markdown; the paper's too."""
+    """Accuracy at the end by method and steps, mean and deviation over orders, with the paper's, as Markdown."""
     lengths = sorted({cell["steps"] for cell in results.values()})
     rows = [
         [_title_of(cells[0]), trained_for(cells[0]), *(_spread(curves(cells, length)) for length in lengths)]
