@@ -17,7 +17,7 @@ from tables import TABLES
 __all__ = ["built", "main"]
 
 README = Path(__file__).parent.parent / "README.md"
-PLACE = re.compile(r"(<!-- report: (?P<name>[\w-]+) -->\n\n).*?(\n\n<!-- end -->)", re.DOTALL)
+PLACE = re.compile(r"(<!-- report: (?P<name>[\w-]+) -->\n\n)(?:(?!<!--).)*(<!-- end -->)", re.DOTALL)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -45,7 +45,7 @@ def built(text: str) -> str:
     def table(place: re.Match) -> str:
         if place["name"] not in TABLES:
             raise ValueError(f"unknown table {place['name']!r}; known are {', '.join(TABLES)}")
-        return place[1] + TABLES[place["name"]]() + place[3]
+        return place[1] + TABLES[place["name"]]() + "\n\n" + place[3]
 
     return PLACE.sub(table, text)
 

@@ -70,6 +70,13 @@ def test_a_table_that_is_not_known(report):
         report.built("<!-- report: nothing -->\n\n| |\n\n<!-- end -->")
 
 
+def test_an_empty_place_takes_its_table_and_nothing_more(report):
+    place = "<!-- report: scaling -->\n\n{}<!-- end -->\n\n"
+    text = "before\n\n" + place + "between\n\n" + place + "after\n"
+    table = report.TABLES["scaling"]() + "\n\n"
+    assert report.built(text.replace("{}", "")) == report.built(text.format("| |\n\n", "")) == text.replace("{}", table)
+
+
 def test_it_is_a_module_too(monkeypatch):
     import subprocess
 
