@@ -15,10 +15,9 @@ import time
 import warnings
 
 import torch
-from common import write_result
+from common import here, write_result
 
 from dm_replay import DMReplayPlugin, load_dataset
-from dm_replay.runtime.provenance import provenance
 
 QUICK = dict(iterations=1, batch_real=8, extractor_steps=2, network="convnet:width=8", compile="no", progress=False)
 
@@ -48,7 +47,7 @@ def main():
     for name, values in result.items():
         middle = values["ms"][len(values["ms"]) // 2]
         print(f"{name:45} {middle:7.2f} ms a mini-batch, {values['seconds_before']:.1f} s before the experience")
-    write_result("fast_path", {"batches": options.batches, **result, **provenance("cpu")})
+    write_result("fast_path", {"batches": options.batches, **result, **here()})
 
 
 def experiences():

@@ -9,11 +9,10 @@ Prints a table and writes benchmarks/results/nested_<dataset>.json. Each row of 
 
 import argparse
 
-from common import write_result
+from common import here, write_result
 
 from dm_replay import CondenseConfig, EvalConfig, condense, evaluate, load_dataset
 from dm_replay.coresets.random import random_set
-from dm_replay.runtime.provenance import provenance
 
 IPC, LENGTHS = 10, (1, 2, 5, 10)
 WEIGHTINGS = {
@@ -64,7 +63,7 @@ def main():
         mean = {k: sum(a) / len(a) for k, a in accuracies.items()}
         spread = {k: (sum((x - mean[k]) ** 2 for x in a) / len(a)) ** 0.5 for k, a in accuracies.items()}
         print(f"{name:8s}" + "".join(f"{mean[k]:8.1f} ±{spread[k]:4.1f}" for k in LENGTHS), flush=True)
-    write_result(f"nested_{options.dataset}", {"accuracies": rows, "settings": vars(options), **provenance("cpu")})
+    write_result(f"nested_{options.dataset}", {"accuracies": rows, "settings": vars(options), **here()})
 
 
 if __name__ == "__main__":
