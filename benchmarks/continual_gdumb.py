@@ -40,7 +40,7 @@ from dm_replay.replay.kinds import merged
 from dm_replay.runtime import cpu
 
 USUAL = ["random", "herding", "our code, herding", "dm", "fast"]
-COLORS = {"random": "#9a9a9a", "herding": "#e0b070", "our code, herding": "#3fa38c", "dm": "#d98c3f", "fast": "#2f6db3"}
+COLORS = {"random": "#9a9a9a", "herding": "#e0b070", "our code, herding": "#3fa38c", "dm": "#b5432e", "fast": "#2f6db3"}
 
 
 def main():
@@ -164,7 +164,7 @@ def draw(results: dict) -> None:
                 means = [mean(values) for values in zip(*found, strict=True)]
                 color = COLORS.get(cells[0]["method"])
                 axes.plot(range(1, length + 1), means, marker="o", markersize=3, label=title_of(cells[0]), color=color)
-        axes.set(xlabel="steps", title=f"{length} steps")
+        axes.set(xlabel="step", title=f"{length} steps", xticks=range(1, length + 1))
     row[0][0].set_ylabel("accuracy on the classes so far, %")
     row[0][0].legend(frameon=False, fontsize=7)
     save_figure(figure, "continual_gdumb")
