@@ -68,9 +68,7 @@ def went_well(words: str, seconds: float) -> bool:
             job.send_signal(signal.SIGINT)
         try:
             job.wait(GRACE)
-        except (
-            subprocess.TimeoutExpired
-        ):  # some wait for more than they can be interrupted in, or were begun deaf to it
+        except subprocess.TimeoutExpired:  # begun deaf to it, or busy where it cannot be interrupted
             job.kill()
         return False
 
