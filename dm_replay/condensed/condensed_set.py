@@ -194,6 +194,12 @@ class CondensedSet(ByClass):
         about = self.labels, self.counts, self.meta, storage, self.formation, self.color, self.enlarging
         return replace(self.from_images(self.mosaics, *about), affine=self.affine)
 
+    def with_values(self, values: Tensor, counts: Tensor | None = None) -> "CondensedSet":
+        """As many other stored images (N, …) of the same labels, stored alike."""
+        counts = self.counts if counts is None else counts
+        about = self.labels, counts, self.meta, self.storage, self.formation, self.color, self.enlarging
+        return self.from_images(values, *about)
+
     def to(self, device: torch.device | str) -> "CondensedSet":
         """The same set with its tensors on a device, for :meth:`decode` there."""
         names = ("pixels", "labels", "counts", "scale", "offset", "affine")

@@ -99,6 +99,23 @@ class Decoder:
         below = colors.reshape(len(colors), 1, -1, images.shape[3])
         return torch.cat([brightness, below], dim=2)
 
+    def overlay(self, stored: Tensor, images: Tensor) -> Tensor:
+        """One stored image (…) whose first M tiles are now these images (M, C, H, W); the others are as they were."""
+        own = [min(tile, len(images) - 1) for tile in range(self.tiles)]
+        _, height, width = self.image_shape(tuple(stored.shape))  # type: ignore[arg-type]
+        tile = self._tile_of(height, width).to(stored.device)
+        return torch.where(tile < len(images), self.encode(images[own])[0].to(stored), stored)
+
+    def _tile_of(self, height: int, width: int) -> Tensor:
+        """The number of the tile that each stored value belongs to, (1, …)."""
+        numbers = torch.arange(float(self.tiles))[:, None, None, None].expand(-1, 1, height, width)
+        brightness = encode_tiles(numbers, self.formation)[0]
+        if self.color == 1:
+            return brightness
+        size = height // self.color, width // self.color
+        colors = encode_tiles(numbers.expand(-1, 2, -1, -1), self.formation, size)
+        return torch.cat([brightness, colors.reshape(1, -1, width)], dim=1)
+
     def decode(self, stored: Tensor, rows: Tensor) -> Tensor:
         """Training images of given numbers, (M,) int64 -> (M, C, H, W); tile t of stored image n is n · f² + t."""
         if self.color == 1:

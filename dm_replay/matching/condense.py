@@ -119,7 +119,10 @@ class Condenser:
             raise ValueError(f"the classes cannot be shared out: {config.network} has statistics over all of them")
         start = initial_pixels(pool, group, previous, config, seed) if state is None else state["pixels"]
         placed = _placed(pool, group.mine, engine.device)
-        trained = _trained(pool, chosen, extractor, config, seed) if borrowed is None else as_trained(extractor.network)
+        if borrowed is None:
+            trained = _trained(pool, chosen, previous, extractor, config, seed)
+        else:
+            trained = as_trained(extractor.network)
 
         def matcher_on(engine: Engine) -> Matcher:
             extractor = self._extractor(pool.shape, len(chosen), config, engine, borrowed)
@@ -197,8 +200,9 @@ def condense(
         pool: the real images.
         seed: of everything random.
         classes: which of the pool's classes; all by default.
-        previous: a condensed set of classes that come again. A returning class is matched to the count-weighted mean
-            of its new real images and its previous synthetic ones, so that it does not forget where it came from.
+        previous: a condensed set of classes that come again. A returning class is condensed from both: it starts from
+            its previous images and from new real ones, is matched to the mean of both, and trains the extractors with
+            both, each by the number of real images that it stands for. So it does not forget what it was.
         on_step: called with a :class:`Progress` after every iteration.
         state: a :attr:`Progress.state`, to go on from there to the same pixels as an uninterrupted run.
         shard: condense only these of the classes (positions in their sorted order), with the draws and networks that
@@ -279,13 +283,18 @@ def _synthetic(start: Tensor, config: CondenseConfig, decoder: Decoder, extracto
 
 
 def _trained(
-    pool: TensorPool, classes: Tensor, extractor: Extractor, config: CondenseConfig, seed: int
+    pool: TensorPool,
+    classes: Tensor,
+    previous: CondensedSet | None,
+    extractor: Extractor,
+    config: CondenseConfig,
+    seed: int,
 ) -> TrainedNetworks | None:
     """None for random networks, and where there is but one class to tell from others."""
     if config.extractors == 0 or len(classes) < 2:
         return None
     seconds = math.inf if config.seconds is None else TRAINING * config.seconds
-    return train_networks(pool, classes, extractor, config.extractors, config.extractor_steps, seed, seconds)
+    return train_networks(pool, classes, extractor, config.extractors, config.extractor_steps, seed, seconds, previous)
 
 
 def _normalization(pool: TensorPool) -> dict[str, list]:

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from ..condensed.condensed_set import CondensedSet
 from ..coresets.herding import herded, random_embedding
+from ..coresets.returning import joined, new_among, stored_values
 from ..data.class_index import ClassShard
 from ..data.pool import TensorPool
 from ..runtime.seeding import new_generator
@@ -21,27 +22,28 @@ def initial_pixels(
 ) -> Tensor:
     """(G, ipc, …) float32 as the decoder stores them, each of formation² real images of its class.
 
-    A returning class with too few new images starts from its previous ones, too; where stored images are no training
-    images a class with too few real ones repeats them.
+    A returning class keeps of its previous images the part that :func:`new_among` leaves them. Where stored images are
+    no training images a class with too few real ones repeats them.
     """
     generator, decoder = new_generator(seed, "init"), config.decoder(pool.shape[0])
     if config.init == "noise":
         shape = decoder.stored_shape(pool.shape)
         return group.take(torch.randn(len(group.classes), config.ipc, *shape, generator=generator))
-    drawn = pool.take(_rows(pool, group, config.ipc * decoder.tiles, config, generator, seed))
-    if not decoder.plain:
-        return decoder.encode(drawn.flatten(0, 1)).unflatten(0, (len(group.mine), config.ipc))
-    for number, have in enumerate(pool.index.counts_of(group.mine).tolist()):
-        if have < config.ipc:
-            label = int(group.mine[number])
-            held = pool.take(torch.empty(0, dtype=torch.long)) if previous is None else previous.of_class(label).images
-            if have + len(held) < config.ipc:
-                raise ValueError(
-                    f"class {label} has {have + len(held)} real images, fewer than ipc {config.ipc}: "
-                    "lower ipc or start from noise (init=noise)"
-                )
-            drawn[number, have:] = held[: config.ipc - have].to(drawn.device)
-    return drawn
+    drawn = pool.take(_rows(pool, group, config.ipc * decoder.tiles, config, generator, seed)).cpu()
+    start = decoder.encode(drawn.flatten(0, 1)).unflatten(0, (len(group.mine), config.ipc))
+    have = pool.index.counts_of(group.mine).tolist()
+    for number, label in enumerate(group.mine.tolist()):
+        new = new_among(config.ipc, decoder.tiles, label, have[number], previous, seed)
+        if decoder.plain and new > have[number]:
+            held = config.ipc - new
+            raise ValueError(
+                f"class {label} has {have[number] + held} real images, fewer than ipc {config.ipc}: "
+                "lower ipc or start from noise (init=noise)"
+            )
+        if new < config.ipc * decoder.tiles and previous is not None:
+            old = stored_values(previous.of_class(label), decoder)
+            start[number] = joined(drawn[number, :new], old, config.ipc, decoder)
+    return start
 
 
 def _rows(

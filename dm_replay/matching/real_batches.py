@@ -15,6 +15,7 @@ from ..data.pool import TensorPool
 from ..runtime.engine import Engine
 from ..runtime.prefetch import ReadAhead
 from ..runtime.seeding import new_generator
+from .previous import Previous
 
 __all__ = ["Block", "RealBatches", "blocks_of"]
 
@@ -63,7 +64,7 @@ class RealBatches:
         new = pool.index.counts_of(shard.classes)
         self.pool, self.shard, self.seed, self.device = pool, shard, seed, engine.device
         self.batch, new = min(batch, int(new.max())), shard.take(new)
-        images, held, old = _by_class(previous, shard.mine, pool)
+        images, held, old = Previous.of(previous, shard.mine, pool)
         self.previous, self.counts = images.to(engine.device), new + old
         self.weights = _weights(self.batch, new.double() / (new + old), held)
         self.resident = not pool.mapped and pool.device == engine.device
@@ -141,25 +142,3 @@ def _weights(batch: int, fresh: Tensor, held: Tensor) -> Tensor:
     new = (fresh / batch)[:, None].expand(-1, batch)
     old = (1 - fresh)[:, None] * held / held.sum(1, keepdim=True).clamp_min(1)
     return torch.cat([new, old], dim=1)
-
-
-def _by_class(previous: CondensedSet | None, classes: Tensor, pool: TensorPool) -> tuple[Tensor, Tensor, Tensor]:
-    """Previous images (G, K, C, H, W), which of them are there (G, K) and what each class counts (G,).
-
-    Where a class has fewer than K, real images of it fill the rest: they weigh nothing in its mean, and in the
-    statistics of a BatchNorm, which see them, they do no harm as zeros would.
-    """
-    known = [] if previous is None else previous.classes.tolist()
-    held_sets = {c: previous.of_class(c) for c in classes.tolist() if c in known} if previous is not None else {}
-    longest = max((part.decoded for part in held_sets.values()), default=0)
-    if longest:
-        images = pool.draw(classes, longest, new_generator(0, "padding")).cpu()
-    else:
-        images = torch.zeros(len(classes), 0, *pool.shape)
-    held, counts = torch.zeros(len(classes), longest), torch.zeros(len(classes), dtype=torch.long)
-    for group, label in enumerate(classes.tolist()):
-        if label in held_sets:
-            part = held_sets[label]
-            images[group, : part.decoded], held[group, : part.decoded] = part.images, 1.0
-            counts[group] = part.counts[0]
-    return images, held, counts

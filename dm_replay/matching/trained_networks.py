@@ -9,12 +9,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..augment.siamese import AugmentParams, SiameseAugment
+from ..condensed.condensed_set import CondensedSet
 from ..data.class_index import ClassShard
 from ..data.pool import TensorPool
 from ..networks import reset
 from ..runtime.engine import Engine, compiled
 from ..runtime.seeding import new_generator
 from .extractors import Extractor, TrainedNetworks, read_flat
+from .previous import Previous
 
 __all__ = ["train_networks"]
 
@@ -30,13 +32,15 @@ def train_networks(
     steps: int,
     seed: int,
     seconds: float = math.inf,
+    previous: CondensedSet | None = None,
 ) -> TrainedNetworks:
     """``count`` networks of the extractor's kind, each after ``steps`` steps of SGD on the real images of the classes.
 
-    Batches hold as many images of each class; each image is augmented on its own. ``seconds`` bounds the time of all:
-    each network makes fewer steps where its share of them is over, at least one.
+    Batches hold as many images of each class; each image is augmented on its own. Of a class that comes again they are
+    ``previous`` ones, by the real images that both stand for. ``seconds`` bounds the time
+    of all: each network makes fewer steps where its share of them is over, at least one.
     """
-    trainer = _Trainer(pool, classes, extractor.network, extractor.augment, extractor.engine)
+    trainer = _Trainer(pool, classes, extractor.network, extractor.augment, extractor.engine, previous)
     began = time.perf_counter()
     pairs = [
         trainer.run(steps, new_generator(seed, "extractor", number), began + seconds * (number + 1) / count)
@@ -46,11 +50,20 @@ def train_networks(
 
 
 class _Trainer:
-    def __init__(self, pool: TensorPool, classes: Tensor, network: nn.Module, augment: SiameseAugment, engine: Engine):
+    def __init__(
+        self,
+        pool: TensorPool,
+        classes: Tensor,
+        network: nn.Module,
+        augment: SiameseAugment,
+        engine: Engine,
+        previous: CondensedSet | None,
+    ):
         self.pool, self.augment, self.engine = pool, augment, engine
         self.network = copy.deepcopy(network).requires_grad_(True)
         self.parameters = list(self.network.parameters())
         self.rows = pool.rows_of(ClassShard(classes))
+        self.previous = None if previous is None else Previous.of(previous, classes, pool)
         self.each = max(1, BATCH // len(classes))
         self.labels = torch.arange(len(classes), device=engine.device).repeat_interleave(self.each)
         self.loss = compiled(self._loss, engine)
@@ -63,7 +76,8 @@ class _Trainer:
         for _ in range(steps):
             rows = self.rows.draw(self.each, generator).flatten()
             params = self.augment.sample(len(rows), self.pool.shape[1:], generator).to(self.engine.device)
-            images = self.pool.normalize(self.pool.gather(rows).to(self.engine.device)).to(self.parameters[0])
+            images = self.pool.normalize(self.pool.gather(rows).to(self.engine.device))
+            images = self._with_previous(images, generator).to(self.parameters[0])
             gradients = torch.autograd.grad(self.loss(self.network, images, params), self.parameters)
             for parameter, gradient in zip(self.parameters, gradients, strict=True):
                 parameter.grad = gradient
@@ -71,6 +85,18 @@ class _Trainer:
             if time.perf_counter() >= until:
                 break
         return initial, read_flat(self.network)
+
+    def _with_previous(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """Real images, class by class, some of them replaced by previous ones of their class."""
+        if self.previous is None:
+            return images
+        beside, held, old = self.previous
+        drawn = torch.rand(2, len(old), self.each, generator=generator, device=generator.device).cpu()
+        chosen = drawn[0] < (old / (old + self.rows.counts.cpu()))[:, None]
+        places = (drawn[1] * held.sum(1, keepdim=True)).long()
+        group, turn = chosen.nonzero(as_tuple=True)
+        replaced = beside[group, places[group, turn]].to(images)
+        return images.index_copy(0, (group * self.each + turn).to(images.device), replaced)
 
     def _loss(self, network: nn.Module, images: Tensor, params: AugmentParams) -> Tensor:
         augmented = self.augment.apply(images[:, None], params)[:, 0].contiguous(memory_format=torch.channels_last)

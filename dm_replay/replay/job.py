@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ..data.pool import TensorPool
 from ..matching.condense import Condenser, Progress
 from ..matching.config import CondenseConfig
-from .kinds import Kind, interleaved, merged, with_previous
+from .kinds import Kind, merged
 from .standardize import AnySet, Standardization
 
 __all__ = ["Job", "OnStep", "StandardizedNetwork", "watched"]
@@ -48,24 +48,22 @@ class Job:
         if previous is not None and not kind.coded:
             previous = self.space.apply_to_set(previous)
         condensed = kind.condensed(self.ipc)
-        parts: list[AnySet] = []
-        if condensed:
-            parts.append(
-                condenser.condense(
-                    self.pool,
-                    replace(config, ipc=condensed),
-                    seed=seed,
-                    classes=self.classes,
-                    previous=previous,
-                    on_step=on_step,
-                    network=network,
-                )
+        if not condensed:
+            result = kind.real(self.pool, self.classes, self.ipc, config, seed, self.space, previous)
+        else:
+            first, real = (previous, None) if previous is None else kind.unmixed(previous)
+            result = condenser.condense(
+                self.pool,
+                replace(config, ipc=condensed),
+                seed=seed,
+                classes=self.classes,
+                previous=first,
+                on_step=on_step,
+                network=network,
             )
-        if condensed < self.ipc:
-            parts.append(kind.real(self.pool, self.classes, self.ipc - condensed, config, seed, self.space))
-        result = parts[0] if len(parts) == 1 else interleaved(parts[0], parts[1], parts[0].counts)
-        if previous is not None and not condensed:
-            result = with_previous(result, previous)
+            if condensed < self.ipc:
+                beside = kind.real(self.pool, self.classes, self.ipc - condensed, config, seed, self.space, real)
+                result = kind.mixed(result, beside)
         meta = {name: value for name, value in result.meta.items() if name not in ("mean", "std")}
         return replace(result if kind.coded else self.space.undo_set(result), meta=meta | self.known)
 

@@ -1,25 +1,25 @@
 """What the share of a class is filled with: condensed images, real ones, or both."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..condensed.by_class import ByClass
 from ..condensed.coded_set import CodedSet
+from ..condensed.condensed_set import CondensedSet
 from ..coresets.coded import BEST, shrunk
 from ..coresets.herding import herded_by_class, random_embedding
-from ..coresets.random import kept
+from ..coresets.returning import evenly, kept_with_previous, new_among
 from ..data.class_index import ClassShard
 from ..data.pool import TensorPool
 from ..matching.config import CondenseConfig
 from ..runtime.seeding import new_generator
-from .standardize import AnySet, Standardization, Stored
+from .standardize import AnySet, Standardization
 
-__all__ = ["KINDS", "Kind", "interleaved", "merged", "with_previous"]
+__all__ = ["KINDS", "Kind", "merged"]
 
 KINDS = ("condensed", "random", "herding", "webp")
 SMALLEST = 112  # bytes in which WebP of 16 x 16 is still of middling quality (half of it are headers)
@@ -67,26 +67,52 @@ class Kind:
 
     def condensed(self, ipc: int) -> int:
         """How many of a class's ``ipc`` images are condensed; of a mixed share at least one."""
-        return max(1, ipc - round(ipc * self.real_fraction)) if self.name == "condensed" else 0
+        if self.name != "condensed":
+            return 0
+        return ipc - min(math.floor(ipc * self.real_fraction + 0.5), max(0, ipc - 1))
+
+    def mixed(self, condensed: CondensedSet, real: AnySet) -> CondensedSet:
+        """Condensed and real images of the same classes as one set; any prefix of a class has as many real ones as a
+        share of its length."""
+        joined = merged([condensed, real])
+        return replace(_reordered(joined, self._order), counts=condensed.counts)
+
+    def unmixed(self, images: CondensedSet) -> tuple[CondensedSet, CondensedSet]:
+        """A set of :meth:`mixed`, or prefixes of one, with the condensed images first, and its real ones alone."""
+        sorted_ = _reordered(images, lambda length: self._order(length).argsort())
+        real = _reordered(images, lambda length: self._order(length).argsort()[self.condensed(length) :])
+        return sorted_, real
+
+    def _order(self, ipc: int) -> Tensor:
+        """(ipc,): where a class's images come from, if its condensed ones stand first and then the real ones."""
+        real = torch.tensor([length - self.condensed(length) for length in range(ipc + 1)]).diff() > 0
+        return torch.where(real, self.condensed(ipc) + real.cumsum(0), (~real).cumsum(0)) - 1
 
     def real(
-        self, pool: TensorPool, classes: list[int], ipc: int, config: CondenseConfig, seed: int, space: Standardization
+        self,
+        pool: TensorPool,
+        classes: list[int],
+        ipc: int,
+        config: CondenseConfig,
+        seed: int,
+        space: Standardization,
+        previous: AnySet | None = None,
     ) -> AnySet:
         """``ipc`` stored real images of each of these classes, best first, stored as ``config`` says or coded.
 
-        A class with fewer images than a mosaic's tiles repeats them. ``space`` is what standardized the pool; coded
-        ones are in the values before that.
+        A class of which ``previous`` holds some keeps of them what :func:`new_among` leaves. One with fewer images than
+        a mosaic's tiles repeats them. ``space`` is what standardized the pool; coded ones are in the values before.
         """
         own = pool.subset(classes)
         each = ipc if self.coded else ipc * config.decoder(pool.shape[0]).tiles
         if self.name == "random":
             rows = own.rows_of(ClassShard(own.classes)).draw(each, new_generator(seed, "random"))
         else:
-            embed = random_embedding(own, config.network, seed)
-            rows = herded_by_class(own, each, embed)
+            rows = herded_by_class(own, each, random_embedding(own, config.network, seed))
         if self.coded:
-            return self._coded(own, rows, space)
-        return kept(own, own.take(rows), replace(config, ipc=ipc), seed)
+            return _with_previous(self._coded(own, rows, space), previous, own.counts, seed)
+        assert not isinstance(previous, CodedSet)
+        return kept_with_previous(own, own.take(rows), replace(config, ipc=ipc), seed, previous)
 
     def _coded(self, pool: TensorPool, rows: Tensor, space: Standardization) -> CodedSet:
         """The rows (K, ipc) of a standardized pool as small files."""
@@ -107,48 +133,28 @@ class Kind:
         )
 
 
-def interleaved(first: Stored, second: Stored, counts: Tensor) -> Stored:
-    """The images of two sets of the same classes, each class's spread evenly, so that any prefix keeps the mixture.
-
-    >>> import torch
-    >>> from dm_replay import CondensedSet
-    >>> from dm_replay.replay.kinds import interleaved
-    >>> ones = CondensedSet.from_images(torch.ones(4, 1, 2, 2), torch.zeros(4))
-    >>> twos = CondensedSet.from_images(torch.full((2, 1, 2, 2), 2.0), torch.zeros(2))
-    >>> interleaved(ones, twos, torch.tensor([9])).images[:, 0, 0, 0].tolist()
-    [1.0, 2.0, 1.0, 1.0, 2.0, 1.0]
-    """
-    joined: Any = replace(merged([first, second]), counts=counts)
-    places = torch.cat([_places(part) for part in (first, second)])
-    order = places.argsort(stable=True)
-    return joined.select(order[joined.labels[order].argsort(stable=True)])
-
-
 def merged(parts: Sequence[AnySet]) -> Any:
     """Sets of one type as one."""
     return type(parts[0]).merge(parts)  # type: ignore[arg-type]
 
 
-def with_previous(new: Stored, previous: Stored) -> Stored:
-    """As many images of each class as ``new`` has, old and new ones by the real images that they stand for."""
+def _reordered(images: CondensedSet, order: Callable[[int], Tensor]) -> CondensedSet:
+    """The images of each class in the order (M,) that ``order`` gives for their number."""
+    own = [(images.labels == label).nonzero()[:, 0] for label in images.classes]
+    return images.select(torch.cat([rows[order(len(rows))] for rows in own]))
+
+
+def _with_previous(new: CodedSet, previous: AnySet | None, counts: Tensor, seed: int) -> CodedSet:
+    """As many images of each class as ``new`` has, some of them previous ones; ``counts`` are the new real images."""
+    known = set() if previous is None else set(previous.classes.tolist())
     classes: list[Any] = []
-    for label in new.classes.tolist():
+    for label, count in zip(new.classes.tolist(), counts.tolist(), strict=True):
         own: Any = new.of_class(label)
-        if label in previous.classes.tolist():
-            old = previous.of_class(label)
-            counts = own.counts + old.counts
-            many = min(len(old), round(len(own) * float(old.counts) / float(counts)), len(own) - 1)
-            if many:
-                own = interleaved(own.prefix(len(own) - many), old.prefix(many), counts)
-            own = replace(own, counts=counts)
+        if label in known:
+            old: Any = previous.of_class(label)  # type: ignore[union-attr]
+            many = new_among(len(own), 1, label, count, old, seed)
+            kept = len(own) - many
+            joined = merged([own.prefix(many), old.prefix(kept)]).select(evenly(many, kept))
+            own = replace(joined, counts=count + old.counts)
         classes.append(own)
     return merged(classes)
-
-
-def _places(part: ByClass) -> Tensor:
-    """(N,): where each image of a class stands in it, in (0, 1)."""
-    places = torch.empty(len(part))
-    for label in part.classes:
-        rows = (part.labels == label).nonzero()[:, 0]
-        places[rows] = (torch.arange(len(rows)) + 0.5) / len(rows)
-    return places
