@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from ..runtime.atomic_files import atomic
+from . import open_files
 
 __all__ = ["load_checkpoint", "save_checkpoint"]
 
@@ -47,7 +48,7 @@ def save_checkpoint(strategy: Any, path: str | Path) -> None:
             setattr(resting, name, None)
     written = io.BytesIO()
     with _classes_by_name():
-        torch.save({"strategy": resting, "random": _random_state()}, written, pickle_module=dill)
+        torch.save({"strategy": resting, "random": _random_state()}, written, pickle_module=open_files)
     content = written.getbuffer()
     with atomic(path) as temporary, open(temporary, "wb") as file:
         file.write(MAGIC + hashlib.sha256(content).digest())
@@ -59,12 +60,14 @@ def load_checkpoint(path: str | Path, device: torch.device | str | None = None) 
 
     ``strategy.clock.train_exp_counter`` says how many experiences are done. Loading runs the code that the file names,
     as every pickle does: load your own files only. One that is damaged or something else is refused before that.
+    Files that the loggers write are appended to; of those that are gone, the folder and a table's header are made anew.
 
     Args:
         device: where tensors and the strategy are from now on; as they were by default.
 
     Raises:
-        ValueError: if the file is missing, damaged, or no checkpoint of this function.
+        ValueError: if the file is missing, damaged, or no checkpoint of this function, or a logger's file cannot be
+            opened.
 
     >>> from dm_replay import load_checkpoint
     >>> load_checkpoint("never_written.pt")
@@ -80,8 +83,11 @@ def load_checkpoint(path: str | Path, device: torch.device | str | None = None) 
     digest, begin = len(MAGIC), len(MAGIC) + hashlib.sha256().digest_size
     if hashlib.sha256(memoryview(content)[begin:]).digest() != content[digest:begin]:
         raise ValueError(f"{path} is a damaged checkpoint: its content is not what was written")
-    with _classes_by_name(), contextlib.redirect_stdout(io.StringIO()):  # Avalanche prints a line for each device
-        saved = torch.load(io.BytesIO(content[begin:]), pickle_module=dill, weights_only=False, map_location=device)
+    try:
+        with _classes_by_name(), contextlib.redirect_stdout(io.StringIO()):  # Avalanche prints a line for each device
+            saved = torch.load(io.BytesIO(content[begin:]), pickle_module=dill, weights_only=False, map_location=device)
+    except OSError as error:
+        raise ValueError(f"{path} cannot go on with a file that its strategy writes: {error}") from error
     strategy = saved["strategy"]
     if device is not None:
         strategy.device = torch.device(device)
