@@ -16,6 +16,7 @@ from .pictures import pixels_of
 
 __all__ = ["TensorPool"]
 
+Floats = tuple[float, ...]
 FINITE_CHUNK = 256  # images; looking at all at once takes half as much memory again as they do
 
 
@@ -29,8 +30,8 @@ class TensorPool:
             images they are only remembered, so that pictures can show real pixel values.
         names: class names by label, if known.
         flip_invariant: whether a mirror image means the same; of digits and letters it does not.
-        rows: (N,) where each labelled image lies in ``images``; the same place by default. With them a part of a
-            mapped pool needs no copy of its pixels.
+        rows: (N,) where each labelled image lies in ``images``; the same place by default. With them a part of a pool
+            needs no copy of its pixels.
         mapped: ``images`` is a map of a file (see :meth:`map`). No method reads more of it than it is asked for.
 
     Attributes:
@@ -87,6 +88,8 @@ class TensorPool:
         self.names = None if names is None else tuple(names)
         self.flip_invariant = flip_invariant
         self._affines: dict[torch.device, tuple[Tensor, Tensor]] = {}
+        self._center: Floats | None = None  # what floats are drawn less, and divided by
+        self._spread: Floats | None = None
         self.index = ClassIndex(labels)
 
     @classmethod
@@ -152,36 +155,43 @@ class TensorPool:
         if torch.device(device) == self.device:
             return self
         images = self.images if self._rows is None else self.raw(torch.arange(len(self)))
-        return TensorPool(images.to(device), self.labels, **self._about)
+        return self._alike(images.to(device), self.labels)
 
     def subset(self, classes: Iterable[int]) -> "TensorPool":
-        """The images of some classes."""
-        rows = torch.isin(self.labels, self.index.known(classes)).nonzero()[:, 0]
-        labels = self.labels[rows]
-        if self.mapped:
-            places = rows if self._rows is None else self._rows[rows]
-            return TensorPool(self.images, labels, rows=places, mapped=True, **self._about)
-        return TensorPool(self.raw(rows), labels, **self._about)
+        """The images of some classes: copied, but those of a mapped pool."""
+        part = self.select(self.of_classes(classes))
+        return part if self.mapped else self._alike(part.raw(torch.arange(len(part))), part.labels)
+
+    def of_classes(self, classes: Iterable[int]) -> Tensor:
+        """(M,) the numbers of the images of some classes."""
+        return torch.isin(self.labels, self.index.known(classes)).nonzero()[:, 0]
+
+    def select(self, rows: Tensor) -> "TensorPool":
+        """The images of given numbers (M,), in that order. Its pixels are shared: its ``images`` are all of them."""
+        places = rows.to(self.device) if self._rows is None else self._rows[rows.to(self._rows.device)]
+        return self._alike(self.images, self.labels[rows], rows=places, mapped=self.mapped)
 
     def standardized(self, mean: Sequence[float], std: Sequence[float]) -> "TensorPool":
-        """The same pool with (x − mean) / std per channel of what it gives; uint8 pixels are shared, floats copied."""
+        """The same pool with (x − mean) / std per channel of what it gives; its pixels are shared."""
         twin = copy.copy(self)
-        if self.images.dtype == torch.uint8:
-            shifts, scales = self.mean or [0.0] * self.shape[0], self.std or [1.0] * self.shape[0]
-            twin.mean = tuple(shift + scale * m for shift, scale, m in zip(shifts, scales, mean, strict=True))
-            twin.std = tuple(scale * s for scale, s in zip(scales, std, strict=True))
-            twin._affines = {}
+        twin._affines = {}
+        pixels = self.images.dtype == torch.uint8
+        shifts, scales = (self.mean, self.std) if pixels else (self._center, self._spread)
+        shifts, scales = shifts or (0.0,) * self.shape[0], scales or (1.0,) * self.shape[0]
+        center = tuple(shift + scale * m for shift, scale, m in zip(shifts, scales, mean, strict=True))
+        spread = tuple(scale * s for scale, s in zip(scales, std, strict=True))
+        if pixels:
+            twin.mean, twin.std = center, spread
         else:
-            center, spread = (torch.tensor(v, device=self.device)[:, None, None] for v in (mean, std))
-            twin.images, twin.mean, twin.std = (self.images - center).div_(spread), None, None
+            twin.mean, twin.std, twin._center, twin._spread = None, None, center, spread
         return twin
 
     def normalize(self, images: Tensor) -> Tensor:
         """Stored pixels (…, C, H, W) -> float32 values as networks see them."""
-        if images.dtype != torch.uint8:
+        if images.dtype != torch.uint8 and self._center is None:
             return images
-        scale, shift = self._affine(images.device)
-        return images.float() * scale + shift
+        first, second = self._affine(images.device)
+        return images.float() * first + second if images.dtype == torch.uint8 else (images - first).div_(second)
 
     def take(self, indices: Tensor) -> Tensor:
         """Normalized images of any shape of indices: (…,) -> (…, C, H, W) float32."""
@@ -218,25 +228,34 @@ class TensorPool:
 
     def resident(self, classes: Iterable[int], device: torch.device | str) -> "TensorPool":
         """The same pool, draws and all, with the pixels of some classes on ``device``; it has those of no others."""
-        kept = torch.isin(self.labels, self.index.known(classes)).nonzero()[:, 0]
+        kept = self.of_classes(classes)
         places = torch.full_like(self.labels, -1)
         places[kept] = torch.arange(len(kept))
         images = self.raw(kept).to(device)
-        return TensorPool(images, self.labels, rows=places.to(device), **self._about)
+        return self._alike(images, self.labels, rows=places.to(device))
 
-    @property
-    def _about(self) -> dict[str, Any]:
-        """What a pool made from this one's images takes over."""
-        return {"mean": self.mean, "std": self.std, "names": self.names, "flip_invariant": self.flip_invariant}
+    def _alike(self, images: Tensor, labels: Tensor, **where: Any) -> "TensorPool":
+        """A pool of this one's images, or of some, which it gives in the same values."""
+        about = {"mean": self.mean, "std": self.std, "names": self.names, "flip_invariant": self.flip_invariant}
+        pool = TensorPool(images, labels, **about, **where)
+        pool._center, pool._spread = self._center, self._spread
+        return pool
 
     def _affine(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        """What normalizes pixels on a device, (C, 1, 1) each; made once, since making it waits for the device."""
+        """What :meth:`normalize` needs on a device, (C, 1, 1) each; made once, since making it waits for the device.
+
+        Of uint8 pixels a factor and a shift. Floats may lie far from 0, where only x − mean is exact.
+        """
         if device not in self._affines:
+            pixels = self.images.dtype == torch.uint8
+            given = (self.mean, self.std) if pixels else (self._center, self._spread)
             mean, std = (
-                torch.tensor(values or default)[:, None, None]
-                for values, default in ((self.mean, [0.0] * self.shape[0]), (self.std, [1.0] * self.shape[0]))
+                torch.tensor(values or (default,) * self.shape[0])[:, None, None]
+                for values, default in zip(given, (0.0, 1.0), strict=True)
             )
-            self._affines[device] = (1 / (255 * std)).to(device), (-mean / std).to(device)
+            self._affines[device] = (
+                ((1 / (255 * std)).to(device), (-mean / std).to(device)) if pixels else (mean.to(device), std.to(device))
+            )
         return self._affines[device]
 
 

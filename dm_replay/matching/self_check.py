@@ -62,6 +62,5 @@ def probe(engine: Engine, pool: TensorPool, config: CondenseConfig) -> dict[str,
 
 def _few(pool: TensorPool) -> TensorPool:
     shard = ClassShard(pool.classes[:CLASSES])
-    rows = pool.rows_of(shard).draw(REAL, new_generator(0, "check rows"))
-    labels = shard.mine.repeat_interleave(REAL)
-    return TensorPool(pool.raw(rows).flatten(0, 1).cpu(), labels, pool.mean, pool.std)
+    rows = pool.rows_of(shard).draw(REAL, new_generator(0, "check rows")).flatten()
+    return pool.select(rows).to("cpu")

@@ -42,20 +42,19 @@ class RealImages(NamedTuple):
         return cls(torch.cat(images), torch.cat(labels), torch.cat(tasks), forms[-1], frozenset().union(*groups))
 
     def pools(self) -> dict[int, TensorPool]:
-        """The images by task, in the values that the experience has; those of a single task are shared."""
+        """The images by task, in the values that the experience has; their pixels are shared."""
         present = self.tasks.unique().tolist()
-        if len(present) == 1:
-            return {present[0]: _pool(self.images, self.labels)}
-        rows = {task: self.tasks == task for task in present}
-        return {task: _pool(self.images[own], self.labels[own]) for task, own in rows.items()}
+        rows = {task: None if len(present) == 1 else (self.tasks == task).nonzero()[:, 0] for task in present}
+        return {task: _pool(self.images, self.labels, own) for task, own in rows.items()}
 
 
-def _pool(images: Tensor, labels: Tensor) -> TensorPool:
-    """A pool that gives the values as they are: uint8 pixels, which it would divide by 255, too."""
+def _pool(images: Tensor, labels: Tensor, rows: Tensor | None) -> TensorPool:
+    """A pool of some rows that gives the values as they are: uint8 pixels, which it would divide by 255, too."""
+    labels = labels if rows is None else labels[rows]
     if images.dtype != torch.uint8:
-        return TensorPool(images, labels)
+        return TensorPool(images, labels, rows=rows)
     channels = images.shape[1]
-    return TensorPool(images, labels, mean=[0.0] * channels, std=[1 / 255] * channels)
+    return TensorPool(images, labels, mean=[0.0] * channels, std=[1 / 255] * channels, rows=rows)
 
 
 def inspect(dataset: AvalancheDataset) -> tuple[tuple[int, int, int], ItemForm]:

@@ -103,7 +103,7 @@ class Kind:
         A class of which ``previous`` holds some keeps of them what :func:`new_among` leaves. One with fewer images than
         a mosaic's tiles repeats them. ``space`` is what standardized the pool; coded ones are in the values before.
         """
-        own = pool.subset(classes)
+        own = pool.select(pool.of_classes(classes))
         each = ipc if self.coded else ipc * config.decoder(pool.shape[0]).tiles
         if self.name == "random":
             rows = own.rows_of(ClassShard(own.classes)).draw(each, new_generator(seed, "random"))

@@ -1,5 +1,6 @@
 """Standardization: one affine map per channel, from the values of a stream to those that are condensed."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -17,7 +18,7 @@ AnySet = CondensedSet | CodedSet
 Stored = TypeVar("Stored", bound=AnySet)
 
 SAMPLE = 2_000  # images; their means are within about a hundredth of a deviation of those of all
-CHUNK = 256  # images
+CHUNK, PIXELS = 256, 256 * 64 * 64  # images at a time, and pixels; 8 MB for a channel and copy
 CONSTANT = 1e-6  # a channel that varies less, relative to its mean, holds rounding errors only
 
 
@@ -62,7 +63,7 @@ class Standardization:
         return images * self.std[:, None, None] + self.mean[:, None, None]
 
     def apply_to_pool(self, pool: TensorPool) -> TensorPool:
-        """The same pool with standardized values; uint8 pixels are shared, floats are copied."""
+        """The same pool with standardized values; the pixels are shared."""
         return pool.standardized(self.mean.tolist(), self.std.tolist())
 
     def apply_to_set(self, images: Stored) -> Stored:
@@ -100,5 +101,6 @@ def _composed(affine: Tensor | None, gain: Tensor, shift: Tensor) -> Tensor:
 def _moments(pool: TensorPool, pools: int) -> Iterable[tuple[int, Tensor, Tensor]]:
     """Number of images, variance (C,) and mean (C,) in float64, chunk by chunk."""
     many = min(len(pool), max(1, SAMPLE // pools))
-    for rows in torch.linspace(0, len(pool) - 1, many, dtype=torch.float64).long().split(CHUNK):
+    together = min(CHUNK, max(1, PIXELS // math.prod(pool.shape[1:])))
+    for rows in torch.linspace(0, len(pool) - 1, many, dtype=torch.float64).long().split(together):
         yield len(rows), *torch.var_mean(pool.take(rows).cpu().double(), (0, 2, 3), correction=0)

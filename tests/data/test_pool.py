@@ -44,7 +44,22 @@ def test_subset(pool):
     for held in (pool, pool.resident([2, 9], "cpu")):
         part = held.subset([9, 2])
         assert torch.equal(part.images, pool.images[(pool.labels != 5).nonzero()[:, 0]])
+        shared = held.select(held.of_classes([2, 9]))
+        assert shared.images is held.images and torch.equal(shared.raw(torch.arange(16)), part.images)
     assert part.classes.tolist() == [2, 9] and len(part) == 16 and part.mean == pool.mean
+
+
+@pytest.mark.parametrize("part", [lambda p: p, lambda p: p.subset([3]), lambda p: p.resident([3], "cpu")])
+def test_standardized_floats_share_the_pixels(part, generator):
+    images = 5000 + 3 * torch.randn(4, 2, 5, 5, generator=generator)
+    pool = TensorPool(images, [3, 3, 8, 8])
+    mean, std = (5000.0, 4990.0), (3.0, 7.0)
+    there = part(pool.standardized((1.0, 2.0), (2.0, 4.0)).standardized((2499.5, 1247.0), (1.5, 1.75)))
+    values = there.draw([3], 2, generator)[0]
+    given = (images[:2] - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None]
+    assert min((values - order).abs().max() for order in (given, given.flip(0))) < 1e-6
+    assert pool.standardized(mean, std).images is pool.images
+    assert torch.equal(pool.take(torch.arange(4)), images)
 
 
 def test_from_a_dataset_of_pictures():

@@ -13,8 +13,10 @@ from torch.utils.data import default_collate
 from torchvision.transforms import ToPILImage
 from torchvision.transforms.functional import to_tensor
 
+from dm_replay.coresets import herding
 from dm_replay.plugins.experience import inspect, read
 from dm_replay.plugins.storage_policy import CondensedBuffer
+from dm_replay.replay import standardize
 
 
 def experience(data, collate_fn=None):
@@ -43,29 +45,32 @@ class LargeAllocations(TorchDispatchMode):
 
 
 class Wide(Blobs):
-    """Six classes of 120 images, of which 64 are a small part."""
+    """Six classes of 400 images, beside which all that is done to some of them is small."""
 
     def __init__(self, transform=None):
-        super().__init__(transform, each=120)
+        super().__init__(transform, each=400)
 
 
 @pytest.mark.parametrize(
-    ("transform", "reading", "condensing"),
-    [(None, 1.0, 1.0), (lambda x: x.double(), 1.0, 1.0), (lambda x: (x * 100).byte(), 0.25, 0.0)],
+    ("transform", "values"),
+    [(None, 4), (lambda x: x.double(), 4), (lambda x: (x * 100).byte(), 1)],
     ids=["float32", "float64", "bytes"],
 )
-def test_an_experience_lies_in_memory_once_to_be_read_and_once_to_be_condensed(transform, reading, condensing):
+@pytest.mark.parametrize("kind", ["condensed", "herding"])
+@pytest.mark.parametrize("tasks", [1, 2])
+def test_an_experience_lies_in_memory_once(transform, values, kind, tasks, monkeypatch):
+    monkeypatch.setattr(standardize, "CHUNK", 16)
+    monkeypatch.setattr(herding, "CHUNK", 16)
     data = Wide(transform)
-    size, wide = len(data) * 64 * 4, experience(data)
-    with LargeAllocations(size // 4) as seen:
+    size, wide = len(data) * 64 * values, experience(data)
+    with LargeAllocations(size // 2) as seen:
         real = read(wide.dataset)
-    assert sum(seen.sizes) == size * reading == real.images.nbytes
-    buffer = CondensedBuffer(6, **QUICK)
-    buffer._checked = True
-    with LargeAllocations(size // 4) as seen:
-        buffer.post_adapt(None, wide)
-    # Mean and deviation look at 256 images in float64 at a time, which is much of these few.
-    assert sum(seen.sizes) <= size * (reading + condensing) + 3 * 3 * 256 * 64 * 8
+    assert sum(seen.sizes) == size == real.images.nbytes
+    real = real._replace(tasks=torch.arange(len(data)) % tasks)
+    memory = CondensedBuffer(6 * tasks, kind=kind, **QUICK).memory
+    with LargeAllocations(size // 2) as seen:
+        memory.update(real.pools())
+    assert not seen.sizes
 
 
 def test_bytes_stay_bytes_and_other_integers_become_floats():
