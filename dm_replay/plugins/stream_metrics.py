@@ -1,8 +1,11 @@
 """What a stream's learner is judged by: accuracy over all experiences so far, forgetting, backward transfer."""
 
+import weakref
 from statistics import mean
+from typing import Any
 
 import torch
+from avalanche.benchmarks import OnlineCLExperience
 from avalanche.evaluation import PluginMetric
 from avalanche.evaluation.metric_results import MetricValue
 from torch import Tensor
@@ -10,8 +13,11 @@ from torch import Tensor
 __all__ = ["StreamMetrics", "stream_metrics"]
 
 
-def stream_metrics() -> list[PluginMetric]:
+def stream_metrics(stream: str = "test") -> list[PluginMetric]:
     """Metrics over the experiences of a stream, for ``EvaluationPlugin``; see :class:`StreamMetrics`.
+
+    Args:
+        stream: the name of the stream that counts; evaluations on others, as on the training stream, do not.
 
     >>> from avalanche.training.plugins import EvaluationPlugin
     >>> from dm_replay import stream_metrics
@@ -20,29 +26,33 @@ def stream_metrics() -> list[PluginMetric]:
     >>> metrics[0].matrix.shape  # after each ``strategy.eval(benchmark.test_stream)`` a row
     torch.Size([0, 0])
     """
-    return [StreamMetrics()]
+    return [StreamMetrics(stream)]
 
 
 class StreamMetrics(PluginMetric[dict]):
-    """Emits, after each evaluation on a whole test stream, with a_ij the accuracy on experience j after experience i:
+    """Emits, after each evaluation on the test stream, with a_ij the accuracy on experience j after training i:
 
     - ``AverageAccuracy``: the mean of a_ij over the experiences j trained so far;
-    - ``AverageIncrementalAccuracy``: the mean of that over the experiences i so far;
+    - ``AverageIncrementalAccuracy``: the mean of that over the trainings i so far;
     - ``Forgetting``: over the experiences but the last, the mean of the best earlier a_ij less the present one;
     - ``BackwardTransfer``: over the same, the mean of the present a_ij less that right after training on j.
 
-    Accuracies are in [0, 1]. An online stream counts by the experiences that it was split from. Where an experience
-    is evaluated several times while it is trained, the last counts.
+    Accuracies are in [0, 1]. An experience that is trained again has one more row, and its last training counts for
+    the backward transfer. An online stream counts by the experiences that it was split from. Of an experience that is
+    evaluated several times in one training the last counts; those evaluated one by one come together in one row.
+
+    Another strategy begins anew, if it has not been trained; two strategies in turn need an evaluator each.
 
     Attributes:
-        matrix: (trained and evaluated, experiences of the test stream), a_ij; NaN where none was measured.
+        matrix: (trainings that were evaluated, experiences of the test stream), a_ij; NaN where none was measured.
     """
 
-    def __init__(self):
+    _strategy: weakref.ref | None  # followed so far; None also after loading, when its successor goes on
+
+    def __init__(self, stream: str = "test"):
         super().__init__()
-        self._rows: dict[int, dict[int, float]] = {}  # of the experience trained last, accuracies by experience
-        self._trained: list[int] = []
-        self._counted: dict[int, list[int]] = {}  # right and all predictions of the evaluation that is running
+        self.stream = stream
+        self._strategy = None
         self.reset()
 
     @property
@@ -55,21 +65,33 @@ class StreamMetrics(PluginMetric[dict]):
         return self._values
 
     def reset(self) -> None:
+        self._trained: list[int] = []  # the experience of each training
+        self._rows: dict[int, dict[int, float]] = {}  # by the number of the training, accuracies by experience
+        self._counted: dict[int, list[int]] = {}  # right and all predictions of the evaluation that is running
         self._values: dict[str, float] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_strategy": None}
 
     def __str__(self) -> str:
         return "Stream"
 
     def before_training_exp(self, strategy) -> None:
+        self._follow(strategy)
         experience = strategy.experience
         number = getattr(experience, "origin_experience", experience).current_experience
-        if number not in self._trained:
+        part = isinstance(experience, OnlineCLExperience) and not experience.is_first_subexp
+        if not part or self._trained[-1:] != [number]:
             self._trained.append(number)
 
     def before_eval(self, strategy) -> None:
+        self._follow(strategy)
         self._counted = {}
 
     def after_eval_iteration(self, strategy) -> None:
+        stream = getattr(strategy.experience, "origin_stream", None)
+        if stream is not None and stream.name != self.stream:
+            return
         right = int((strategy.mb_output.argmax(1) == strategy.mb_y).sum())
         counts = self._counted.setdefault(strategy.experience.current_experience, [0, 0])
         counts[0] += right
@@ -78,28 +100,39 @@ class StreamMetrics(PluginMetric[dict]):
     def after_eval(self, strategy) -> list[MetricValue]:
         if not self._trained or not self._counted:
             return []
-        self._rows[self._trained[-1]] = {number: right / of for number, (right, of) in sorted(self._counted.items())}
+        row = self._rows.setdefault(len(self._trained) - 1, {})
+        row |= {number: right / of for number, (right, of) in self._counted.items()}
         self._values = self._summary()
         step = strategy.clock.train_iterations
         return [
-            MetricValue(self, f"{self}_{name}/eval_phase/test_stream", value, step)
+            MetricValue(self, f"{self}_{name}/eval_phase/{self.stream}_stream", value, step)
             for name, value in self._values.items()
         ]
 
+    def _follow(self, strategy) -> None:
+        if self._strategy is not None and self._strategy() is not strategy:
+            if strategy.clock.train_exp_counter:
+                raise ValueError("stream_metrics follow another strategy by now: give each strategy its own evaluator")
+            self.reset()
+        self._strategy = weakref.ref(strategy)
+
     def _summary(self) -> dict[str, float]:
+        rows = [self._rows.get(training, {}) for training in range(len(self._trained))]
         averages = []
-        for position, last in enumerate(self._trained, 1):
-            row = self._rows.get(last, {})
-            seen = [row[number] for number in self._trained[:position] if number in row]
+        for last, row in enumerate(rows, 1):
+            seen = [row[number] for number in dict.fromkeys(self._trained[:last]) if number in row]
             if seen:
                 averages.append(mean(seen))
-        now, before = self._rows[self._trained[-1]], [self._rows.get(number, {}) for number in self._trained[:-1]]
+        now, before = rows[-1], rows[:-1]
+        latest = dict(zip(self._trained, rows, strict=True))  # of each experience, the row right after it was trained
         lost, gained = [], []
-        for number, after in zip(self._trained[:-1], before, strict=True):
+        for number, after in latest.items():
+            if number == self._trained[-1] or number not in now:
+                continue
             earlier = [row[number] for row in before if number in row]
-            if number in now and earlier:
+            if earlier:
                 lost.append(max(earlier) - now[number])
-            if number in now and number in after:
+            if number in after:
                 gained.append(now[number] - after[number])
         values = {"AverageAccuracy": averages[-1:], "AverageIncrementalAccuracy": averages}
         values |= {"Forgetting": lost, "BackwardTransfer": gained}

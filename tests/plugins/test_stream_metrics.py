@@ -10,7 +10,7 @@ from avalanche.training.plugins import EvaluationPlugin
 from streams import CLASSES, plain, strategy
 from torch import nn
 
-from dm_replay import stream_metrics
+from dm_replay import load_checkpoint, save_checkpoint, stream_metrics
 
 
 class Table(nn.Module):
@@ -40,8 +40,8 @@ def walk(stream, knows, metrics):
 
 
 def accuracy(right, experience):
-    images = torch.stack([plain().test_stream[experience].dataset[k][0] for k in range(24)])
-    labels = torch.tensor([plain().test_stream[experience].dataset[k][1] for k in range(24)])
+    dataset = plain().test_stream[experience].dataset
+    images, labels = torch.stack([item[0] for item in dataset]), torch.tensor([item[1] for item in dataset])
     table = Table()
     table.right = set(right)
     return float((table(images).argmax(1) == labels).float().mean())
@@ -77,3 +77,110 @@ def test_an_online_stream_counts_by_the_experiences_it_was_split_from():
     assert metrics[0].matrix.shape == (3, 3)
     lost = accuracy({0, 1, 2}, 0) - accuracy({1, 2, 3, 4, 5}, 0) + accuracy({0, 1, 2}, 1) - accuracy({1, 2, 3, 4, 5}, 1)
     assert metrics[0].result()["Forgetting"] == pytest.approx(lost / 2, abs=1e-6)
+
+
+def learner_with(metrics, *, evaluator=None, **options):
+    return strategy(model=Table(), evaluator=evaluator or EvaluationPlugin(*metrics, loggers=[]), **options)
+
+
+def row(right):
+    return [accuracy(right, j) for j in range(3)]
+
+
+def seen_after(learner, metrics, stream, trainings):
+    """Train on experience i and know the classes after it, for each (i, classes); the rows of the matrix."""
+    for number, right in trainings:
+        learner.train(stream.train_stream[number])
+        learner.model.right = set(right)
+        learner.eval(stream.test_stream)
+    return metrics[0].matrix
+
+
+def test_a_new_strategy_begins_anew():
+    metrics = stream_metrics()
+    evaluator = EvaluationPlugin(*metrics, loggers=[])
+    for right in ([0, 1], [2, 3, 4]):
+        learner = learner_with(metrics, evaluator=evaluator)
+        matrix = seen_after(learner, metrics, plain(), [(0, right), (2, [5])])
+        torch.testing.assert_close(matrix, torch.tensor([row(right), row([5])]))
+
+
+def test_two_strategies_in_turn_are_refused():
+    metrics = stream_metrics()
+    evaluator = EvaluationPlugin(*metrics, loggers=[])
+    first, second = (learner_with(metrics, evaluator=evaluator) for _ in range(2))
+    for learner in (first, second):
+        learner.train(plain().train_stream[0])
+    for meets in (lambda: first.train(plain().train_stream[1]), lambda: first.eval(plain().test_stream)):
+        with pytest.raises(ValueError, match="give each strategy its own evaluator"):
+            meets()
+
+
+def test_a_loaded_strategy_goes_on(tmp_path):
+    metrics = stream_metrics()
+    learner = learner_with(metrics)
+    seen_after(learner, metrics, plain(), [(0, [0, 1])])
+    save_checkpoint(learner, tmp_path / "stream.pt")
+    back = load_checkpoint(tmp_path / "stream.pt")
+    matrix = seen_after(back, back.evaluator.metrics, plain(), [(1, [1, 2])])
+    torch.testing.assert_close(matrix, torch.tensor([row([0, 1]), row([1, 2])]))
+
+
+def test_an_experience_trained_again_is_a_row_of_its_own():
+    metrics, knows = stream_metrics(), ([0, 1, 4], [1, 2, 3], [0, 5])
+    matrix = seen_after(learner_with(metrics), metrics, plain(), zip((0, 1, 0), knows, strict=True))
+    a = torch.tensor([row(right) for right in knows])
+    torch.testing.assert_close(matrix, a)
+    values = metrics[0].result()
+    averages = [a[0, 0], a[1, :2].mean(), a[2, :2].mean()]
+    assert values["AverageIncrementalAccuracy"] == pytest.approx(float(sum(averages) / 3))
+    assert values["Forgetting"] == pytest.approx(float(a[:2, 1].max() - a[2, 1]))
+    assert values["BackwardTransfer"] == pytest.approx(float(a[2, 1] - a[1, 1]))
+
+
+@pytest.mark.parametrize("during", [False, True])
+def test_only_the_test_stream_counts(during):
+    metrics, stream = stream_metrics(), plain()
+    learner = learner_with(metrics, eval_every=0 if during else -1)
+    learner.model.right = {0, 3}
+    learner.train(stream.train_stream[0], eval_streams=[stream.train_stream])
+    assert metrics[0].matrix.shape == (0, 0)
+    learner.eval(stream.test_stream)
+    learner.model.right = {1, 4}
+    logged = learner.eval(stream.train_stream)
+    torch.testing.assert_close(metrics[0].matrix, torch.tensor([row([0, 3])]))
+    assert logged["Stream_AverageAccuracy/eval_phase/test_stream"] == pytest.approx(row([0, 3])[0])
+
+
+def test_another_stream_counts_where_it_is_named():
+    metrics, stream = stream_metrics("train"), plain()
+    learner = learner_with(metrics)
+    learner.train(stream.train_stream[0])
+    learner.model.right = {0}
+    learner.eval(stream.test_stream)
+    assert metrics[0].matrix.shape == (0, 0)
+    assert "Stream_AverageAccuracy/eval_phase/train_stream" in learner.eval(stream.train_stream)
+
+
+def test_experiences_evaluated_one_by_one_come_together_in_one_row():
+    stream, together, apart = plain(), stream_metrics(), stream_metrics()
+    learners = [learner_with(together), learner_with(apart)]
+    for number, right in enumerate(([0, 1, 4], [1, 2, 3])):
+        for learner in learners:
+            learner.train(stream.train_stream[number])
+            learner.model.right = set(right)
+        learners[0].eval(stream.test_stream)
+        for experience in reversed(stream.test_stream):
+            learners[1].eval(experience)
+    torch.testing.assert_close(apart[0].matrix, together[0].matrix)
+    assert apart[0].result() == together[0].result()
+
+
+def test_an_online_stream_that_hides_its_boundaries_and_comes_again_counts_by_its_experiences():
+    stream, metrics = plain(), stream_metrics()
+    learner = learner_with(metrics, train_mb_size=8)
+    for _ in range(2):
+        for experience in split_online_stream(stream.train_stream[:1], experience_size=8, seed=0):
+            learner.train(experience)
+            learner.eval(stream.test_stream)
+    assert metrics[0].matrix.shape == (2, 3)
