@@ -1,7 +1,6 @@
 """What a condensed memory holds, as metrics for Avalanche's loggers."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from avalanche.evaluation import PluginMetric
@@ -21,8 +20,8 @@ def condensed_memory_metrics(
 ) -> list[PluginMetric]:
     """Metrics of the strategy's condensed memory, for ``EvaluationPlugin``.
 
-    After each experience: the number of images, their bytes, the seconds of condensing and a
-    picture of all images.
+    After each experience: the number of images, their bytes, the seconds of condensing and, for the loggers that show
+    pictures, one of all images.
 
     Args:
         grid: whether to make the picture.
@@ -41,6 +40,8 @@ class CondensedMemoryMetric(PluginMetric[dict]):
     Text loggers, the interactive one among them, print what they hold after epochs and evaluations
     only, so that they would show these values, which come later, with the next experience or never.
     They are made to print them at once and then to forget them.
+
+    The picture is given to the loggers alone: an evaluator, which keeps all values, would keep one for each experience.
     """
 
     def __init__(self, grid: bool, mean: Sequence[float] | None = None, std: Sequence[float] | None = None):
@@ -48,11 +49,11 @@ class CondensedMemoryMetric(PluginMetric[dict]):
         self.grid, self.mean, self.std = grid, mean, std
         self.reset()
 
-    def result(self) -> dict[str, float | TensorImage]:
+    def result(self) -> dict[str, float]:
         return self._values
 
     def reset(self) -> None:
-        self._values: dict[str, Any] = {}
+        self._values: dict[str, float] = {}
         self._updates = 0
 
     def before_training_exp(self, strategy) -> list[MetricValue]:
@@ -80,8 +81,6 @@ class CondensedMemoryMetric(PluginMetric[dict]):
             return []
         self._updates = memory.updates
         self._values = {"Images": len(memory), "Bytes": memory.nbytes, "Seconds": buffer.seconds}
-        if self.grid:
-            self._values["Grid"] = TensorImage(memory_grid(memory, self.mean, self.std))
         step = strategy.clock.train_iterations
         values = [MetricValue(self, self._name(name), value, step) for name, value in self._values.items()]
         for logger in _text_loggers(strategy):
@@ -89,7 +88,16 @@ class CondensedMemoryMetric(PluginMetric[dict]):
             logger.log_metrics(values)
             logger.print_current_metrics()
             logger.metric_vals = held
+        if self.grid:
+            self._show(strategy, TensorImage(memory_grid(memory, self.mean, self.std)), step)
         return values
+
+    def _show(self, strategy, picture: TensorImage, step: int) -> None:
+        """Give it to the loggers of pictures; those of text cannot show it and would keep it."""
+        text = _text_loggers(strategy)
+        for logger in strategy.evaluator.loggers:
+            if logger not in text:
+                logger.log_metrics([MetricValue(self, self._name("Grid"), picture, step)])
 
     def _forget_printed(self, strategy) -> None:
         for logger in _text_loggers(strategy):

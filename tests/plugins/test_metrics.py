@@ -12,6 +12,7 @@ from avalanche.logging import InteractiveLogger, TextLogger
 from avalanche.training.plugins import EvaluationPlugin
 from streams import QUICK, plain, strategy
 
+from dm_replay import save_checkpoint
 from dm_replay.plugins.metrics import condensed_memory_metrics
 from dm_replay.plugins.replay import DMReplayPlugin
 
@@ -25,8 +26,8 @@ def test_metrics_are_logged_after_each_experience():
         learner.train(experience)
     values = [value for value in logged if value.name.startswith("CondensedMemory")]
     names = [value.name.split("/")[0].removeprefix("CondensedMemory_") for value in values]
-    assert names == ["Images", "Bytes", "Seconds", "Grid"] * 3
-    images, nbytes, seconds, grid = (value.value for value in values[-4:])
+    assert names == ["Grid", "Images", "Bytes", "Seconds"] * 3
+    grid, images, nbytes, seconds = (value.value for value in values[-4:])
     assert (images, nbytes) == (6, 6 * (64 + 8) + 8) and 0 < seconds < 60
     assert isinstance(grid, TensorImage) and grid.image.shape == (3, 6 * 10 + 2, 1 * 10 + 2)
 
@@ -90,3 +91,26 @@ def test_the_last_part_of_a_stream_is_printed_too(log):
     )
     shown = list(order(lines()))
     assert shown.count(6) == 3 and shown[-2:] == [6, "end"]
+
+
+def test_a_hundred_pictures_leave_nothing_behind(tmp_path):
+    """What a checkpoint has more after a hundred experiences than after one is less than a single picture."""
+    replay, text = DMReplayPlugin(60, kind="random", progress=False, **QUICK), TextLogger(StringIO())
+    shown, saved = [], []
+    pictures = MagicMock(log_metrics=lambda values: shown.extend(v for v in values if isinstance(v.value, TensorImage)))
+    evaluator = EvaluationPlugin(condensed_memory_metrics(), loggers=[text, pictures])
+    learner, stream = strategy(replay, evaluator=evaluator), plain()
+    learner.train(stream.train_stream)
+    for updates in (1, 99):
+        for _ in range(updates):
+            replay.storage_policy.memory.updates += 1
+            evaluator.after_training_exp(learner)
+        evaluator.loggers = []
+        save_checkpoint(learner, tmp_path / "stream.pt")
+        evaluator.loggers = [text, pictures]
+        saved.append((tmp_path / "stream.pt").stat().st_size)
+    picture = shown[-1].value.image.nbytes
+    assert len(shown) == 103 and saved[1] - saved[0] < picture
+    kept = [*evaluator.all_metric_results, *evaluator.last_metric_results, *text.metric_vals]
+    assert kept and not any("Grid" in name for name in kept)
+    assert not any(isinstance(value, TensorImage) for value in evaluator.metrics[0].result().values())
