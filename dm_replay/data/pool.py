@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from ..runtime.labels import class_labels
+from .channel_map import ChannelMap
 from .class_index import ClassIndex, ClassRows, ClassShard
 from .memmap import mapped_images
 from .pictures import pixels_of
 
 __all__ = ["TensorPool"]
 
-Floats = tuple[float, ...]
 FINITE_CHUNK = 256  # images; looking at all at once takes half as much memory again as they do
 
 
@@ -87,9 +87,8 @@ class TensorPool:
         self.std = None if std is None else tuple(map(float, std))
         self.names = None if names is None else tuple(names)
         self.flip_invariant = flip_invariant
-        self._affines: dict[torch.device, tuple[Tensor, Tensor]] = {}
-        self._center: Floats | None = None  # what floats are drawn less, and divided by
-        self._spread: Floats | None = None
+        pixels, zeros, ones = images.dtype == torch.uint8, (0.0,) * channels, (1.0,) * channels
+        self._map = ChannelMap(self.mean or zeros, self.std or ones) if pixels else None
         self.index = ClassIndex(labels)
 
     @classmethod
@@ -173,25 +172,15 @@ class TensorPool:
 
     def standardized(self, mean: Sequence[float], std: Sequence[float]) -> "TensorPool":
         """The same pool with (x − mean) / std per channel of what it gives; its pixels are shared."""
-        twin = copy.copy(self)
-        twin._affines = {}
+        twin, channels = copy.copy(self), self.shape[0]
+        twin._map = (self._map or ChannelMap((0.0,) * channels, (1.0,) * channels)).then(mean, std)
         pixels = self.images.dtype == torch.uint8
-        shifts, scales = (self.mean, self.std) if pixels else (self._center, self._spread)
-        shifts, scales = shifts or (0.0,) * self.shape[0], scales or (1.0,) * self.shape[0]
-        center = tuple(shift + scale * m for shift, scale, m in zip(shifts, scales, mean, strict=True))
-        spread = tuple(scale * s for scale, s in zip(scales, std, strict=True))
-        if pixels:
-            twin.mean, twin.std = center, spread
-        else:
-            twin.mean, twin.std, twin._center, twin._spread = None, None, center, spread
+        twin.mean, twin.std = (twin._map.mean, twin._map.std) if pixels else (None, None)
         return twin
 
     def normalize(self, images: Tensor) -> Tensor:
         """Stored pixels (…, C, H, W) -> float32 values as networks see them."""
-        if images.dtype != torch.uint8 and self._center is None:
-            return images
-        first, second = self._affine(images.device)
-        return images.float() * first + second if images.dtype == torch.uint8 else (images - first).div_(second)
+        return images if self._map is None else self._map(images)
 
     def take(self, indices: Tensor) -> Tensor:
         """Normalized images of any shape of indices: (…,) -> (…, C, H, W) float32."""
@@ -236,27 +225,10 @@ class TensorPool:
 
     def _alike(self, images: Tensor, labels: Tensor, **where: Any) -> "TensorPool":
         """A pool of this one's images, or of some, which it gives in the same values."""
-        about = {"mean": self.mean, "std": self.std, "names": self.names, "flip_invariant": self.flip_invariant}
-        pool = TensorPool(images, labels, **about, **where)
-        pool._center, pool._spread = self._center, self._spread
+        about = self.mean, self.std, self.names
+        pool = TensorPool(images, labels, *about, flip_invariant=self.flip_invariant, **where)
+        pool._map = self._map
         return pool
-
-    def _affine(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        """What :meth:`normalize` needs on a device, (C, 1, 1) each; made once, since making it waits for the device.
-
-        Of uint8 pixels a factor and a shift. Floats may lie far from 0, where only x − mean is exact.
-        """
-        if device not in self._affines:
-            pixels = self.images.dtype == torch.uint8
-            given = (self.mean, self.std) if pixels else (self._center, self._spread)
-            mean, std = (
-                torch.tensor(values or (default,) * self.shape[0])[:, None, None]
-                for values, default in zip(given, (0.0, 1.0), strict=True)
-            )
-            self._affines[device] = (
-                ((1 / (255 * std)).to(device), (-mean / std).to(device)) if pixels else (mean.to(device), std.to(device))
-            )
-        return self._affines[device]
 
 
 def _check_finite(images: Tensor, labels: Tensor) -> None:
