@@ -1,5 +1,7 @@
 """CondensedBufferWithLogits: for strategies that replay what the network said, as DER does."""
 
+from typing import Any
+
 import torch
 from avalanche.benchmarks.utils import AvalancheDataset, make_avalanche_dataset
 from avalanche.benchmarks.utils.data_attribute import TensorDataAttribute
@@ -57,6 +59,19 @@ class CondensedBufferWithLogits(CondensedBuffer):
         self._asks = agent.model
         super().post_adapt(agent, exp, num_workers)
         self._of_strategy = True
+
+    def fill(
+        self, dataset: Any, task: int | None = None, num_workers: int = 0, *, model: nn.Module | None = None
+    ) -> None:
+        """As :meth:`CondensedBuffer.fill`; the model is asked for the logits.
+
+        Raises:
+            ValueError: likewise, and if there is no model.
+        """
+        if model is None:
+            raise ValueError("the logits of old data are those of a trained network: give fill the model, too")
+        self._asks, self._of_strategy = model, True
+        super().fill(dataset, task, num_workers, model=model)
 
     def __getstate__(self) -> dict:
         return {**super().__getstate__(), "_with_logits": None, "_asks": None}

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from avalanche.distributed import DistributedHelper
 from avalanche.training.plugins import ReplayPlugin
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..augment.siamese import SiameseAugment
 from ..replay.checks import fraction, whole_number
@@ -95,6 +95,15 @@ class DMReplayPlugin(ReplayPlugin, supports_distributed=True):  # type: ignore[c
         if current is not None:
             self.current = CropFlip.parse(current)
         self._loaders = self._experiences = 0
+
+    def fill(
+        self, dataset: Any, task: int | None = None, num_workers: int = 0, *, model: nn.Module | None = None
+    ) -> None:
+        """Condense old data into the memory before training, so that the first experience is replayed beside already.
+
+        See :meth:`CondensedBuffer.fill`.
+        """
+        self.storage_policy.fill(dataset, task, num_workers, model=model)
 
     def before_training(self, strategy, **kwargs) -> None:
         self._experiences = 0

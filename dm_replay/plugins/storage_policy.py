@@ -14,9 +14,11 @@ from tqdm import tqdm
 
 from ..matching.condense import Progress
 from ..matching.config import CondenseConfig
+from ..replay.checks import whole_number
 from ..replay.memory import CondensedMemory
 from ..replay.standardize import AnySet
 from .experience import RealImages, groups_of, inspect, read, warn_if_random
+from .filling import as_task, readable
 from .items import ItemForm, as_dataset
 from .settings import check_network, condense_config
 
@@ -157,10 +159,46 @@ class CondensedBuffer(BalancedExemplarsBuffer):
         """Before an experience: condense what came before, and raise now if it cannot be condensed or will not fit."""
         if _at_boundary(exp, "is_first_subexp"):
             self.flush()
-        shape, form = inspect(exp.dataset)
+        self._check(exp.dataset)
+
+    def fill(
+        self, dataset: Any, task: int | None = None, num_workers: int = 0, *, model: nn.Module | None = None
+    ) -> None:
+        """Condense old data into the memory, as if it had been an experience: for a model that has learnt it already.
+
+        Args:
+            dataset: an Avalanche dataset, or any other of items (x, y) or (x, y, task label), whose images are those
+                that the stream gives at test time.
+            task: of items without task label; 0 by default.
+            num_workers: that read it.
+            model: the trained network, which ``extractors="strategy"`` and stored logits need.
+
+        Raises:
+            ValueError: as for an experience that cannot be condensed or will not fit; the memory is as it was.
+
+        >>> import torch
+        >>> from torch.utils.data import TensorDataset
+        >>> from dm_replay import CondensedBuffer
+        >>> buffer = CondensedBuffer(4, iterations=1, network="convnet:width=4", progress=False)
+        >>> buffer.fill(TensorDataset(torch.rand(20, 1, 8, 8), torch.arange(20) % 2))
+        >>> len(buffer.memory)
+        4
+        """
+        if self._with_strategy and model is None:
+            raise ValueError('extractors="strategy" condenses with a trained network: give fill the model, too')
+        self.flush()
+        dataset = readable(dataset)
+        self._check(dataset)
+        real = as_task(self._read(dataset, num_workers), None if task is None else whole_number("task", task, 0))
+        self._model = model if self._with_strategy else None
+        self._condense([real])
+
+    def _check(self, dataset: AvalancheDataset) -> None:
+        """Raise now if it cannot be condensed, together with what is set aside, or will not fit."""
+        shape, form = inspect(dataset)
         shape = self.memory.check_shapes([shape, *(part.images.shape[1:] for part in self._aside)])
         check_network(self.memory.config.network, shape)
-        self.memory.shares(_groups(self._aside) | groups_of(exp.dataset, form), shape)
+        self.memory.shares(_groups(self._aside) | groups_of(dataset, form), shape)
 
     def read_ahead(self, exp, num_workers: int = 0) -> RealImages:
         """An experience's images, which :meth:`post_adapt` then need not read again."""
