@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-import torch
 from common import add_evaluation, fill, networks, parsed, pyplot, save_figure, schedule_of, short_hash
 from sets import CONDENSED, Budget, class_bytes, described, paper_lr
 
@@ -23,7 +22,7 @@ from dm_replay import CondenseConfig, CondensedSet, condense, load_dataset
 from dm_replay.data.registry import Dataset
 from dm_replay.runs.loss_log import progress_bar
 from dm_replay.runtime import cpu
-from dm_replay.runtime.atomic_files import save_tensors
+from dm_replay.runtime.sealed_files import load_sealed, save_sealed
 
 KEPT = Path(__file__).parent.parent / "runs" / "iterations"
 SECONDS_BETWEEN_CHECKPOINTS = 60
@@ -75,7 +74,7 @@ def made(method: str, data: Dataset, options: argparse.Namespace) -> dict[int, P
         return files
     KEPT.mkdir(parents=True, exist_ok=True)
     checkpoint = KEPT / f"{name}_checkpoint.pt"
-    state = torch.load(checkpoint, weights_only=True) if checkpoint.exists() else None
+    state = load_sealed(checkpoint) if checkpoint.exists() else None
     with progress_bar(f"condensing {method}", end) as bar:
         bar.update(state["iteration"] if state else 0)
         saved = time.monotonic()
@@ -86,7 +85,7 @@ def made(method: str, data: Dataset, options: argparse.Namespace) -> dict[int, P
             if step.iteration in files and step.iteration < end:
                 step.as_set().save(files[step.iteration])
             if time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
-                save_tensors(step.state, checkpoint)
+                save_sealed(step.state, checkpoint)
                 saved = time.monotonic()
 
         condense(data.train, config, on_step=keep, state=state).save(files[end])

@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..runtime.atomic_files import save_tensors
 from ..runtime.labels import class_labels
+from ..runtime.sealed_files import save_sealed
 from .by_class import ByClass, added_counts
 from .decoder import Decoder, Resolution
 from .quantize import BITS, dequantize, pack, quantize, unpack
-from .reading import FIELDS, FORMAT, FORMATS, OFFICIAL, check_fields, check_official, read_content
+from .reading import FIELDS, FORMAT, OFFICIAL, official_images, own_fields, read_content
 
 __all__ = ["STORAGES", "CondensedSet"]
 
@@ -226,8 +226,8 @@ class CondensedSet(ByClass):
         return replace(sets[0], pixels=pixels, labels=labels, counts=counts, scale=scale, offset=offset)
 
     def save(self, path: str | Path) -> None:
-        """Write tensors and plain metadata, atomically."""
-        save_tensors({"format": FORMAT, **{name: getattr(self, name) for name in FIELDS}}, path)
+        """Write tensors and plain metadata with a checksum, atomically."""
+        save_sealed({"format": FORMAT, **{name: getattr(self, name) for name in FIELDS}}, path)
 
     @classmethod
     def load(cls, path: str | Path) -> "CondensedSet":
@@ -238,17 +238,13 @@ class CondensedSet(ByClass):
         """
         path = Path(path)
         content = read_content(path)
-        if content.get("format") in FORMATS:
-            fields: dict[str, Any] = {name: content.get(name) for name in FIELDS} | FORMATS[content["format"]]
-            check_fields(fields, path)
-            return cls(**fields)
-        if not isinstance(content.get("data"), list) or not content["data"]:
-            raise ValueError(f"{path} is not a condensed set: no entry 'format' or 'data'")
-        images, labels = check_official(content, path)
+        if "format" in content:
+            return cls(**own_fields(content, path))
+        images, labels = official_images(content, path)
         try:
             return cls.from_images(images, labels, meta={"source": OFFICIAL, "experiments": len(content["data"])})
         except (ValueError, RuntimeError) as error:
-            raise ValueError(f"{path} is a damaged condensed set: {error}") from error
+            raise ValueError(f"{path} is a damaged condensed set: {' '.join(str(error).split())}") from error
 
 
 def _joined(parts: list[Tensor | None]) -> Tensor | None:

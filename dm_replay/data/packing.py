@@ -1,16 +1,16 @@
 """Image folders decoded once, into a cache of uint8 arrays that opens at once ever after.
 
     <root>/.dm_replay-cache/<name>-<key>/train.npy, test.npy    (N, 3, H, W) uint8
-    <root>/.dm_replay-cache/<name>-<key>/pack.json              what they were made from, and their sizes
+    <root>/.dm_replay-cache/<name>-<key>/pack.json              what they were made from, their sizes and checksums
 
 Where ``root`` cannot be written the cache is in ``$XDG_CACHE_HOME/dm_replay`` (or ``~/.cache/dm_replay``), in a folder
 named by a hash of ``root``; where neither can, the images are decoded into memory, as often as they are read. The key
 is a hash of the relative path, size, time and label of each file: a folder that changed has another one, is packed
-anew, and its old pack goes. Opening 110,000 images of 64 x 64 took 1.05 s and 0.14 GB where decoding them took 22 s
-and 1.5 GB, on two CPU cores with the files in the system's cache.
+anew, and its old pack goes. Opening 110,000 images of 64 x 64 took 1.05 s, checking their bytes another 0.9 s, and
+0.14 GB where decoding them took 22 s and 1.5 GB, on two CPU cores with the files in the system's cache.
 
 A pack is written beside its place and renamed, so that a killed process leaves none that is incomplete; the next one to
-pack clears away what it left.
+pack clears away what it left. Where a byte of a pack is no longer what was written, the images are packed anew.
 """
 
 import hashlib
@@ -58,6 +58,9 @@ def packed(
     key = _fingerprint(root, parts)
     stores = [PackStore(home, name, key, size) for home in _homes(root)]
     store = max(stores, key=lambda store: store.made)
+    if not repack and store.made and not store.is_whole():
+        warnings.warn(f"{store.folder} is damaged: its checksum is not that of its content; packing anew", stacklevel=2)
+        repack = True
     if repack or not store.made:
         roomy = next((store for store in stores if store.has_room(parts)), None)
         if roomy is None:

@@ -14,11 +14,11 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from ..condensed.condensed_set import CondensedSet
-from ..runtime.atomic_files import atomic, save_tensors
+from ..runtime.atomic_files import atomic
+from ..runtime.sealed_files import load_sealed, save_sealed
 
 __all__ = ["RunFolder"]
 
@@ -106,7 +106,7 @@ class RunFolder:
         if not self.checkpoint.exists():
             return None
         try:
-            content = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
+            content = load_sealed(self.checkpoint)
             checkpoint = {name: content[name] for name in CHECKPOINT}
             _check_checkpoint(**checkpoint)
             return checkpoint
@@ -114,7 +114,7 @@ class RunFolder:
             raise ValueError(f"{self.checkpoint} is not readable; begin anew with --overwrite") from error
 
     def write_checkpoint(self, settings: dict, state: dict, loss_log: dict) -> None:
-        save_tensors(dict(zip(CHECKPOINT, (settings, state, loss_log), strict=True)), self.checkpoint)
+        save_sealed(dict(zip(CHECKPOINT, (settings, state, loss_log), strict=True)), self.checkpoint)
 
     def write_result(self, condensed: CondensedSet) -> None:
         condensed.save(self.condensed)

@@ -5,11 +5,8 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import torch
-
-__all__ = ["atomic", "save_tensors"]
+__all__ = ["atomic"]
 
 
 @contextlib.contextmanager
@@ -39,15 +36,6 @@ def atomic(path: str | Path) -> Iterator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-
-
-def save_tensors(content: dict[str, Any], path: str | Path) -> None:
-    """``torch.save``, whole or not at all; a full disk is an OSError instead of one about the archive's inside."""
-    try:
-        with atomic(path) as temporary:
-            torch.save(content, temporary)
-    except RuntimeError as error:
-        raise OSError(f"cannot write {path}; is the disk full?") from error
 
 
 def _umask() -> int:

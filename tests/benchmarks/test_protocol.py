@@ -183,7 +183,7 @@ def test_a_run_over_iterations_goes_on_where_it_was_stopped(script, tmp_path, mo
     (whole,) = (tmp_path / "kept").glob("*_3.pt")
     monkeypatch.setattr(script, "KEPT", tmp_path / "again")
     (tmp_path / "benchmarks/results/iterations.json").unlink()
-    save, saved = script.save_tensors, []
+    save, saved = script.save_sealed, []
 
     def save_and_stop(state, file):
         save(state, file)
@@ -192,7 +192,7 @@ def test_a_run_over_iterations_goes_on_where_it_was_stopped(script, tmp_path, mo
             raise KeyboardInterrupt
 
     monkeypatch.setattr(script, "SECONDS_BETWEEN_CHECKPOINTS", -1)
-    monkeypatch.setattr(script, "save_tensors", save_and_stop)
+    monkeypatch.setattr(script, "save_sealed", save_and_stop)
     with pytest.raises(KeyboardInterrupt):
         script.main()
     script.main()

@@ -10,6 +10,7 @@ from dm_replay.coresets.config import ExemplarConfig
 from dm_replay.coresets.random import random_exemplars
 from dm_replay.replay.memory import CondensedMemory
 from dm_replay.replay.standardize import Standardization
+from dm_replay.runtime.sealed_files import save_sealed
 
 QUICK = dict(iterations=2, batch_real=4, network="convnet:width=4", compile="no", device="cpu")
 
@@ -115,7 +116,7 @@ def test_a_set_of_planes_is_cut_joined_saved_and_shown(colored, storage, tmp_pat
         CondensedSet.merge([kept, random_exemplars(colored, ExemplarConfig(3, storage, formation=2))])
     content = torch.load(tmp_path / "set.pt")
     for damage in ({"color": 3}, {"color": 4}, {"affine": torch.zeros(2, 1)}, {"formation": 5}):
-        torch.save({**content, **damage}, tmp_path / "bad.pt")
+        save_sealed({**content, **damage}, tmp_path / "bad.pt")
         with pytest.raises(ValueError, match=r"bad.pt is a damaged condensed set"):
             CondensedSet.load(tmp_path / "bad.pt")
 

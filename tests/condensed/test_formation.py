@@ -10,6 +10,7 @@ from dm_replay.condensed.condensed_set import CondensedSet
 from dm_replay.condensed.export import to_imagefolder, to_npz
 from dm_replay.condensed.figures import grid
 from dm_replay.condensed.formation import check_formation, decode_tiles, encode_tiles
+from dm_replay.runtime.sealed_files import save_sealed
 
 
 @pytest.mark.parametrize("enlarging", ["linear", "sharp"])
@@ -88,33 +89,16 @@ def test_sharp_mosaics_stay_sharp_and_are_sharper(formed, tmp_path):
     with pytest.raises(ValueError, match="cannot merge"):
         CondensedSet.merge([sharp, formed.with_storage("float32")])
     content = torch.load(tmp_path / "set.pt", weights_only=True)
-    torch.save({**content, "enlarging": "cubist"}, tmp_path / "set.pt")
+    save_sealed({**content, "enlarging": "cubist"}, tmp_path / "set.pt")
     with pytest.raises(ValueError, match="damaged condensed set: unknown enlarging 'cubist'"):
         CondensedSet.load(tmp_path / "set.pt")
-
-
-def test_files_of_before_there_was_another_enlarging_are_linear(formed, tmp_path):
-    formed.save(tmp_path / "set.pt")
-    content = torch.load(tmp_path / "set.pt", weights_only=True)
-    del content["enlarging"]
-    torch.save({**content, "format": "dm_replay.CondensedSet/3"}, tmp_path / "set.pt")
-    assert torch.equal(CondensedSet.load(tmp_path / "set.pt").images, formed.images)
-
-
-def test_files_of_before_there_were_formations(formed, tmp_path):
-    plain = formed.as_stored() if formed.bits == 8 else formed.as_stored().with_storage("uint8")
-    names = ("pixels", "labels", "counts", "scale", "offset", "meta")
-    old = {"format": "dm_replay.CondensedSet/1", **{name: getattr(plain, name) for name in names}}
-    torch.save(old, tmp_path / "old.pt")
-    read = CondensedSet.load(tmp_path / "old.pt")
-    assert read.formation == 1 and torch.equal(read.images, plain.images)
 
 
 @pytest.mark.parametrize("formation", [0, 7, "2", None])
 def test_a_file_with_a_formation_that_cannot_be(formed, formation, tmp_path):
     formed.save(tmp_path / "set.pt")
     content = torch.load(tmp_path / "set.pt", weights_only=True)
-    torch.save({**content, "formation": formation}, tmp_path / "set.pt")
+    save_sealed({**content, "formation": formation}, tmp_path / "set.pt")
     with pytest.raises(ValueError, match="damaged condensed set"):
         CondensedSet.load(tmp_path / "set.pt")
 

@@ -5,6 +5,7 @@ import torch
 
 from dm_replay import CondensedSet
 from dm_replay.condensed.quantize import BITS, dequantize, pack, quantize, unpack
+from dm_replay.runtime.sealed_files import save_sealed
 
 
 def slow_pack(values: list[int], bits: int) -> list[int]:
@@ -60,10 +61,6 @@ def test_rows_must_be_whole_bytes_and_files_what_they_say(packed, tmp_path):
     packed.save(tmp_path / "set.pt")
     content = torch.load(tmp_path / "set.pt")
     for bits in (5, None, "4", 3):
-        torch.save({**content, "bits": bits}, tmp_path / "bad.pt")
+        save_sealed({**content, "bits": bits}, tmp_path / "bad.pt")
         with pytest.raises(ValueError, match="bad.pt is a damaged condensed set: its bits are"):
             CondensedSet.load(tmp_path / "bad.pt")
-    old = {name: value for name, value in CondensedSet.from_images(torch.rand(1, 1, 8, 8), torch.tensor([0]))
-           .__dict__.items() if name != "bits"}  # fmt: skip
-    torch.save({"format": "dm_replay.CondensedSet/2", **old}, tmp_path / "old.pt")
-    assert CondensedSet.load(tmp_path / "old.pt").bits == 8

@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -149,11 +150,6 @@ def lengthen_array(pack):
     file.write_bytes(file.read_bytes() + b"\0")
 
 
-def spoil_header(pack):
-    file = pack / "train.npy"
-    file.write_bytes(b"x" * 10 + file.read_bytes()[10:])
-
-
 def remove_array(pack):
     (pack / "test.npy").unlink()
 
@@ -171,9 +167,7 @@ def other_format(pack):
     file.write_text(file.read_text().replace('"format": 1', '"format": 0'))
 
 
-@pytest.mark.parametrize(
-    "spoil", [cut_array, lengthen_array, spoil_header, remove_array, empty_record, other_record, other_format]
-)
+@pytest.mark.parametrize("spoil", [cut_array, lengthen_array, remove_array, empty_record, other_record, other_format])
 def test_a_damaged_pack_is_made_anew(folder, decoded, spoil):
     load(folder)
     spoil(pack_of(folder))
@@ -181,10 +175,61 @@ def test_a_damaged_pack_is_made_anew(folder, decoded, spoil):
     assert decoded == 2 * BOTH
 
 
+def flipped(file, bit):
+    """Flip a bit of a file; returns what it held."""
+    content = file.read_bytes()
+    damaged = bytearray(content)
+    damaged[bit // 8] ^= 1 << bit % 8
+    file.write_bytes(damaged)
+    return content
+
+
+def test_every_flipped_bit_of_a_pack_is_found(folder):
+    load(folder)
+    pack = pack_of(folder)
+    key = json.loads((pack / "pack.json").read_text())["key"]
+    store = pack_store.PackStore(pack.parent, "imagefolder", key)
+    assert store.made and store.is_whole()
+    for name in ("train.npy", "test.npy", "pack.json"):
+        for bit in random.Random(name).sample(range(8 * (pack / name).stat().st_size), 100):
+            content = flipped(pack / name, bit)
+            assert not (store.made and store.is_whole()), f"bit {bit} of {name}"
+            (pack / name).write_bytes(content)
+    assert store.made and store.is_whole()
+
+
+def flip_a_pixel(pack):
+    flipped(pack / "train.npy", 8 * 200)
+
+
+def flip_in_the_header(pack):
+    flipped(pack / "test.npy", 8 * 70)
+
+
+def other_header(pack):
+    file = pack / "train.npy"
+    file.write_bytes(b"x" * 10 + file.read_bytes()[10:])
+
+
+def other_pixels(pack):
+    np.save(pack / "train.npy", np.zeros((8, 3, 5, 6), np.uint8))
+
+
+@pytest.mark.parametrize("mapped", [False, True])
+@pytest.mark.parametrize("spoil", [flip_a_pixel, flip_in_the_header, other_header, other_pixels])
+def test_a_pack_of_other_content_is_made_anew_with_a_word(folder, decoded, monkeypatch, spoil, mapped):
+    if mapped:
+        monkeypatch.setattr(packing, "IN_MEMORY", 0)
+    load(folder)
+    spoil(pack_of(folder))
+    with pytest.warns(UserWarning, match=r"imagefolder-\w+ is damaged: its checksum .*; packing anew") as caught:
+        assert red(load_dataset("imagefolder", folder).train) == RED
+    assert "\n" not in str(caught[0].message)
+    assert red(load(folder).train) == RED and decoded == 2 * BOTH
+
+
 def test_repack(folder, decoded):
     load(folder)
-    np.save(pack_of(folder) / "train.npy", np.zeros((8, 3, 5, 6), np.uint8))  # what no check can see
-    assert red(load(folder).train) == [0] * 8
     assert red(load(folder, repack=True).train) == RED
     assert decoded == 2 * BOTH
     with pytest.raises(ValueError, match="digits is not packed; repack is for imagefolder, imagenet, tinyimagenet"):

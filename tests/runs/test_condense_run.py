@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import resource
 import signal
 import threading
@@ -20,6 +21,7 @@ from dm_replay.runs.condense_run import Interrupted, RunRecorder, condense_run
 from dm_replay.runs.loss_log import LossLog
 from dm_replay.runs.run_folder import RunFolder
 from dm_replay.runs.run_lock import locked
+from dm_replay.runtime.sealed_files import save_sealed
 
 CONFIG = CondenseConfig(
     ipc=2, iterations=6, batch_real=4, network="convnet:width=4,depth=1", device="cpu", compile="no"
@@ -285,6 +287,20 @@ def test_spoilt_files_of_a_run(run, tmp_path, name):
         run(resume=True)
 
 
+def test_every_flipped_bit_of_a_checkpoint_is_found(run, tmp_path, monkeypatch):
+    with ctrl_c_in(monkeypatch, LossLog, "note", 2), pytest.raises(Interrupted):
+        run()
+    folder = RunFolder(tmp_path / "run")
+    content = folder.checkpoint.read_bytes()
+    for bit in random.Random(0).sample(range(8 * len(content)), 400):
+        damaged = bytearray(content)
+        damaged[bit // 8] ^= 1 << bit % 8
+        folder.checkpoint.write_bytes(damaged)
+        with pytest.raises(ValueError, match="checkpoint.pt is not readable; begin anew with --overwrite") as caught:
+            folder.read_checkpoint()
+        assert "\n" not in str(caught.value), f"bit {bit}"
+
+
 def test_runs_outside_the_main_thread(run, straight):
     results = []
     thread = threading.Thread(target=lambda: results.append(run()))
@@ -415,7 +431,7 @@ def test_a_checkpoint_of_the_wrong_content(run, tmp_path, monkeypatch, lost, ins
     with ctrl_c_in(monkeypatch, LossLog, "note", 2), pytest.raises(Interrupted):
         run()
     folder = RunFolder(tmp_path / "run")
-    torch.save({**folder.read_checkpoint(), lost: instead}, folder.checkpoint)
+    save_sealed({**folder.read_checkpoint(), lost: instead}, folder.checkpoint)
     with pytest.raises(ValueError, match="checkpoint.pt is not readable; begin anew with --overwrite"):
         run(resume=True)
 
