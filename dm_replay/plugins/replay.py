@@ -11,7 +11,9 @@ from ..augment.siamese import SiameseAugment
 from ..replay.checks import fraction, whole_number
 from ..replay.current import CropFlip, TensorLoader
 from ..replay.loader import Batches, ReplayLoader
+from ..replay.transform import Transform, check_transform
 from ..runtime.seeding import derive
+from .experience import inspect
 from .storage_policy import CondensedBuffer
 
 __all__ = ["DMReplayPlugin"]
@@ -33,6 +35,9 @@ class DMReplayPlugin(ReplayPlugin, supports_distributed=True):  # type: ignore[c
         task_balanced_dataloader: whether the tasks share ``batch_size_mem`` equally.
         storage_policy: a :class:`CondensedBuffer` of that size, instead of ``settings``.
         augment_replay: whether each condensed image is augmented by the families of ``augment``.
+        transform: of replayed images, once they are augmented: a function of those of a mini-batch, (M, C, H, W)
+            float32 in the stream's values on the strategy's device, that gives as many; random numbers are its own
+            affair. Like the rest of the plugin it is written into checkpoints.
         current: how the current images are augmented, "none", "flip", "crop4" or "crop4_flip" (any number of pixels):
             they are read once, as the eval transforms give them, and each mini-batch is made of tensors on the
             strategy's device instead of by train transforms, image by image. Crops are padded with the darkest value
@@ -71,6 +76,7 @@ class DMReplayPlugin(ReplayPlugin, supports_distributed=True):  # type: ignore[c
         *,
         mem_bytes: int | None = None,
         augment_replay: bool = True,
+        transform: Transform | None = None,
         current: str | None = None,
         resampled: float = 0.5,
         **settings: Any,
@@ -92,6 +98,9 @@ class DMReplayPlugin(ReplayPlugin, supports_distributed=True):  # type: ignore[c
             raise ValueError(f"mem_size {mem_size or mem_bytes} is not the storage_policy's {storage_policy.max_size}")
         super().__init__(storage_policy.max_size, batch_size, batch_size_mem, task_balanced_dataloader, storage_policy)
         self.augment_replay, self.resampled = augment_replay, fraction("resampled", resampled)
+        if transform is not None and not callable(transform):
+            raise ValueError(f"transform must be a function of images (M, C, H, W), got {transform!r}")
+        self.transform = transform
         if current is not None:
             self.current = CropFlip.parse(current)
         self._loaders = self._experiences = 0
@@ -111,6 +120,8 @@ class DMReplayPlugin(ReplayPlugin, supports_distributed=True):  # type: ignore[c
     def before_training_exp(self, strategy, *args, shuffle: bool = True, **kwargs) -> None:
         """Let condensed images follow the current data; raise if the new ones cannot be condensed or will not fit."""
         self.storage_policy.prepare(strategy.experience)
+        if self.transform is not None:
+            check_transform(self.transform, inspect(strategy.experience.dataset)[0], strategy.device)
         if self.current is not None or len(self.storage_policy.memory):
             strategy.dataloader = self._current(strategy, shuffle=shuffle, **kwargs)
         if len(self.storage_policy.memory):
@@ -170,6 +181,7 @@ class DMReplayPlugin(ReplayPlugin, supports_distributed=True):  # type: ignore[c
             tasks,
             self.batch_size_mem or strategy.train_mb_size,
             augment=SiameseAugment.parse(memory.config.augment) if self.augment_replay else None,
+            transform=self.transform,
             standardization=memory.standardization,
             device=strategy.device,
             seed=derive(memory.seed, "replay", self._loaders, DistributedHelper.rank),

@@ -9,6 +9,7 @@ from torch import Tensor
 from ..augment.siamese import SiameseAugment
 from ..runtime.seeding import new_generator
 from .standardize import AnySet, Standardization, to_dtype
+from .transform import Transform, transformed
 
 __all__ = ["Batches", "ReplayLoader"]
 
@@ -38,6 +39,8 @@ class ReplayLoader:
         memory: uint8 images with labels. tasks: (N,), the task label of each stored image.
         rows: memory images in each mini-batch, its last ones.
         augment: drawn for each image anew; None for no augmentation.
+        transform: of the memory images of a mini-batch, (M, C, H, W) float32 in the values of ``data`` on the device,
+            once they are augmented. It gives as many of the size that the current ones have.
         standardization: of the space that ``augment`` acts in; by default that of the memory's images.
         shuffle: whether each pass has a new order.
         task_balanced: as many images of each task as of every other.
@@ -61,6 +64,7 @@ class ReplayLoader:
         rows: int,
         *,
         augment: SiameseAugment | None = None,
+        transform: Transform | None = None,
         standardization: Standardization | None = None,
         device: torch.device | str = "cpu",
         seed: int = 0,
@@ -71,7 +75,7 @@ class ReplayLoader:
         self.data, self.rows, self.augment, self.device = data, rows, augment, torch.device(device)
         self.resolution, self.seen = memory.resolution.to(device), 0
         self.resampled = 0.0 if self.resolution.full else resampled
-        self.standardization = None
+        self.transform, self.standardization = transform, None
         if augment is not None and standardization is not None:
             self.standardization, memory = standardization.to(device), standardization.apply_to_set(memory)
         self.memory, tiles = memory.to(device), memory.formation**2
@@ -92,6 +96,9 @@ class ReplayLoader:
             current[0] = self._partly_resampled(current[0])
             images, *labels = self.replayed(torch.cat([hand.deal() for hand in self._hands]).to(self.device))
             images = to_dtype(images, current[0].dtype)
+            if images.shape[1:] != current[0].shape[1:]:
+                sizes = f"{tuple(images.shape[1:])}, the current ones {tuple(current[0].shape[1:])}"
+                raise ValueError(f"expected images of one shape, those of the memory are {sizes}")
             yield [torch.cat(pair) for pair in zip(current, (images, *labels), strict=False)]
 
     def _partly_resampled(self, images: Tensor) -> Tensor:
@@ -113,6 +120,8 @@ class ReplayLoader:
             images = self.augment.apply(images[:, None], params)[:, 0]
         if self.standardization is not None:
             images = self.standardization.undo(images)
+        if self.transform is not None:
+            images = transformed(self.transform, images)
         self.batches += 1
         return images, self.labels[rows], self.tasks[rows]
 
