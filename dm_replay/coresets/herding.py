@@ -8,12 +8,15 @@ from torch import Tensor
 from ..condensed.condensed_set import CondensedSet
 from ..data.pool import TensorPool
 from ..networks import build_network
+from ..networks.activations import activation_values
+from ..runtime.engine import GIB
 from ..runtime.seeding import derive
 from .config import ExemplarConfig
 from .random import chosen
 
 __all__ = ["by_class", "features_of", "herd", "herded", "herded_by_class", "herding_exemplars", "random_embedding"]
 
+MEMORY_BUDGET = 4.0  # GiB, that of a condensation by default
 CHUNK = 64  # images embedded at a time, as many as the cache holds
 # Products of all rows with all, at once, where of ten rows one or more are taken: 1,060 of 4,240 with 2,048 features on
 # two AVX-512 cores 0.5 instead of 1.8 s; 200 of 5,000 0.6 instead of 0.4 s.
@@ -94,11 +97,24 @@ def _products(features: Tensor, count: int) -> Callable[[int], Tensor]:
     return lambda number: features @ features[number]
 
 
-def random_embedding(pool: TensorPool, network: str, seed: int) -> Callable[[Tensor], Tensor]:
-    """The features of a random network, where the pool's pixels are."""
+def random_embedding(
+    pool: TensorPool, network: str, seed: int, memory_budget: float = MEMORY_BUDGET
+) -> Callable[[Tensor], Tensor]:
+    """The features of a random network, where the pool's pixels are, of as many images at a time as the budget allows.
+
+    Args:
+        memory_budget: GiB of activations.
+    """
     built = build_network(network, pool.shape, 1, seed=derive(seed, "herding")).eval()
     built = built.to(pool.device).to(memory_format=torch.channels_last)
-    return lambda images: built.embed(images.contiguous(memory_format=torch.channels_last))
+    each = activation_values(network, pool.shape).forward * torch.float32.itemsize
+    together = max(1, int(memory_budget * GIB / each))
+
+    def embed(images: Tensor) -> Tensor:
+        parts = images.contiguous(memory_format=torch.channels_last).split(together)
+        return torch.cat([built.embed(part) for part in parts])
+
+    return embed
 
 
 @torch.no_grad()

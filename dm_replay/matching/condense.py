@@ -8,7 +8,6 @@ classes go through one batched step.
 import contextlib
 import copy
 import math
-import sys
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -22,10 +21,10 @@ from ..condensed.decoder import Decoder
 from ..condensed.quantize import check_storage
 from ..data.class_index import EVERY, ClassShard
 from ..data.pool import TensorPool
-from ..networks.activations import activation_values
-from ..runtime.engine import Engine, choose
+from ..runtime.engine import Engine
 from . import self_check
 from .borrowed import Borrowed, as_trained
+from .budget import activations_of, engine_for, note_whole_batches
 from .config import CondenseConfig
 from .extractors import Extractor, TrainedNetworks
 from .initial import initial_pixels
@@ -39,7 +38,6 @@ from .trained_networks import train_networks
 
 __all__ = ["Condenser", "Progress", "condense"]
 
-WORTH_COMPILING = 60.0  # seconds; compiling takes 10 to 40 of them
 TRAINING = 1 / 3  # of a run's seconds, at most, go into training networks
 
 
@@ -111,10 +109,13 @@ class Condenser:
         decoder.check(pool.shape)
         check_storage(config.storage, pool.shape[2])
         _check_shapes(state, previous, pool.shape, (len(group.mine), config.ipc, *decoder.stored_shape(pool.shape)))
-        engine = self_check.trusted(_engine(pool, len(chosen), config), pool, config)
         borrowed = None if network is None else Borrowed(network, pool.shape, chosen)
+        activations = activations_of(pool, config, borrowed)
+        engine = self_check.trusted(engine_for(pool, len(chosen), config, activations), pool, config)
         extractor = self._extractor(pool.shape, len(chosen), config, engine, borrowed)
         whole = extractor.batch_statistics
+        if whole:
+            note_whole_batches(config, len(chosen), activations, engine)
         if whole and not group.whole:
             raise ValueError(f"the classes cannot be shared out: {config.network} has statistics over all of them")
         start = initial_pixels(pool, group, previous, config, seed) if state is None else state["pixels"]
@@ -248,15 +249,6 @@ def _check_shapes(
         raise ValueError(f"the state holds pixels {tuple(state['pixels'].shape)}, this condensation has {stored}")
     if previous is not None and previous.shape != image:
         raise ValueError(f"the previous images are {previous.shape}, the real ones {image}")
-
-
-def _engine(pool: TensorPool, classes: int, config: CondenseConfig):
-    synthetic = config.batch_syn or config.ipc * config.formation**2
-    images = config.iterations * classes * (config.batch_real + config.updates * synthetic)
-    if config.seconds is not None:
-        images = sys.maxsize if config.seconds >= WORTH_COMPILING else 0
-    values = activation_values(config.network, pool.shape)
-    return choose(config.device, config.precision, config.compile, pool.shape[1:], images, config.memory_budget, values)
 
 
 def _placed(pool: TensorPool, classes: Tensor, device: torch.device) -> TensorPool:

@@ -63,6 +63,7 @@ class Extractor:
         self.distance = Distance(distance, features, engine.device, self.master)  # type: ignore[arg-type]
         self.embed_real = compiled(self._embed_real, engine)
         self.synthetic_loss = compiled(self._synthetic_loss, engine)
+        self.synthetic_features = compiled(self._synthetic_features, engine)
 
     def refresh(self, generator: torch.Generator, trained: TrainedNetworks | None = None) -> None:
         """The network of the next iteration, for both sides. The only place where an embedding comes from.
@@ -92,6 +93,11 @@ class Extractor:
         features = self._embed(self._real_network, images.to(self.master), params, self.dtype)
         return (self.distance(features.to(self.master)) * weights[..., None]).sum(1)
 
+    def _synthetic_features(self, images: Tensor, params: AugmentParams) -> Tensor:
+        """(G, B, C, H, W) -> features (G, B, D), differentiable in the images."""
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.mixed):
+            return self._embed(self.network, images, params, self.master)
+
     def _synthetic_loss(
         self,
         images: Tensor,
@@ -102,20 +108,32 @@ class Extractor:
         labels: Tensor | None,
         class_weight: float,
     ) -> Tensor:
-        """(G, B, C, H, W), targets (G, D') -> the summed matching loss, differentiable in the images.
+        """(G, B, C, H, W) -> :meth:`loss_of_features` of their features, differentiable in the images."""
+        features = self._synthetic_features(images, params)
+        return self.loss_of_features(features, targets, prefix_weights, prefix_step, labels, class_weight)
+
+    def loss_of_features(
+        self,
+        features: Tensor,
+        targets: Tensor,
+        prefix_weights: Tensor | None,
+        prefix_step: int,
+        labels: Tensor | None,
+        class_weight: float,
+    ) -> Tensor:
+        """(G, B, D), targets (G, D') -> the summed matching loss.
 
         With labels (G,) also ``class_weight`` times the cross-entropy, summed over classes and averaged over a class.
         """
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.mixed):
-            features = self._embed(self.network, images, params, self.master)
-            logits = None if labels is None else self.network.classifier(features)  # type: ignore[operator]
         statistics = self.distance(features.to(self.master))
         loss = matching_loss(targets, statistics, prefix_weights, prefix_step)
-        if labels is None or logits is None:
+        if labels is None:
             return loss
-        expected = labels[:, None].expand(-1, images.shape[1]).flatten()
+        with torch.autocast(features.device.type, torch.bfloat16, enabled=self.mixed):
+            logits = self.network.classifier(features)  # type: ignore[operator]
+        expected = labels[:, None].expand(-1, features.shape[1]).flatten()
         errors = F.cross_entropy(logits.flatten(0, 1).to(self.master), expected, reduction="sum")
-        return loss + class_weight / images.shape[1] * errors
+        return loss + class_weight / features.shape[1] * errors
 
     def _embed(self, network: nn.Module, x: Tensor, params: AugmentParams, dtype: torch.dtype) -> Tensor:
         flat = self.augment.apply(x, params).flatten(0, 1)

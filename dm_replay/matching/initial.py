@@ -53,6 +53,6 @@ def _rows(
     rows = pool.rows_of(group)
     if config.init == "real":
         return rows.draw(each, generator)
-    embed = random_embedding(pool, config.network, seed)
+    embed = random_embedding(pool, config.network, seed, config.memory_budget)
     candidates = rows.draw(max(FEWEST, CANDIDATES * each), generator)
     return torch.stack([herded(pool, of_class.unique(), each, embed) for of_class in candidates])

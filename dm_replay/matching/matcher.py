@@ -12,6 +12,7 @@ from ..runtime.cuda_graphs import cuda_graphed
 from ..runtime.engine import Engine
 from ..runtime.seeding import RoleStreams
 from .extractors import Extractor, TrainedNetworks
+from .pieces import equal_parts, gradient_in_pieces
 from .real_batches import Block, RealBatches
 from .synthetic import SyntheticPixels
 
@@ -50,7 +51,8 @@ class Matcher:
         labels = real.shard.take(torch.arange(len(real.shard.classes))).to(engine.device)
         self.labels = labels if class_weight else None
         whole = extractor.batch_statistics
-        self.parts = equal_parts(len(labels), synthetic.rows, sys.maxsize if whole else engine.gradient_chunk)
+        self.together = sys.maxsize if whole else engine.gradient_chunk
+        self.parts = equal_parts(len(labels), synthetic.rows, self.together)
         self.loss = torch.zeros((), device=engine.device, dtype=extractor.master)
         roles = {"draw": real.draws_on, **dict.fromkeys(("network", "augment", "tiles"), engine.draws_on)}
         self._streams = RoleStreams(seed, roles)
@@ -126,14 +128,24 @@ class Matcher:
     def _gradient(
         self, part: slice, targets: Tensor, params: AugmentParams, rows: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """Those of some classes."""
-        pixels = self.pixels[part].detach().requires_grad_()
-        images = self.synthetic.decode(pixels, None if rows is None else rows[part].to(pixels.device))
+        """Those of some classes; of a single one that has too many images, in pieces."""
+        rows = None if rows is None else rows[part].to(self.pixels.device)
         nested = self.synthetic.nested if rows is None else None
         labels = None if self.labels is None else self.labels[part]
-        loss = self.extractor.synthetic_loss(
-            images, params.take(part), targets[part], nested, self.synthetic.decoder.tiles, labels, self.class_weight
-        )
+        pixels, params = self.pixels[part].detach(), params.take(part)
+        about = targets[part], nested, self.synthetic.decoder.tiles, labels, self.class_weight
+        if self.synthetic.rows > self.together:
+
+            def features(pixels: Tensor, rows: Tensor) -> Tensor:
+                return self.extractor.synthetic_features(self.synthetic.decode(pixels, rows), params)
+
+            def loss_of(features: Tensor) -> Tensor:
+                return self.extractor.loss_of_features(features, *about)
+
+            every = self.synthetic.every(1) if rows is None else rows
+            return gradient_in_pieces(pixels, every, self.together, features, loss_of)
+        pixels.requires_grad_()
+        loss = self.extractor.synthetic_loss(self.synthetic.decode(pixels, rows), params, *about)
         (gradient,) = torch.autograd.grad(loss, pixels)
         return loss.detach(), gradient
 
@@ -147,10 +159,3 @@ class Matcher:
     def close(self) -> None:
         """End what runs beside the steps."""
         self.real.close()
-
-
-def equal_parts(groups: int, rows: int, chunk: int) -> list[slice]:
-    """Cut the groups into equal parts of at most ``chunk`` images, or of one group."""
-    together = max(1, chunk // rows)
-    together = -(-groups // -(-groups // together))
-    return [slice(first, min(first + together, groups)) for first in range(0, groups, together)]

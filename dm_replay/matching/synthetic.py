@@ -48,13 +48,17 @@ class SyntheticPixels:
         turns = torch.arange(self.batch, device=device) % length
         return keys.topk(self.batch, sorted=True).indices.gather(1, turns)
 
+    def every(self, classes: int) -> Tensor:
+        """The numbers of all training images of so many classes, (g, B)."""
+        return torch.arange(self.each, device=self.pixels.device).expand(classes, -1)
+
     def decode(self, pixels: Tensor, rows: Tensor | None) -> Tensor:
         """Stored (g, ipc, …) -> training images (g, B, C, H, W); ``rows`` (g, B) as :meth:`draw` gives them."""
         if rows is None and self.decoder.plain:
             return pixels
         groups = len(pixels)
         if rows is None:
-            rows = torch.arange(self.each, device=pixels.device).expand(groups, -1)
+            rows = self.every(groups)
         first = torch.arange(groups, device=pixels.device)[:, None] * self.each
         images = self.decoder.decode(pixels.flatten(0, 1), (first + rows).flatten())
         return images.view(*rows.shape, *images.shape[1:])

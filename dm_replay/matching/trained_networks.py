@@ -2,6 +2,7 @@
 
 import copy
 import math
+import sys
 import time
 
 import torch
@@ -16,6 +17,7 @@ from ..networks import reset
 from ..runtime.engine import Engine, compiled
 from ..runtime.seeding import new_generator
 from .extractors import Extractor, TrainedNetworks, read_flat
+from .pieces import equal_parts
 from .previous import Previous
 
 __all__ = ["train_networks"]
@@ -66,6 +68,8 @@ class _Trainer:
         self.previous = None if previous is None else Previous.of(previous, classes, pool)
         self.each = max(1, BATCH // len(classes))
         self.labels = torch.arange(len(classes), device=engine.device).repeat_interleave(self.each)
+        most = sys.maxsize if self.network.batch_statistics else engine.gradient_chunk
+        self.parts = equal_parts(len(self.labels), 1, most)
         self.loss = compiled(self._loss, engine)
 
     def run(self, steps: int, generator: torch.Generator, until: float) -> tuple[Tensor, Tensor]:
@@ -76,9 +80,7 @@ class _Trainer:
         for _ in range(steps):
             rows = self.rows.draw(self.each, generator).flatten()
             params = self.augment.sample(len(rows), self.pool.shape[1:], generator).to(self.engine.device)
-            images = self.pool.normalize(self.pool.gather(rows).to(self.engine.device))
-            images = self._with_previous(images, generator).to(self.parameters[0])
-            gradients = torch.autograd.grad(self.loss(self.network, images, params), self.parameters)
+            gradients = self._gradients(rows, self._previous_places(generator), params)
             for parameter, gradient in zip(self.parameters, gradients, strict=True):
                 parameter.grad = gradient
             optimizer.step()
@@ -86,20 +88,37 @@ class _Trainer:
                 break
         return initial, read_flat(self.network)
 
-    def _with_previous(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Real images, class by class, some of them replaced by previous ones of their class."""
+    def _gradients(self, rows: Tensor, places: Tensor | None, params: AugmentParams) -> list[Tensor]:
+        """Of the mean loss of a batch, part by part as the memory budget wants it."""
+        total: list[Tensor] = []
+        for part in self.parts:
+            images = self._images(rows[part], None if places is None else places[part])
+            loss = self.loss(self.network, images, params.take(part), self.labels[part])
+            gradients = torch.autograd.grad(loss * (len(images) / len(rows)), self.parameters)
+            total = [one + other for one, other in zip(total, gradients, strict=True)] if total else list(gradients)
+        return total
+
+    def _images(self, rows: Tensor, places: Tensor | None) -> Tensor:
+        """Real images of the pool (n,), those replaced that have a place among the previous ones."""
+        images = self.pool.normalize(self.pool.gather(rows).to(self.engine.device))
+        if places is not None and self.previous is not None:
+            here = (places >= 0).nonzero()[:, 0]
+            replaced = self.previous.images.flatten(0, 1)[places[here]].to(images)
+            images = images.index_copy(0, here.to(images.device), replaced)
+        return images.to(self.parameters[0])
+
+    def _previous_places(self, generator: torch.Generator) -> Tensor | None:
+        """Of each image of a batch, class by class, which of all previous ones it is replaced by, or −1."""
         if self.previous is None:
-            return images
-        beside, held, old = self.previous
+            return None
+        _, held, old = self.previous
         drawn = torch.rand(2, len(old), self.each, generator=generator, device=generator.device).cpu()
         chosen = drawn[0] < (old / (old + self.rows.counts.cpu()))[:, None]
-        places = (drawn[1] * held.sum(1, keepdim=True)).long()
-        group, turn = chosen.nonzero(as_tuple=True)
-        replaced = beside[group, places[group, turn]].to(images)
-        return images.index_copy(0, (group * self.each + turn).to(images.device), replaced)
+        places = (drawn[1] * held.sum(1, keepdim=True)).long() + torch.arange(len(old))[:, None] * held.shape[1]
+        return torch.where(chosen, places, -1).flatten()
 
-    def _loss(self, network: nn.Module, images: Tensor, params: AugmentParams) -> Tensor:
+    def _loss(self, network: nn.Module, images: Tensor, params: AugmentParams, labels: Tensor) -> Tensor:
         augmented = self.augment.apply(images[:, None], params)[:, 0].contiguous(memory_format=torch.channels_last)
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.engine.dtype == torch.bfloat16):
             logits = network(augmented)
-        return F.cross_entropy(logits.to(self.parameters[0]), self.labels)
+        return F.cross_entropy(logits.to(self.parameters[0]), labels)

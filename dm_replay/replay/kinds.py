@@ -108,7 +108,8 @@ class Kind:
         if self.name == "random":
             rows = own.rows_of(ClassShard(own.classes)).draw(each, new_generator(seed, "random"))
         else:
-            rows = herded_by_class(own, each, random_embedding(own, config.network, seed))
+            embed = random_embedding(own, config.network, seed, config.memory_budget)
+            rows = herded_by_class(own, each, embed)
         if self.coded:
             return _with_previous(self._coded(own, rows, space), previous, own.counts, seed)
         assert not isinstance(previous, CodedSet)

@@ -4,6 +4,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import torch
 
@@ -12,8 +13,17 @@ from .agreement import check_compiled
 from .out_of_memory import is_out_of_memory
 
 __all__ = [
-    "COMPILE", "PRECISIONS", "Engine", "choose", "compiled", "explained", "plain", "resolve_device",
-]  # fmt: skip
+    "COMPILE",
+    "GIB",
+    "PRECISIONS",
+    "Activations",
+    "Engine",
+    "choose",
+    "compiled",
+    "explained",
+    "plain",
+    "resolve_device",
+]
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 COMPILE = ("auto", "yes", "no")
@@ -33,9 +43,18 @@ COMPILED_CHUNK_WITHOUT_BFLOAT16 = 32 * 32 * 32  # pixels
 PLAIN_CHUNK_WITHOUT_BFLOAT16 = 8 * 32 * 32  # pixels
 PLAIN_IMAGES_WITHOUT_BFLOAT16 = 64
 GPU_CHUNK = 4096 * 32 * 32  # pixels; first-layer activations of 1 GB in bfloat16
-# Activations of the papers' width, in the widest block: what goes in, what the convolution and what the norm gives.
-ACTIVATIONS = 3 * 128  # values per pixel
 GIB = 2**30  # bytes
+
+
+class Activations(NamedTuple):
+    """Values that one image needs in a network: at a time where none is kept, and ``with_gradient`` in all."""
+
+    forward: int
+    with_gradient: int
+
+
+# Of each pixel, at the papers' width: in the widest block what goes in, what the convolution and what the norm gives.
+USUAL = Activations(3 * 128, 2 * 3 * 128)
 
 
 @dataclass(frozen=True)
@@ -85,15 +104,15 @@ def choose(
     image_size: tuple[int, int],
     images: int,
     memory_budget: float | None = None,
-    values: int | None = None,
+    activations: Activations | None = None,
 ) -> Engine:
     """The engine for a job that embeds ``images`` images of ``image_size`` (H, W) in all.
 
     bfloat16 is chosen where it is fast: on GPUs that have it, and on CPUs with bfloat16 instructions if the job is
     compiled (uncompiled it gains nothing there). ``memory_budget`` is what the activations of either kind of work may
-    take, in GiB; never less than those of one image, ``values`` of the network at a time (by default ConvNet-128's).
+    take, in GiB; never less than those of one image (by default in ConvNet-128).
     """
-    return explained(device, precision, compile, image_size, images, memory_budget, values)[0]
+    return explained(device, precision, compile, image_size, images, memory_budget, activations)[0]
 
 
 def explained(
@@ -103,7 +122,7 @@ def explained(
     image_size: tuple[int, int],
     images: int,
     memory_budget: float | None = None,
-    values: int | None = None,
+    activations: Activations | None = None,
 ) -> tuple[Engine, dict[str, str]]:
     """What :func:`choose` chooses, and for each choice why, in a few words."""
     where = resolve_device(device)
@@ -113,11 +132,11 @@ def explained(
     chunk, why_chunk = _chunk(where, pixels, compiles)
     with_gradient = sys.maxsize
     if memory_budget is not None:
-        fitting = memory_budget * GIB / (values or ACTIVATIONS * pixels)
-        if fitting / dtype.itemsize < chunk:
-            chunk, why_chunk = int(fitting / dtype.itemsize), f"the memory budget of {memory_budget:g} GiB"
-        # The gradient keeps the activations, in float32, and needs as much again on its way back.
-        with_gradient = max(1, int(fitting / (2 * torch.float32.itemsize)))
+        values = activations or Activations(*(pixels * each for each in USUAL))
+        fitting = int(memory_budget * GIB / (values.forward * dtype.itemsize))
+        if fitting < chunk:
+            chunk, why_chunk = fitting, f"the memory budget of {memory_budget:g} GiB"
+        with_gradient = max(1, int(memory_budget * GIB / (values.with_gradient * torch.float32.itemsize)))
     why_device = (
         "as asked for" if device != "auto" else f"{'a' if where.type == 'cuda' else 'no'} GPU that PyTorch can use"
     )

@@ -80,13 +80,22 @@ def test_batch_statistics_says_whether_images_depend_on_each_other(name, generat
 
 @pytest.mark.parametrize("name", NAMES)
 def test_it_says_what_a_budget_needs(name):
-    """At least what goes into each convolution and what comes out of it."""
-    network, most = build_network(name, (3, 16, 16), 2), []
+    """At least what goes into each convolution and what comes out of it; for a gradient, what is kept for it."""
+    network, most, kept = build_network(name, (3, 16, 16), 2), [], {}
     for module in network.modules():
         if isinstance(module, torch.nn.Conv2d):
             module.register_forward_hook(lambda _, given, out: most.append(given[0].numel() + out.numel()))
-    network.eval().embed(torch.zeros(1, 3, 16, 16))
-    assert activation_values(name, (3, 16, 16)) >= max(most, default=3 * 16 * 16)
+
+    def note(tensor):
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes() // 4
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        network.eval().requires_grad_(False).embed(torch.zeros(1, 3, 16, 16, requires_grad=True))
+    parameters = {parameter.untyped_storage().data_ptr() for parameter in network.parameters()}
+    needed = activation_values(name, (3, 16, 16))
+    assert needed.forward >= max(most, default=3 * 16 * 16)
+    assert needed.with_gradient >= sum(values for storage, values in kept.items() if storage not in parameters)
 
 
 @pytest.mark.parametrize(

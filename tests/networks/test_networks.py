@@ -99,5 +99,7 @@ def test_options_are_checked_before_there_are_images(text):
 def test_activations_are_asked_of_the_network(width, norm):
     """The widest layer's input and output, and half as much again; without a norm the convolution's."""
     asked = activation_values(f"convnet:width={width},norm={norm}", (3, 16, 24))
-    assert asked == 3 * width * 16 * 24
-    assert activation_values("convnet:width=8,pooling=none", (1, 8, 8)) == 3 * 8 * 64
+    assert asked.forward == 3 * width * 16 * 24
+    assert activation_values("convnet:width=8,pooling=none", (1, 8, 8)).forward == 3 * 8 * 64
+    built = build_network(f"convnet:width={width},norm={norm}", (3, 16, 24), 10)
+    assert activation_values(built.eval(), (3, 16, 24)) == asked, "of a module as of its name"

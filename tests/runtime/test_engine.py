@@ -7,7 +7,8 @@ from dm_replay import CondenseConfig, SiameseAugment, condense
 from dm_replay.condensed.decoder import Decoder
 from dm_replay.data.class_index import ClassShard
 from dm_replay.matching.extractors import Extractor
-from dm_replay.matching.matcher import Matcher, equal_parts
+from dm_replay.matching.matcher import Matcher
+from dm_replay.matching.pieces import equal_parts
 from dm_replay.matching.real_batches import RealBatches
 from dm_replay.matching.synthetic import SyntheticPixels
 from dm_replay.runtime.engine import Engine, choose
@@ -44,7 +45,7 @@ def test_parts_are_equal_and_cover_the_groups(groups, rows, chunk):
 
 @pytest.mark.parametrize("norm", ["instance", "batch"])
 @pytest.mark.parametrize("weights", [None, torch.tensor([0.3, 0.1, 1.0])], ids=["plain", "nested"])
-@pytest.mark.parametrize("chunk", [1, 3, 6])
+@pytest.mark.parametrize("chunk", [1, 2, 3, 6])
 def test_gradients_by_parts_are_the_gradients(pool, norm, weights, chunk):
     def after(**bound):
         exact = Engine(torch.device("cpu"), torch.float64, False, 16, **bound)

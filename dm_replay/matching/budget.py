@@ -1,0 +1,46 @@
+"""How a condensation runs within its memory budget."""
+
+import math
+import sys
+import warnings
+
+from torch import nn
+
+from ..data.pool import TensorPool
+from ..networks.activations import activation_values
+from ..runtime.engine import GIB, Activations, Engine, choose
+from .config import CondenseConfig
+
+__all__ = ["activations_of", "engine_for", "note_whole_batches"]
+
+WORTH_COMPILING = 60.0  # seconds; compiling takes 10 to 40 of them
+
+
+def activations_of(pool: TensorPool, config: CondenseConfig, network: nn.Module | None) -> Activations:
+    """What an image of the pool needs in the network, or in that of ``config``."""
+    return activation_values(config.network if network is None else network, pool.shape)
+
+
+def engine_for(pool: TensorPool, classes: int, config: CondenseConfig, activations: Activations) -> Engine:
+    """The engine of a condensation of so many of the pool's classes."""
+    synthetic = config.batch_syn or config.ipc * config.formation**2
+    images = config.iterations * classes * (config.batch_real + config.updates * synthetic)
+    if config.seconds is not None:
+        images = sys.maxsize if config.seconds >= WORTH_COMPILING else 0
+    how = config.device, config.precision, config.compile
+    return choose(*how, pool.shape[1:], images, config.memory_budget, activations)
+
+
+def note_whole_batches(config: CondenseConfig, classes: int, activations: Activations, engine: Engine) -> None:
+    """Warn that a network with statistics over all images of a step takes them at once, where the budget is less."""
+    every = config.ipc * config.formation**2
+    synthetic = classes * min(config.batch_syn or every, every) * activations.with_gradient * 4
+    real = classes * config.batch_real * activations.forward * engine.dtype.itemsize
+    needed = max(synthetic, real) / GIB
+    if needed > config.memory_budget:
+        warnings.warn(
+            f"{config.network} has statistics over all images of a step, so it takes them at once, about "
+            f"{math.ceil(needed)} GiB instead of memory_budget {config.memory_budget:g}: lower ipc, batch_real or "
+            "resolution, or choose another norm",
+            stacklevel=4,
+        )
