@@ -9,13 +9,13 @@ from torch import Tensor
 from .decoder import COLORS, Decoder
 from .quantize import BITS
 
-__all__ = ["check_fields", "described", "expect", "is_plain"]
+__all__ = ["are_floats", "check_fields", "check_meta", "described", "expect", "is_plain"]
 
 PIXELS = (torch.float32, torch.float16, torch.uint8)
 LARGEST = torch.finfo(torch.float32).max
 
 
-def check_fields(fields: dict[str, Any], path: Path) -> None:
+def check_fields(fields: dict[str, Any], path: Path | str) -> None:
     """ValueError unless the fields of a set fit together, and all its values are finite."""
     for name in ("pixels", "labels", "counts"):
         expect(is_plain(fields[name]), path, f"its {name} are {described(fields[name])}")
@@ -30,9 +30,27 @@ def check_fields(fields: dict[str, Any], path: Path) -> None:
     _check_ranges(fields["scale"], fields["offset"], pixels, path)
     shape = _checked_shape(fields, path)
     affine = fields["affine"]
-    fits = affine is None or (_are_floats(affine) and affine.shape == (2, shape[0]))
+    fits = affine is None or (are_floats(affine) and affine.shape == (2, shape[0]))
     expect(fits, path, f"its affine is {described(affine)}, for {shape[0]} channels")
-    _check_meta(fields["meta"], path, shape[0])
+    check_meta(fields["meta"], path, shape[0])
+
+
+def check_meta(meta: Any, path: Path | str, channels: int) -> None:
+    """What is known of the metadata is of its type."""
+    expect(isinstance(meta, dict) and all(isinstance(name, str) for name in meta), path, "its meta is no dictionary")
+    for name in ("mean", "std"):
+        values = meta.get(name, [1.0] * channels)
+        fits = _are_numbers(values, channels) and (name == "mean" or min(values) > 0)
+        expect(fits, path, f"its {name} is {described(values)}, for {channels} channels")
+    names = meta.get("names")
+    texts = isinstance(names, list | tuple) and all(isinstance(name, str) for name in names)
+    expect(names is None or texts, path, "its names are not a list of texts")
+    expect(isinstance(meta.get("dataset", ""), str), path, f"its dataset is {described(meta.get('dataset'))}")
+
+
+def are_floats(values: Any) -> bool:
+    """Whether it is a tensor of finite float32."""
+    return is_plain(values) and values.dtype == torch.float32 and bool(values.isfinite().all())
 
 
 def is_plain(value: Any) -> bool:
@@ -50,24 +68,24 @@ def described(value: Any) -> str:
     return str(value) if isinstance(value, int | float) else type(value).__name__
 
 
-def expect(condition: "bool | Tensor", path: Path, what: str) -> None:
+def expect(condition: "bool | Tensor", path: Path | str, what: str) -> None:
     """ValueError about what a damaged file holds unless the condition is true."""
     if not condition:
         raise ValueError(f"{path} is a damaged condensed set: {what}")
 
 
-def _check_ranges(scale: Any, offset: Any, pixels: Tensor, path: Path) -> None:
+def _check_ranges(scale: Any, offset: Any, pixels: Tensor, path: Path | str) -> None:
     """uint8 pixels have a scale and an offset, with which every value that they could hold is finite; others none."""
     stored = f"for {described(pixels)}"
     for name, values in (("scale", scale), ("offset", offset)):
         has_none = pixels.dtype != torch.uint8 and values is None
-        fits = pixels.dtype == torch.uint8 and _are_floats(values) and values.shape == pixels.shape[:2]
+        fits = pixels.dtype == torch.uint8 and are_floats(values) and values.shape == pixels.shape[:2]
         expect(has_none or fits, path, f"its {name} is {described(values)}, {stored}")
     if scale is not None:
         expect((scale * 255 + offset).isfinite().all(), path, "its scale makes infinite values")
 
 
-def _checked_shape(fields: dict[str, Any], path: Path) -> tuple[int, int, int]:
+def _checked_shape(fields: dict[str, Any], path: Path | str) -> tuple[int, int, int]:
     """(C, H, W) of the training images."""
     pixels, bits, color, formation = (fields[name] for name in ("pixels", "bits", "color", "formation"))
     known = type(bits) is int and bits in BITS.values() and (bits == 8 or pixels.dtype == torch.uint8)
@@ -86,24 +104,6 @@ def _checked_shape(fields: dict[str, Any], path: Path) -> tuple[int, int, int]:
     except ValueError as error:
         raise ValueError(f"{path} is a damaged condensed set: {error}") from error
     return shape
-
-
-def _check_meta(meta: Any, path: Path, channels: int) -> None:
-    """What is known of the metadata is of its type."""
-    expect(isinstance(meta, dict) and all(isinstance(name, str) for name in meta), path, "its meta is no dictionary")
-    for name in ("mean", "std"):
-        values = meta.get(name, [1.0] * channels)
-        fits = _are_numbers(values, channels) and (name == "mean" or min(values) > 0)
-        expect(fits, path, f"its {name} is {described(values)}, for {channels} channels")
-    names = meta.get("names")
-    texts = isinstance(names, list | tuple) and all(isinstance(name, str) for name in names)
-    expect(names is None or texts, path, "its names are not a list of texts")
-    expect(isinstance(meta.get("dataset", ""), str), path, f"its dataset is {described(meta.get('dataset'))}")
-
-
-def _are_floats(values: Any) -> bool:
-    """Whether it is a tensor of finite float32."""
-    return is_plain(values) and values.dtype == torch.float32 and bool(values.isfinite().all())
 
 
 def _are_numbers(values: Any, length: int) -> bool:

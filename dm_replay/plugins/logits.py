@@ -26,6 +26,9 @@ class CondensedBufferWithLogits(CondensedBuffer):
     when an image enters it, kept with it, and cut with it. They take 4 bytes for each output and training image, beside
     the memory's own ``nbytes``: :attr:`logit_bytes`. The network must have all its outputs from the beginning.
 
+    Raises:
+        ValueError: likewise, and for a ``memory`` that holds images.
+
     >>> import torch
     >>> from avalanche.training.supervised.der import DER
     >>> from dm_replay import CondensedBufferWithLogits
@@ -35,10 +38,12 @@ class CondensedBufferWithLogits(CondensedBuffer):
     """
 
     def __init__(self, *args, **settings):
-        super().__init__(*args, **settings)
         self._logits: dict[Group, Tensor] = {}
         self._with_logits: AvalancheDataset | None = None
         self._asks: nn.Module | None = None
+        super().__init__(*args, **settings)
+        if len(self.memory):
+            raise ValueError("the images that a memory begins with have no logits: fill an empty one, with the model")
 
     @property
     def buffer(self) -> AvalancheDataset:

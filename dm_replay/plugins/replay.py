@@ -48,7 +48,8 @@ class DMReplayPlugin(ReplayPlugin, supports_distributed=True):  # type: ignore[c
             BatchNorm.
         settings: of the :class:`CondensedBuffer`: ``iterations`` (200 by default; on a GPU take
             2,000 to 20,000), ``ipc``, ``seed``, ``progress``, ``device``, ``augment`` or any other
-            field of :class:`CondenseConfig`, or a whole ``config``.
+            field of :class:`CondenseConfig`, or a whole ``config``; or a ``memory`` to begin with, instead, of which
+            the first experience is replayed beside images already.
 
     Raises:
         ValueError: for a size below 1, a bad setting, or a ``storage_policy`` that does not go with the rest.
@@ -85,7 +86,7 @@ class DMReplayPlugin(ReplayPlugin, supports_distributed=True):  # type: ignore[c
             batch_size = whole_number("batch_size", batch_size, 1)
         if batch_size_mem is not None:
             batch_size_mem = whole_number("batch_size_mem", batch_size_mem, 1)
-        if mem_size is None and mem_bytes is None:
+        if mem_size is None and mem_bytes is None and settings.get("memory") is None:
             mem_size = 200
         if storage_policy is None:
             storage_policy = CondensedBuffer(mem_size, mem_bytes=mem_bytes, **settings)

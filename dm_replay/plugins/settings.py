@@ -9,10 +9,10 @@ import torch
 from ..condensed.quantize import BITS
 from ..matching.config import CondenseConfig
 from ..networks import build_network
-from ..replay.memory import DEFAULT
+from ..replay.memory import DEFAULT, CondensedMemory
 from ..runtime.engine import resolve_device
 
-__all__ = ["check_network", "condense_config"]
+__all__ = ["check_begun", "check_network", "condense_config"]
 
 DEFAULTS = {name: getattr(DEFAULT, name) for name in ("preset", "iterations", "nested")}
 LARGE = (3, 512, 512)  # an image that any sensible depth fits; the real one is known when an experience comes
@@ -34,6 +34,17 @@ def condense_config(config: CondenseConfig | None, settings: dict[str, Any]) -> 
         resolve_device(config.device)
     check_network(config.network, LARGE)
     return config
+
+
+def check_begun(memory: Any, **settings: Any) -> None:
+    """ValueError unless this is a memory and no setting but its own is given beside it."""
+    if not isinstance(memory, CondensedMemory):
+        raise ValueError(f"memory must be a CondensedMemory, got a {type(memory).__name__}")
+    usual = dict(kind="condensed", real_fraction=0.0, seed=0)
+    others = {name for name, value in settings.items() if value != usual.get(name)}
+    others -= {name for name in ("mem_size", "mem_bytes") if settings[name] == getattr(memory, name)}
+    if others:
+        raise ValueError(f"memory brings its own size and settings, got also {', '.join(sorted(others))}")
 
 
 def check_network(name: str, image_shape: tuple[int, int, int]) -> None:

@@ -1,6 +1,7 @@
 """CondensedBuffer: a CondensedMemory as Avalanche's replay plugins know their buffers."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from time import perf_counter
 from typing import Any
 
@@ -20,7 +21,7 @@ from ..replay.standardize import AnySet
 from .experience import RealImages, groups_of, inspect, read, warn_if_random
 from .filling import as_task, readable
 from .items import ItemForm, as_dataset
-from .settings import check_network, condense_config
+from .settings import check_begun, check_network, condense_config
 
 __all__ = ["CondensedBuffer", "GroupKey"]
 
@@ -72,6 +73,8 @@ class CondensedBuffer(BalancedExemplarsBuffer):
             20,000. Leave ``flip`` out of ``augment`` where mirror images mean something else.
         seed: of everything random in the memory and its replay.
         progress: whether to show a bar while condensing (on a terminal only).
+        memory: that it begins with, instead of all of these but ``progress``: a :class:`CondensedMemory` that was
+            loaded or begun from a set. Its items are (x, y) until an experience says what else they have.
         extractors: "strategy" condenses with the strategy's own network as it is after an experience, instead of
             networks of ``config``; it has to be given as a keyword. Numbers are the field of ``config``.
 
@@ -100,16 +103,21 @@ class CondensedBuffer(BalancedExemplarsBuffer):
         real_fraction: float = 0.0,
         config: CondenseConfig | None = None,
         seed: int = 0,
+        memory: CondensedMemory | None = None,
         progress: bool = True,
         **settings: Any,
     ):
         self._with_strategy = settings.get("extractors") == STRATEGY
         if self._with_strategy:
-            settings["extractors"] = 1
-        config = condense_config(config, settings)
-        memory = CondensedMemory(
-            max_size, ipc, config, seed, mem_bytes=mem_bytes, kind=kind, real_fraction=real_fraction
-        )
+            settings["extractors"] = 1  # the one network given
+        about = dict(mem_bytes=mem_bytes, kind=kind, real_fraction=real_fraction)
+        if memory is None:
+            config = condense_config(config, settings)
+            memory = CondensedMemory(max_size, ipc, config, seed, **about)  # type: ignore[arg-type]
+        else:
+            if self._with_strategy:
+                memory.config = replace(memory.config, extractors=settings.pop("extractors"))
+            check_begun(memory, mem_size=max_size, ipc=ipc, config=config, seed=seed, **about, **settings)
         super().__init__(_size_of(memory))
         self.memory = memory
         self.progress = progress
@@ -119,6 +127,7 @@ class CondensedBuffer(BalancedExemplarsBuffer):
         self._of_strategy = False
         self._checked = False
         self._model: nn.Module | None = None
+        self._refresh()
 
     @property
     def buffer(self) -> AvalancheDataset:

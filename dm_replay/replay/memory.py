@@ -1,23 +1,27 @@
 """CondensedMemory: a fixed number of condensed images, shared among the groups seen so far."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..condensed.coded_set import SPAN
+from ..condensed.condensed_set import CondensedSet
 from ..condensed.quantize import BITS, check_storage, stored_bytes
 from ..data.pool import TensorPool
 from ..matching.condense import Condenser
 from ..matching.config import CondenseConfig
 from ..matching.presets import USUAL
 from ..runtime.seeding import derive
+from .beginning import begin, stored_like
 from .checks import whole_number
 from .job import Job, OnStep, StandardizedNetwork, watched
 from .kinds import Kind, merged
+from .memory_file import read_memory, write_memory
 from .standardize import AnySet, Standardization
 
 __all__ = ["DEFAULT", "CondensedMemory", "Group"]
@@ -103,6 +107,64 @@ class CondensedMemory:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state, _condenser=Condenser())
+
+    def save(self, path: str | Path) -> None:
+        """Write all that the memory is, with a checksum, whole or not at all: images, sizes, settings, seed.
+
+        Raises:
+            OSError: if the file cannot be written.
+
+        >>> from dm_replay import CondensedMemory
+        >>> CondensedMemory(200).save("memory.pt")
+        >>> CondensedMemory.load("memory.pt").mem_size
+        200
+        """
+        write_memory(self.__getstate__(), path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "CondensedMemory":
+        """Read a file of :meth:`save`; the next update goes on as that of the memory saved. Runs no code.
+
+        Raises:
+            ValueError: if it is missing, damaged or something else.
+        """
+        return read_memory(path, cls)
+
+    @classmethod
+    def from_set(
+        cls,
+        condensed: CondensedSet,
+        mem_size: int | None = None,
+        *,
+        task: int = 0,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        config: CondenseConfig | None = None,
+        **settings: Any,
+    ) -> "CondensedMemory":
+        """A memory that holds a condensed set already, as ``dm-replay condense`` makes them.
+
+        Each class is cut to its share. Mosaics and color are those of the set, whatever ``config`` says of them.
+
+        Args:
+            task: of the set's classes, which are the stream's.
+            mean, std: of the stream's own normalization, per channel in units of [0, 1]: 0 and 1 where its images come
+                in [0, 1], 0 and 1/255 in bytes. Without them they are taken to be those of the set.
+            settings: ``mem_bytes`` instead of ``mem_size``, and what else a new memory takes.
+
+        Raises:
+            ValueError: as for a new memory, if the set does not fit, or ``mean`` and ``std`` are given and the set does
+                not say its own.
+
+        >>> import torch
+        >>> from dm_replay import CondensedMemory, CondensedSet
+        >>> condensed = CondensedSet.from_images(torch.rand(6, 1, 8, 8), torch.tensor([0, 0, 0, 1, 1, 1]))
+        >>> len(CondensedMemory.from_set(condensed, mem_size=4))
+        4
+        """
+        memory = cls(mem_size, config=stored_like(config or DEFAULT, condensed), **settings)
+        begin(memory, condensed, task, mean, std)
+        return memory
 
     def __len__(self) -> int:
         return sum(map(len, self.groups.values()))
