@@ -18,6 +18,9 @@ __all__ = ["FORMATS", "to_imagefolder", "to_npz"]
 def to_npz(condensed: CondensedSet, out: Path) -> None:
     """``images`` float32 (N, C, H, W) as networks see them, ``labels`` int64 (N,); of mosaics the decoded images.
 
+    Where the set knows them, beside these: ``mean`` and ``std`` float32 (C,) of the normalization, in units of [0, 1],
+    so that pixels are images · std + mean; and ``names`` of the classes, texts by label.
+
     >>> import numpy as np, torch
     >>> from pathlib import Path
     >>> from dm_replay import CondensedSet
@@ -26,8 +29,12 @@ def to_npz(condensed: CondensedSet, out: Path) -> None:
     >>> np.load("images.npz")["images"].shape
     (4, 3, 8, 8)
     """
+    meta = condensed.meta
+    known = {name: np.array(meta[name], np.float32) for name in ("mean", "std") if meta.get(name)}
+    if meta.get("names"):
+        known["names"] = np.array(meta["names"], np.str_)
     with atomic(out) as temporary, open(temporary, "wb") as file:
-        np.savez(file, images=condensed.images.numpy(), labels=condensed.image_labels.numpy())
+        np.savez(file, images=condensed.images.numpy(), labels=condensed.image_labels.numpy(), **known)
 
 
 def to_imagefolder(condensed: CondensedSet, out: Path) -> None:
