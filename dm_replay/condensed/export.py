@@ -4,6 +4,7 @@ import re
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -29,10 +30,8 @@ def to_npz(condensed: CondensedSet, out: Path) -> None:
     >>> np.load("images.npz")["images"].shape
     (4, 3, 8, 8)
     """
-    meta = condensed.meta
-    known = {name: np.array(meta[name], np.float32) for name in ("mean", "std") if meta.get(name)}
-    if meta.get("names"):
-        known["names"] = np.array(meta["names"], np.str_)
+    meta, types = condensed.meta, {"mean": np.float32, "std": np.float32, "names": np.str_}
+    known: dict[str, Any] = {name: np.array(meta[name], type_) for name, type_ in types.items() if meta.get(name)}
     with atomic(out) as temporary, open(temporary, "wb") as file:
         np.savez(file, images=condensed.images.numpy(), labels=condensed.image_labels.numpy(), **known)
 
