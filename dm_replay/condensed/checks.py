@@ -7,12 +7,15 @@ import torch
 from torch import Tensor
 
 from .decoder import COLORS, Decoder
+from .formation import ENLARGING
 from .quantize import BITS
 
 __all__ = ["are_floats", "check_fields", "check_meta", "described", "expect", "is_plain"]
 
 PIXELS = (torch.float32, torch.float16, torch.uint8)
+LONGEST = 40  # characters of a text that are shown
 LARGEST = torch.finfo(torch.float32).max
+OVERSHOOT = 64  # times; sharpening reaches 12 times the largest value of a mosaic, mixing of color planes adds to it
 
 
 def check_fields(fields: dict[str, Any], path: Path | str) -> None:
@@ -32,6 +35,8 @@ def check_fields(fields: dict[str, Any], path: Path | str) -> None:
     affine = fields["affine"]
     fits = affine is None or (are_floats(affine) and affine.shape == (2, shape[0]))
     expect(fits, path, f"its affine is {described(affine)}, for {shape[0]} channels")
+    largest = _largest_value(fields)
+    expect(largest < LARGEST, path, f"it holds values as large as {largest:.3g}")
     check_meta(fields["meta"], path, shape[0])
 
 
@@ -65,7 +70,9 @@ def described(value: Any) -> str:
     """In a few words on one line."""
     if isinstance(value, Tensor):
         return f"{value.dtype} {tuple(value.shape)}"
-    return str(value) if isinstance(value, int | float) else type(value).__name__
+    short = isinstance(value, float | str) and len(repr(value)) <= LONGEST
+    short = short or (isinstance(value, int) and value.bit_length() <= 64)
+    return repr(value) if short else type(value).__name__
 
 
 def expect(condition: "bool | Tensor", path: Path | str, what: str) -> None:
@@ -75,14 +82,12 @@ def expect(condition: "bool | Tensor", path: Path | str, what: str) -> None:
 
 
 def _check_ranges(scale: Any, offset: Any, pixels: Tensor, path: Path | str) -> None:
-    """uint8 pixels have a scale and an offset, with which every value that they could hold is finite; others none."""
+    """uint8 pixels have a scale and an offset, others none."""
     stored = f"for {described(pixels)}"
     for name, values in (("scale", scale), ("offset", offset)):
         has_none = pixels.dtype != torch.uint8 and values is None
         fits = pixels.dtype == torch.uint8 and are_floats(values) and values.shape == pixels.shape[:2]
         expect(has_none or fits, path, f"its {name} is {described(values)}, {stored}")
-    if scale is not None:
-        expect((scale * 255 + offset).isfinite().all(), path, "its scale makes infinite values")
 
 
 def _checked_shape(fields: dict[str, Any], path: Path | str) -> tuple[int, int, int]:
@@ -92,9 +97,12 @@ def _checked_shape(fields: dict[str, Any], path: Path | str) -> tuple[int, int, 
     fits = known and pixels.shape[3] * 8 % bits == 0
     expect(fits, path, f"its bits are {described(bits)}, for {described(pixels)}")
     expect(type(color) is int and color in COLORS, path, f"its color is {described(color)}")
-    expect(type(formation) is int, path, f"its formation is {described(formation)}")
-    expect(isinstance(fields["enlarging"], str), path, f"its enlarging is {described(fields['enlarging'])}")
-    decoder = Decoder(formation, color, fields["enlarging"])
+    sides = range(1, 1 + max(pixels.shape))
+    expect(type(formation) is int and formation in sides, path, f"its formation is {described(formation)}")
+    enlarging = fields["enlarging"]
+    known = isinstance(enlarging, str) and enlarging in ENLARGING
+    expect(known, path, f"its enlarging is {described(enlarging)}, of {', '.join(ENLARGING)}")
+    decoder = Decoder(formation, color, enlarging)
     channels, height, width = pixels.shape[1:]
     shape = decoder.image_shape((channels, height, width * 8 // bits))
     whole = decoder.stored_shape(shape)[:2] == (channels, height)
@@ -104,6 +112,18 @@ def _checked_shape(fields: dict[str, Any], path: Path | str) -> tuple[int, int, 
     except ValueError as error:
         raise ValueError(f"{path} is a damaged condensed set: {error}") from error
     return shape
+
+
+def _largest_value(fields: dict[str, Any]) -> float:
+    """A bound of what its images are decoded to, either sign."""
+    pixels, scale, offset, affine = (fields[name] for name in ("pixels", "scale", "offset", "affine"))
+    largest = float(pixels.abs().max())
+    if scale is not None:
+        largest = float((largest * scale.double().abs() + offset.double().abs()).max())
+    if fields["formation"] > 1 or fields["color"] > 1:
+        largest *= OVERSHOOT
+    gain, shift = (1.0, 0.0) if affine is None else affine.double().abs().amax(1).tolist()
+    return largest * gain + shift
 
 
 def _are_numbers(values: Any, length: int) -> bool:

@@ -40,8 +40,7 @@ def own_fields(content: dict[str, Any], path: Path) -> dict[str, Any]:
     """The fields of a set in a file of :meth:`CondensedSet.save`; ValueError unless they are there and fit together."""
     version = content["format"]
     if not isinstance(version, str) or version != FORMAT:
-        shown = repr(version[: 2 * len(FORMAT)]) if isinstance(version, str) else described(version)
-        raise ValueError(f"{path} is not a condensed set: its format is {shown}, expected {FORMAT!r}")
+        raise ValueError(f"{path} is not a condensed set: its format is {described(version)}, expected {FORMAT!r}")
     fields = {name: content.get(name) for name in FIELDS}
     check_fields(fields, path)
     return fields

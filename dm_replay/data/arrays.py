@@ -2,7 +2,6 @@
 
 import contextlib
 import sys
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ from torch import Tensor
 from ..runtime.labels import class_labels
 from .layout import planar
 from .memmap import mapped_images
+from .npy_files import expect_readable, npy_array
 from .split import Split
 
 __all__ = ["digits", "npy_folder", "npz", "torchvision_files"]
@@ -66,13 +66,13 @@ def npz(path: Path) -> tuple[Split, Split, None]:
     Images are uint8 pixels or normalized floats, (N, C, H, W), (N, H, W, C) or (N, H, W).
     """
     file = _the_npz(path)
-    try:
-        with np.load(file, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in ARRAYS}
-    except KeyError as error:
-        raise ValueError(f"{file}: {error.args[0]}; expected the arrays {', '.join(ARRAYS)}") from error
-    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{file} is not a readable npz file of plain arrays") from error
+    with expect_readable(file, "npz file of plain arrays"), np.load(file, allow_pickle=False) as stored:
+        missing = [name for name in ARRAYS if name not in stored]
+        arrays = {name: stored[name] for name in ARRAYS if name in stored}
+        if not all(isinstance(array, np.ndarray) for array in arrays.values()):
+            raise ValueError("an entry is no .npy file")
+    if missing:
+        raise ValueError(f"{file}: {missing[0]} is missing; expected the arrays {', '.join(ARRAYS)}")
     images, labels, test_images, test_labels = arrays.values()
     return (
         Split(_pixels(images, file), class_labels(labels, file)),
@@ -86,21 +86,12 @@ def npy_folder(folder: Path) -> tuple[Split, Split, None]:
 
     The images are uint8 pixels, (N, C, H, W), (N, H, W, C) or (N, H, W), and stay in their files.
     """
-    train, test = (
-        Split(mapped_images(folder / f"{part}_images.npy"), _labels(folder / f"{part}_labels.npy"), mapped=True)
-        for part in ("train", "test")
-    )
-    return train, test, None
+    return _mapped_part(folder, "train"), _mapped_part(folder, "test"), None
 
 
-def _labels(file: Path) -> Tensor:
-    try:
-        labels = np.load(file, allow_pickle=False)
-    except FileNotFoundError:
-        raise ValueError(f"no such file of labels: {file}") from None
-    except (OSError, ValueError, EOFError) as error:
-        raise ValueError(f"{file} is not a readable .npy file of a plain array") from error
-    return class_labels(labels, file)
+def _mapped_part(folder: Path, part: str) -> Split:
+    images, labels = (folder / f"{part}_{what}.npy" for what in ("images", "labels"))
+    return Split(mapped_images(images), class_labels(npy_array(labels, "labels"), labels), mapped=True)
 
 
 def _whole(dataset) -> Split:

@@ -14,8 +14,11 @@ def planar(images: Tensor, where: object) -> Tensor:
     one that is at most half as long as each side of the images it leaves.
 
     Raises:
-        ValueError: where both axes could be the channels, or the images have neither 3 nor 4 axes; it names ``where``.
+        ValueError: where both axes could be the channels, the images have no pixels, or neither 3 nor 4 axes; it names
+            ``where``.
     """
+    if 0 in images.shape[1:]:
+        raise ValueError(f"{where}: expected images of at least one pixel, got {tuple(images.shape)}")
     if images.ndim == 3:
         return images[:, None]
     if images.ndim != 4:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from .layout import LAYOUTS, planar
+from .npy_files import npy_array
 
 __all__ = ["mapped_array", "mapped_images"]
 
@@ -27,12 +28,7 @@ def mapped_images(path: str | Path) -> Tensor:
 
 def mapped_array(path: str | Path) -> Tensor:
     """The same with its axes as they are in the file."""
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except FileNotFoundError:
-        raise ValueError(f"no such file of images: {path}") from None
-    except (OSError, ValueError, EOFError) as error:
-        raise ValueError(f"{path} is not a readable .npy file of a plain array") from error
+    array = npy_array(path, "images", mapped=True)
     if array.dtype != np.uint8 or array.ndim not in (3, 4):
         raise ValueError(f"{path}: expected uint8 pixels {LAYOUTS}, got {array.dtype} {array.shape}")
     _expect_scattered_reads(array)

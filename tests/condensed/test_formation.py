@@ -90,7 +90,7 @@ def test_sharp_mosaics_stay_sharp_and_are_sharper(formed, tmp_path):
         CondensedSet.merge([sharp, formed.with_storage("float32")])
     content = torch.load(tmp_path / "set.pt", weights_only=True)
     save_sealed({**content, "enlarging": "cubist"}, tmp_path / "set.pt")
-    with pytest.raises(ValueError, match="damaged condensed set: unknown enlarging 'cubist'"):
+    with pytest.raises(ValueError, match="damaged condensed set: its enlarging is 'cubist', of linear, sharp"):
         CondensedSet.load(tmp_path / "set.pt")
 
 

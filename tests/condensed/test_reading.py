@@ -95,7 +95,7 @@ WRONG = [
     ({"counts": torch.tensor([1, -2])}, "its counts are"),
     ({"counts": [1, 2]}, "its counts are list"),
     ({"scale": torch.zeros(5, 2)}, r"its scale is torch.float32 \(5, 2\), for torch.\w+ \(5, 1, 4, \d\)"),
-    ({"scale": "1"}, "its scale is str"),
+    ({"scale": "1"}, "its scale is '1'"),
     ({"offset": torch.full((5, 1), float("inf"))}, "its offset is"),
     ({"meta": None}, "its meta is no dictionary"),
     ({"meta": {1: 2}}, "its meta is no dictionary"),
