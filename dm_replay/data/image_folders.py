@@ -11,6 +11,7 @@ from torch import Tensor
 __all__ = ["FileList", "image_folder", "imagenet", "tiny_imagenet"]
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+TESTS = ("test", "val")
 
 
 class FileList(NamedTuple):
@@ -20,22 +21,45 @@ class FileList(NamedTuple):
     labels: Tensor
 
 
-def image_folder(root: Path, tests: Sequence[str] = ("test", "val")) -> tuple[FileList, FileList, list[str]]:
-    """``root/train/<class>/…`` and the first there is of the folders ``tests`` -> train, test, class names.
+def image_folder(root: Path) -> tuple[FileList, FileList | None, list[str]]:
+    """``root/train/<class>/…`` and ``root/test/<class>/…``, or val -> train, test, class names.
 
-    The classes are train's folders, sorted. Hidden files and folders, and those that archives of a Mac leave, are none.
+    Or ``root/<class>/…`` alone, which has no test. The classes are train's folders, sorted. Hidden files and folders,
+    and those that archives of a Mac leave, are none.
     """
+    parts = ("train", *TESTS)
+    return _in_parts(root, TESTS) if any((root / part).is_dir() for part in parts) else _for_training(root)
+
+
+def _in_parts(root: Path, tests: Sequence[str]) -> tuple[FileList, FileList, list[str]]:
+    """``root/train/<class>/…`` and the first there is of the folders ``tests``."""
     train = _existing_folder(root / "train")
     test = next((root / name for name in tests if (root / name).is_dir()), root / tests[0])
     names = _class_folders(train)
     strangers = set(_class_folders(_existing_folder(test))) - set(names)
     if strangers:
         raise ValueError(f"{test / min(strangers)} has no counterpart in {train}")
-    train_files, test_files = _files_by_class(train, names), _files_by_class(test, names)
-    empty = [name for name in names if not train_files[name]]
-    if empty:
-        raise ValueError(f"class folder {train / empty[0]} holds no images")
+    train_files, test_files = _training_files(train, names), _files_by_class(test, names)
     return _listed(train_files, train), _listed(test_files, test), names
+
+
+def _for_training(root: Path) -> tuple[FileList, None, list[str]]:
+    """``root/<class>/…``. A folder with folders alone is rather a part of a dataset than a class."""
+    names = _class_folders(root)
+    files = _training_files(root, names)
+    for name in names:
+        if not any(os.path.dirname(file) == os.path.join(root, name) for file in files[name]):
+            raise ValueError(f"expected the folder {root / 'train'}, or images in {root / name} itself, as of a class")
+    return _listed(files, root), None, names
+
+
+def _training_files(folder: Path, names: list[str]) -> dict[str, list[str]]:
+    """The images of each class, of which each has some."""
+    files = _files_by_class(folder, names)
+    empty = [name for name in names if not files[name]]
+    if empty:
+        raise ValueError(f"class folder {folder / empty[0]} holds no images")
+    return files
 
 
 def imagenet(root: Path) -> tuple[FileList, FileList, list[str]]:
@@ -43,7 +67,7 @@ def imagenet(root: Path) -> tuple[FileList, FileList, list[str]]:
 
     Its own ``test`` has no labels, and is left alone.
     """
-    return image_folder(root / "imagenet" if (root / "imagenet").is_dir() else root, ("val",))
+    return _in_parts(root / "imagenet" if (root / "imagenet").is_dir() else root, ("val",))
 
 
 def tiny_imagenet(root: Path) -> tuple[FileList, FileList, list[str]]:

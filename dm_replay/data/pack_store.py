@@ -56,7 +56,7 @@ class PackStore:
         """When the pack was made, in seconds; 0 where it is missing, incomplete, of other files or another format."""
         record = self._record
         try:
-            sizes = {part: self.array(part).stat().st_size for part in PARTS}
+            sizes = {part: self.array(part).stat().st_size for part in record.get("bytes", PARTS)}
         except OSError:
             return 0.0
         same = (record.get("format"), record.get("key"), record.get("bytes")) == (FORMAT, self.key, sizes)
@@ -65,7 +65,8 @@ class PackStore:
     def is_whole(self) -> bool:
         """Whether every byte of the arrays is as it was written: reads them once, some 2 GiB a second."""
         sums = self._record.get("checksums", {})
-        return all(sums.get(part) == _checksum(self.array(part), f"checking {part}") for part in PARTS)
+        found = {part: _checksum(self.array(part), f"checking {part}") for part in sums}
+        return bool(sums) and found == sums
 
     @property
     def _record(self) -> dict:

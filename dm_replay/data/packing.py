@@ -34,13 +34,13 @@ __all__ = ["packed"]
 
 IN_MEMORY = 256 * 2**20  # bytes of pixels; larger arrays stay in their file, mapped
 
-Listing = Callable[[Path], tuple[FileList, FileList, list[str]]]
+Listing = Callable[[Path], tuple[FileList, FileList | None, list[str]]]
 
 
 @large_pictures_refused()
 def packed(
     name: str, listing: Listing, root: Path, repack: bool = False, size: int | None = None
-) -> tuple[Split, Split, list[str]]:
+) -> tuple[Split, Split | None, list[str]]:
     """The images that ``listing`` finds under ``root``: train, test and class names, from their pack if there is one.
 
     A part of at most :data:`IN_MEMORY` bytes is read into memory, a larger one is mapped.
@@ -54,7 +54,7 @@ def packed(
     """
     root = root.absolute()
     train, test, names = listing(root)
-    parts = dict(zip(PARTS, (train, test), strict=True))
+    parts = {part: files for part, files in zip(PARTS, (train, test), strict=True) if files is not None}
     key = _fingerprint(root, parts)
     stores = [PackStore(home, name, key, size) for home in _homes(root)]
     store = max(stores, key=lambda store: store.made)
@@ -65,14 +65,13 @@ def packed(
         roomy = next((store for store in stores if store.has_room(parts)), None)
         if roomy is None:
             warnings.warn(f"no place to pack {root} into; its images are decoded at each start", stacklevel=2)
-            first, second = (
-                Split(_in_memory(part, files.files, stores[0].read), files.labels) for part, files in parts.items()
-            )
-            return first, second, names
+            read = stores[0].read
+            splits = {part: Split(_in_memory(part, files.files, read), files.labels) for part, files in parts.items()}
+            return splits["train"], splits.get("test"), names
         store = roomy
         store.write(parts, even_if_whole=repack)
-    first, second = (_opened(store.array(part), files) for part, files in parts.items())
-    return first, second, names
+    splits = {part: _opened(store.array(part), files) for part, files in parts.items()}
+    return splits["train"], splits.get("test"), names
 
 
 def _homes(root: Path) -> list[Path]:

@@ -5,15 +5,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from .arrays import digits, npy_folder, npz, torchvision_files
 from .image_folders import image_folder, imagenet, tiny_imagenet
+from .no_images import NoImages
 from .packing import packed
 from .pool import TensorPool
+from .split import Split
 
 __all__ = ["Dataset", "DatasetSpec", "data_root", "load_dataset", "names"]
 
@@ -42,6 +44,8 @@ class DatasetSpec:
 
 
 class Dataset(NamedTuple):
+    """The images to train and to test on. Where there are none to test on, ``test`` says so whatever it is asked."""
+
     train: TensorPool
     test: TensorPool
     spec: DatasetSpec
@@ -51,8 +55,9 @@ class Dataset(NamedTuple):
 class _Source:
     """How a dataset is read and normalized. Without mean and std they are those of the training images.
 
-    ``read`` is given what it needs of root, download, repack and size, and returns two :class:`Split` and the class
-    names. ``scales``: whether a size can be asked for; ``size``: pixels a side where none is.
+    ``read`` is given what it needs of root, download, repack and size, and returns two :class:`Split`, the second of
+    which may be None, and the class names. ``scales``: whether a size can be asked for; ``size``: pixels a side where
+    none is.
     """
 
     read: Callable
@@ -110,10 +115,11 @@ def load_dataset(
     Args:
         name: "digits" comes with scikit-learn; "cifar10", "cifar100", "fashionmnist", "mnist" and "svhn" are
             the official files in torchvision's layout; "tinyimagenet" is Stanford's folder; "imagefolder" any
-            ``root/train/<class>/`` and ``root/test/<class>/`` of images of one size, "imagefolder:64" of any size,
-            their middle square scaled to 64 x 64; "imagenet" ILSVRC's folders train and val at 64 x 64, "imagenet:128"
-            at another size; "npz" a file of the arrays images, labels, test_images and test_labels; "mapped" a folder
-            of train_images.npy, train_labels.npy, test_images.npy and test_labels.npy, which may be larger than memory.
+            ``root/train/<class>/`` and ``root/test/<class>/`` of images of one size, or ``root/<class>/``, which can be
+            condensed only, "imagefolder:64" of any size, their middle square scaled to 64 x 64; "imagenet" ILSVRC's
+            folders train and val at 64 x 64, "imagenet:128" at another size; "npz" a file of the arrays images, labels,
+            test_images and test_labels; "mapped" a folder of train_images.npy, train_labels.npy, test_images.npy and
+            test_labels.npy, which may be larger than memory.
         root: the folder (or npz file); the environment's ``DM_DATA`` by default.
         download: whether torchvision may fetch missing files.
         repack: decode an image folder anew. Where files came, went or changed, that happens by itself; see
@@ -133,14 +139,18 @@ def load_dataset(
         raise ValueError(f"{name} is not packed; repack is for {', '.join(n for n in names() if _SOURCES[n].packs)}")
     train, test, class_names = source.read(*_arguments(source, root, download, repack, size))
     mean, std = (source.mean, source.std) if source.mean else _statistics(train.images)
-    train, test = (
-        TensorPool(images, labels, mean, std, class_names, flip_invariant=source.flip_invariant, mapped=mapped)
-        for images, labels, mapped in (train, test)
-    )
-    if train.shape != test.shape:
+    about: dict[str, Any] = dict(mean=mean, std=std, names=class_names, flip_invariant=source.flip_invariant)
+    train, test = (_pool(split, name, about) for split in (train, test))
+    if not isinstance(test, NoImages) and train.shape != test.shape:
         raise ValueError(f"images of unequal size: {train.shape} for training, {test.shape} for testing")
     classes = tuple(class_names or map(str, train.classes.tolist()))
     return Dataset(train, test, DatasetSpec(name, train.shape, classes, mean, std, source.flip_invariant))
+
+
+def _pool(split: Split | None, name: str, about: dict[str, Any]) -> TensorPool:
+    if split is None:
+        return NoImages(f"{name} has no test images: expected the folders train and test, with a folder for each class")
+    return TensorPool(split.images, split.labels, mapped=split.mapped, **about)
 
 
 def _parsed(name: str) -> tuple[str, int | None]:
