@@ -98,7 +98,8 @@ def evaluate(argv: Sequence[str]) -> None:
         sets["random"] = random_set(pool, _whole_images(condensed, ipc), args.seed)
         if not condensed.decoder.plain:
             code = condensed.formation, condensed.color, condensed.enlarging
-            same_code = ExemplarConfig(ipc, condensed.storage, *code)
+            longest = max(condensed.encoded_shape[1:])
+            same_code = ExemplarConfig(ipc, condensed.storage, *code, longest)
             sets["shrunk"] = random_exemplars(pool, same_code, seed=args.seed)
     how = {name: args[name] for name in ("network", "runs", "seed", "first", "quiet")}
     reports = evaluate_run(sets, dataset.test, config, **how)
@@ -215,7 +216,7 @@ def _as_asked(condensed: CondensedSet, stored: bool) -> CondensedSet:
 def _whole_images(condensed: CondensedSet, ipc: int) -> int:
     """Of each class in the bytes of a set, at one byte a value, as which floats count, too; at least 1."""
     if condensed.storage not in BITS:
-        return ipc if condensed.color == 1 else max(1, ipc * condensed.pixels[0].numel() // math.prod(condensed.shape))
+        return max(1, ipc * condensed.pixels[0].numel() // math.prod(condensed.shape))
     return max(1, condensed.nbytes // (len(condensed.classes) * stored_bytes(condensed.shape, "uint8")))
 
 

@@ -14,6 +14,7 @@ __all__ = ["are_floats", "check_fields", "check_meta", "described", "expect", "i
 
 PIXELS = (torch.float32, torch.float16, torch.uint8)
 LONGEST = 40  # characters of a text that are shown
+LARGEST_SIDE = 2**13  # pixels
 LARGEST = torch.finfo(torch.float32).max
 OVERSHOOT = 64  # times; sharpening reaches 12 times the largest value of a mosaic, mixing of color planes adds to it
 
@@ -91,7 +92,7 @@ def _check_ranges(scale: Any, offset: Any, pixels: Tensor, path: Path | str) -> 
 
 
 def _checked_shape(fields: dict[str, Any], path: Path | str) -> tuple[int, int, int]:
-    """(C, H, W) of the training images."""
+    """(C, h, w) of the images that were encoded."""
     pixels, bits, color, formation = (fields[name] for name in ("pixels", "bits", "color", "formation"))
     known = type(bits) is int and bits in BITS.values() and (bits == 8 or pixels.dtype == torch.uint8)
     fits = known and pixels.shape[3] * 8 % bits == 0
@@ -104,14 +105,23 @@ def _checked_shape(fields: dict[str, Any], path: Path | str) -> tuple[int, int, 
     expect(known, path, f"its enlarging is {described(enlarging)}, of {', '.join(ENLARGING)}")
     decoder = Decoder(formation, color, enlarging)
     channels, height, width = pixels.shape[1:]
-    shape = decoder.image_shape((channels, height, width * 8 // bits))
+    shape = decoder.encoded_shape((channels, height, width * 8 // bits))
     whole = decoder.stored_shape(shape)[:2] == (channels, height)
     expect(whole, path, f"its pixels are {described(pixels)}, for color {color}")
     try:
         decoder.check(shape)
     except ValueError as error:
         raise ValueError(f"{path} is a damaged condensed set: {error}") from error
+    _check_size(fields["size"], shape, path)
     return shape
+
+
+def _check_size(size: Any, shape: tuple[int, int, int], path: Path | str) -> None:
+    """None, or larger than the images that were encoded, but no larger than pictures are."""
+    sides = isinstance(size, tuple) and len(size) == 2 and all(type(side) is int for side in size)
+    fits = sides and size != shape[1:] and all(a <= b <= LARGEST_SIDE for a, b in zip(shape[1:], size, strict=True))
+    shown = f"{size[0]}x{size[1]}" if sides else described(size)
+    expect(size is None or fits, path, f"its size is {shown}, for images of {shape[1]}x{shape[2]}")
 
 
 def _largest_value(fields: dict[str, Any]) -> float:
@@ -120,7 +130,7 @@ def _largest_value(fields: dict[str, Any]) -> float:
     largest = float(pixels.abs().max())
     if scale is not None:
         largest = float((largest * scale.double().abs() + offset.double().abs()).max())
-    if fields["formation"] > 1 or fields["color"] > 1:
+    if fields["formation"] > 1 or fields["color"] > 1 or fields["size"]:
         largest *= OVERSHOOT
     gain, shift = (1.0, 0.0) if affine is None else affine.double().abs().amax(1).tolist()
     return largest * gain + shift

@@ -37,6 +37,7 @@ class CondensedSet(ByClass):
         color: what the sides of the color planes are divided by; see :class:`Decoder`.
         enlarging: how tiles and color planes are enlarged; see :class:`Decoder`.
         affine: (2, C), what decoded images are multiplied by and shifted by; None for neither.
+        size: (H, W) that images are decoded to; None for that at which they are stored.
 
     >>> import torch
     >>> from dm_replay import CondensedSet
@@ -62,6 +63,7 @@ class CondensedSet(ByClass):
     color: int = 1
     affine: Tensor | None = None
     enlarging: str = "linear"
+    size: tuple[int, int] | None = None
 
     @classmethod
     def from_images(
@@ -97,7 +99,7 @@ class CondensedSet(ByClass):
             raise ValueError("the images hold NaN or infinite values")
         channels, height, width = images.shape[1:]
         decoder = Decoder(formation, color, enlarging)
-        decoder.check(decoder.image_shape((channels, height, width)))
+        decoder.check(decoder.encoded_shape((channels, height, width)))
         images, labels = images.detach().cpu(), class_labels(labels)
         if counts is None:
             counts = labels.unique(return_counts=True)[1]
@@ -145,18 +147,32 @@ class CondensedSet(ByClass):
 
     @property
     def decoder(self) -> Decoder:
-        return Decoder(self.formation, self.color, self.enlarging)
+        return Decoder(self.formation, self.color, self.enlarging, self.size)
 
     @property
     def resolution(self) -> Resolution:
         """At which its images are kept."""
-        return Resolution(self.decoder, self.affine)
+        return Resolution(self.decoder, self.affine, self.encoded_shape[1:] if self.size else None)
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of every image, stored or decoded."""
+        """(C, H, W) of every training image."""
+        return self.decoder.image_shape(self._stored_shape)
+
+    @property
+    def encoded_shape(self) -> tuple[int, int, int]:
+        """(C, h, w) of the images at the resolution at which they were encoded."""
+        return self.decoder.encoded_shape(self._stored_shape)
+
+    @property
+    def _stored_shape(self) -> tuple[int, int, int]:
         channels, height, width = self.pixels.shape[1:]
-        return self.decoder.image_shape((channels, height, width * 8 // self.bits))
+        return channels, height, width * 8 // self.bits
+
+    def decoded_to(self, height: int, width: int) -> "CondensedSet":
+        """The same stored images, decoded to training images of another size."""
+        own = (height, width) == self.encoded_shape[1:]
+        return replace(self, size=None if own else (height, width))
 
     def _values(self, stored: Tensor) -> Tensor:
         """Stored images of given numbers: (M,) -> (M, C, H, W) float32, a copy."""
@@ -167,8 +183,8 @@ class CondensedSet(ByClass):
     def as_stored(self) -> "CondensedSet":
         """The mosaics themselves as training images, to be looked at."""
         if self.color == 1:
-            return replace(self, formation=1)
-        whole = replace(self, formation=1).images
+            return replace(self, formation=1, size=None)
+        whole = replace(self, formation=1, size=None).images
         return self.from_images(whole, self.labels, self.counts, self.meta)
 
     @property
@@ -192,13 +208,13 @@ class CondensedSet(ByClass):
         if storage == self.storage:
             return self
         about = self.labels, self.counts, self.meta, storage, self.formation, self.color, self.enlarging
-        return replace(self.from_images(self.mosaics, *about), affine=self.affine)
+        return replace(self.from_images(self.mosaics, *about), affine=self.affine, size=self.size)
 
     def with_values(self, values: Tensor, counts: Tensor | None = None) -> "CondensedSet":
         """As many other stored images (N, …) of the same labels, stored alike."""
         counts = self.counts if counts is None else counts
         about = self.labels, counts, self.meta, self.storage, self.formation, self.color, self.enlarging
-        return self.from_images(values, *about)
+        return replace(self.from_images(values, *about), size=self.size)
 
     def to(self, device: torch.device | str) -> "CondensedSet":
         """The same set with its tensors on a device, for :meth:`decode` there."""
@@ -217,7 +233,7 @@ class CondensedSet(ByClass):
         """
         if not sets:
             raise ValueError("nothing to merge")
-        kinds = {(s.storage, s.shape, s.formation, s.color, s.enlarging) for s in sets}
+        kinds = {(s.storage, s.shape, s.encoded_shape, s.formation, s.color, s.enlarging) for s in sets}
         if len(kinds) > 1:
             raise ValueError(f"cannot merge sets of different storage, image shape or formation: {sorted(kinds)}")
         pixels, labels = torch.cat([s.pixels for s in sets]), torch.cat([s.labels for s in sets])

@@ -5,7 +5,7 @@ image then has one channel: H rows of brightness and below them both color plane
 color is c times its value, so that a gradient step moves brightness and color alike.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import torch
@@ -35,6 +35,7 @@ class Decoder:
         formation: f, the tiles of a stored image along a side; each is a training image when enlarged.
         color: what the sides of the color planes are divided by; 1 keeps the channels as they are.
         enlarging: "linear", bilinear as in the field; "sharp", bicubic and sharpened: networks learn more from it.
+        size: (H, W) of a training image, where stored ones are of images shrunk before; None for that of these.
 
     >>> import torch
     >>> from dm_replay.condensed.decoder import Decoder
@@ -47,6 +48,7 @@ class Decoder:
     formation: int = 1
     color: int = 1
     enlarging: str = "linear"
+    size: tuple[int, int] | None = None
 
     @classmethod
     def of(cls, channels: int, formation: int, color: int, enlarging: str = "linear") -> "Decoder":
@@ -61,10 +63,10 @@ class Decoder:
     @property
     def plain(self) -> bool:
         """Whether stored images are training images as they are."""
-        return self.formation == 1 and self.color == 1
+        return self.formation == 1 and self.color == 1 and self.size is None
 
     def check(self, shape: Shape) -> None:
-        """ValueError unless training images of this shape (C, H, W) can be stored so."""
+        """ValueError unless images of this shape (C, H, W) can be encoded so."""
         channels, height, width = shape
         check_formation(self.formation, height, width)
         check_color(self.color)
@@ -79,14 +81,20 @@ class Decoder:
             raise ValueError(f"color {self.color} with formation {self.formation} does not fit {height}x{width} images")
 
     def stored_shape(self, shape: Shape) -> Shape:
-        """Of a stored image, for training images (C, H, W)."""
+        """Of a stored image, where images (C, H, W) are encoded."""
         channels, height, width = shape
         return shape if self.color == 1 else (1, height + 2 * height // self.color**2, width)
 
-    def image_shape(self, stored: Shape) -> Shape:
+    def encoded_shape(self, stored: Shape) -> Shape:
         """The inverse of :meth:`stored_shape`."""
         channels, height, width = stored
         return stored if self.color == 1 else (3, height * self.color**2 // (self.color**2 + 2), width)
+
+    def image_shape(self, stored: Shape) -> Shape:
+        """(C, H, W) of the training images that stored ones are decoded to."""
+        channels, *size = self.encoded_shape(stored)
+        height, width = self.size or size
+        return channels, height, width
 
     def encode(self, images: Tensor) -> Tensor:
         """Images (N · f², C, H, W), shrunk by averaging -> stored (N, …): what condensing begins from."""
@@ -102,7 +110,7 @@ class Decoder:
     def overlay(self, stored: Tensor, images: Tensor) -> Tensor:
         """One stored image (…) whose first M tiles are now these images (M, C, H, W); the others are as they were."""
         own = [min(tile, len(images) - 1) for tile in range(self.tiles)]
-        _, height, width = self.image_shape(tuple(stored.shape))  # type: ignore[arg-type]
+        _, height, width = self.encoded_shape(tuple(stored.shape))  # type: ignore[arg-type]
         tile = self._tile_of(height, width).to(stored.device)
         return torch.where(tile < len(images), self.encode(images[own])[0].to(stored), stored)
 
@@ -119,27 +127,34 @@ class Decoder:
     def decode(self, stored: Tensor, rows: Tensor) -> Tensor:
         """Training images of given numbers, (M,) int64 -> (M, C, H, W); tile t of stored image n is n · f² + t."""
         if self.color == 1:
-            return decode_tiles(stored, rows, self.formation, enlarging=self.enlarging)
-        _, height, width = self.image_shape((1, *stored.shape[2:]))
+            return decode_tiles(stored, rows, self.formation, self.size, self.enlarging)
+        _, height, width = self.encoded_shape((1, *stored.shape[2:]))
+        size = self.size or (height, width)
         brightness, below = stored[:, :, :height], stored[:, :, height:]
         colors = below.reshape(len(stored), 2, height // self.color, width // self.color) / self.color
-        enlarged = decode_tiles(colors, rows, self.formation, (height, width), self.enlarging)
-        tiles = decode_tiles(brightness, rows, self.formation, enlarging=self.enlarging)
+        enlarged = decode_tiles(colors, rows, self.formation, size, self.enlarging)
+        tiles = decode_tiles(brightness, rows, self.formation, self.size, self.enlarging)
         planes = torch.cat([tiles, enlarged], dim=1)
         return _mixed(planes, _planes(planes.dtype, planes.device).T)
 
-    def resample(self, images: Tensor) -> Tensor:
+    def resample(self, images: Tensor, encoded: tuple[int, int] | None = None) -> Tensor:
         """Images (N, C, H, W) at the resolution that they would have if they were encoded and decoded.
 
         The very same where f, and with color c also f · c, divides the sides.
+
+        Args:
+            encoded: (h, w) that they are shrunk to before; none by default.
         """
         if self.plain:
             return images
+        height, width = encoded or images.shape[2:]
+        tile = height // self.formation, width // self.formation
         if self.color == 1:
-            return resample(images, self.formation, self.enlarging)
+            return resample(images, tile, self.enlarging)
         planes = _mixed(images, _planes(images.dtype, images.device))
-        brightness = resample(planes[:, :1], self.formation, self.enlarging)
-        colors = resample(planes[:, 1:], self.formation * self.color, self.enlarging)
+        brightness = resample(planes[:, :1], tile, self.enlarging)
+        coarse = height // (self.formation * self.color), width // (self.formation * self.color)
+        colors = resample(planes[:, 1:], coarse, self.enlarging)
         return _mixed(torch.cat([brightness, colors], dim=1), _planes(images.dtype, images.device).T)
 
 
@@ -149,10 +164,12 @@ class Resolution:
 
     Attributes:
         decoder: of the set. affine: (2, C), what its images are multiplied by and shifted by; None for neither.
+        encoded: (h, w) of the images that were encoded, where it is not that of the training images.
     """
 
     decoder: Decoder
     affine: Tensor | None = None
+    encoded: tuple[int, int] | None = None
 
     @property
     def full(self) -> bool:
@@ -160,14 +177,14 @@ class Resolution:
         return self.decoder.plain
 
     def to(self, device: torch.device | str) -> "Resolution":
-        return Resolution(self.decoder, None if self.affine is None else self.affine.to(device))
+        return replace(self, affine=None if self.affine is None else self.affine.to(device))
 
     def resample(self, images: Tensor) -> Tensor:
         """Other images (N, C, H, W), in the values that the set's own are decoded to."""
         if self.affine is None:
-            return self.decoder.resample(images)
+            return self.decoder.resample(images, self.encoded)
         gain, shift = self.affine[:, :, None, None]
-        return self.decoder.resample((images - shift) / gain) * gain + shift
+        return self.decoder.resample((images - shift) / gain, self.encoded) * gain + shift
 
 
 @lru_cache(maxsize=8)

@@ -61,13 +61,10 @@ def enlarge(images: Tensor, size: Sequence[int], enlarging: str = "linear") -> T
     return decode_tiles(images, torch.arange(len(images), device=images.device), 1, size, enlarging)
 
 
-def resample(images: Tensor, factor: int, enlarging: str = "linear") -> Tensor:
-    """Images (N, C, H, W) shrunk by a factor, by averaging, and enlarged again."""
-    if factor == 1:
-        return images
-    height, width = images.shape[2:]
-    small = F.adaptive_avg_pool2d(images, (height // factor, width // factor))
-    return enlarge(small, (height, width), enlarging)
+def resample(images: Tensor, size: tuple[int, int], enlarging: str = "linear") -> Tensor:
+    """Images (N, C, H, W) shrunk to a size (h, w), by averaging, and enlarged again."""
+    whole = tuple(images.shape[2:])
+    return images if tuple(size) == whole else enlarge(F.adaptive_avg_pool2d(images, size), whole, enlarging)
 
 
 def encode_tiles(images: Tensor, formation: int, size: Sequence[int] | None = None) -> Tensor:

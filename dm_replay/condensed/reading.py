@@ -12,8 +12,9 @@ from .numpy_numbers import NUMPY_NUMBERS
 
 __all__ = ["FIELDS", "FORMAT", "OFFICIAL", "official_images", "own_fields", "read_content"]
 
-FORMAT = "dm_replay.CondensedSet/5"
-FIELDS = ("pixels", "labels", "counts", "scale", "offset", "meta", "formation", "bits", "color", "affine", "enlarging")
+FORMAT = "dm_replay.CondensedSet/6"
+IMAGES = ("pixels", "labels", "counts", "scale", "offset", "meta")
+FIELDS = (*IMAGES, "formation", "bits", "color", "affine", "enlarging", "size")
 OFFICIAL = "DatasetCondensation"
 
 

@@ -4,10 +4,10 @@ import math
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ..condensed.coded_set import CodedSet
 from ..data.pool import TensorPool
+from ..data.sizes import averaged
 from ..runtime.seeding import new_generator
 from .config import CodedConfig
 from .random import about_pool, check_enough
@@ -81,7 +81,5 @@ def _normalization(pool: TensorPool) -> Tensor:
 
 def shrunk(pixels: Tensor, factor: int) -> Tensor:
     """uint8 pixels (N, C, H, W) with sides divided by a factor, averaged."""
-    if factor == 1:
-        return pixels
     height, width = (max(1, side // factor) for side in pixels.shape[2:])
-    return F.adaptive_avg_pool2d(pixels.float(), (height, width)).round().to(torch.uint8)
+    return averaged(pixels, (height, width))

@@ -24,6 +24,8 @@ class Wanted(Protocol):
     @property
     def storage(self) -> str: ...
 
+    def condensed_shape(self, shape: tuple[int, int, int]) -> tuple[int, int, int]: ...
+
     def decoder(self, channels: int) -> Decoder: ...
 
 
@@ -33,7 +35,8 @@ def random_exemplars(pool: TensorPool, config: Wanted | None = None, *, seed: in
     With a formation f they are f² · ipc images, shrunk into the same bytes.
 
     Args:
-        config: an :class:`ExemplarConfig`, or anything else with ``ipc``, ``storage`` and ``decoder``.
+        config: an :class:`ExemplarConfig`, or anything else with ``ipc``, ``storage``, ``condensed_shape`` and
+            ``decoder``.
 
     Raises:
         ValueError: if a class has fewer images, or the images are too small for the formation.
@@ -81,14 +84,17 @@ def chosen(pool: TensorPool, config: Wanted | None, seed: int, choose: Callable[
     """
     config = config or ExemplarConfig()
     decoder = config.decoder(pool.shape[0])
-    decoder.check(pool.shape)
+    small = config.condensed_shape(pool.shape)
+    decoder.check(small)
     each = config.ipc * decoder.tiles
     check_enough(pool, each)
-    return kept(pool, pool.take(choose(each)), config, seed)
+    rows = choose(each)
+    images = pool.select(rows.flatten()).shrunk(*small[1:]).take(torch.arange(rows.numel()))
+    return kept(pool, images.unflatten(0, rows.shape), config, seed).decoded_to(*pool.shape[1:])
 
 
 def kept(pool: TensorPool, images: Tensor, config: Wanted, seed: int) -> CondensedSet:
-    """The chosen images (K, ipc · f², C, H, W) of each class, in the order of ``pool.classes``, as a set."""
+    """Chosen images (K, ipc · f², C, h, w) of each class, in the order of ``pool.classes``, as a set."""
     decoder = config.decoder(pool.shape[0])
     return CondensedSet.from_images(
         decoder.encode(images.flatten(0, 1)),

@@ -14,9 +14,11 @@ from .channel_map import ChannelMap
 from .class_index import ClassIndex, ClassRows, ClassShard
 from .memmap import mapped_images
 from .pictures import pixels_of
+from .sizes import averaged
 
 __all__ = ["TensorPool"]
 
+EMPTY = "expected at least one image, got none"
 FINITE_CHUNK = 256  # images; looking at all at once takes half as much memory again as they do
 
 
@@ -68,7 +70,7 @@ class TensorPool:
                 f"expected images (N, C, H, W) and labels (N,), got {tuple(images.shape)}, {tuple(labels.shape)}"
             )
         if len(labels) == 0:
-            raise ValueError("expected at least one image, got none")
+            raise ValueError(EMPTY)
         if images.dtype != torch.uint8 and not images.is_floating_point():
             raise ValueError(f"expected images as uint8 pixels or normalized floats, got {images.dtype}")
         if images.dtype != torch.uint8:
@@ -89,6 +91,7 @@ class TensorPool:
         self.flip_invariant = flip_invariant
         pixels, zeros, ones = images.dtype == torch.uint8, (0.0,) * channels, (1.0,) * channels
         self._map = ChannelMap(self.mean or zeros, self.std or ones) if pixels else None
+        self._size: tuple[int, int] | None = None  # what drawn images are shrunk to
         self.index = ClassIndex(labels)
 
     @classmethod
@@ -139,7 +142,8 @@ class TensorPool:
     @property
     def shape(self) -> tuple[int, int, int]:
         """(C, H, W) of every image."""
-        channels, height, width = self.images.shape[1:]
+        channels, *size = self.images.shape[1:]
+        height, width = self._size or size
         return channels, height, width
 
     @property
@@ -169,6 +173,18 @@ class TensorPool:
         """The images of given numbers (M,), in that order. Its pixels are shared: its ``images`` are all of them."""
         places = rows.to(self.device) if self._rows is None else self._rows[rows.to(self._rows.device)]
         return self._alike(self.images, self.labels[rows], rows=places, mapped=self.mapped)
+
+    def shrunk(self, height: int, width: int) -> "TensorPool":
+        """The same images at a smaller size, by averaging, a copy; those of a mapped pool are shrunk when drawn."""
+        if (height, width) == self.shape[1:]:
+            return self
+        if self.mapped:
+            twin = copy.copy(self)
+            twin._size = height, width
+            return twin
+        parts = torch.arange(len(self)).split(FINITE_CHUNK)
+        images = torch.cat([averaged(self.raw(part), (height, width)) for part in parts])
+        return self._alike(images, self.labels)
 
     def standardized(self, mean: Sequence[float], std: Sequence[float]) -> "TensorPool":
         """The same pool with (x − mean) / std per channel of what it gives; its pixels are shared."""
@@ -201,7 +217,8 @@ class TensorPool:
         places = indices.reshape(-1)
         if self._rows is not None:
             places = self._rows[places.to(self._rows.device)]
-        return self.images.index_select(0, places.to(self.device)).reshape(*indices.shape, *self.shape)
+        found = self.images.index_select(0, places.to(self.device))
+        return (found if self._size is None else averaged(found, self._size)).reshape(*indices.shape, *self.shape)
 
     def draw(self, classes: Iterable[int], per_class: int, generator: torch.Generator) -> Tensor:
         """Random real images of each class without replacement: (G, B, C, H, W) float32, normalized."""
@@ -223,11 +240,14 @@ class TensorPool:
         images = self.raw(kept).to(device)
         return self._alike(images, self.labels, rows=places.to(device))
 
-    def _alike(self, images: Tensor, labels: Tensor, **where: Any) -> "TensorPool":
+    def _alike(self, images: Tensor, labels: Tensor, rows: Tensor | None = None, mapped: bool = False) -> "TensorPool":
         """A pool of this one's images, or of some, which it gives in the same values."""
-        about = self.mean, self.std, self.names
-        pool = TensorPool(images, labels, *about, flip_invariant=self.flip_invariant, **where)
-        pool._map = self._map
+        if len(labels) == 0:
+            raise ValueError(EMPTY)
+        pool = copy.copy(self)
+        pool._size = self._size if images is self.images else None
+        pool.images, pool.labels, pool._rows, pool.mapped = images, labels, rows, mapped
+        pool.index = ClassIndex(labels)
         return pool
 
 

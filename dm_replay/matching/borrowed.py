@@ -5,9 +5,10 @@ import copy
 import torch
 from torch import Tensor, nn
 
+from ..condensed.formation import enlarge
 from .extractors import TrainedNetworks, read_flat
 
-__all__ = ["Borrowed", "as_trained"]
+__all__ = ["Borrowed", "Enlarged", "as_trained"]
 
 
 class Borrowed(nn.Module):
@@ -61,6 +62,18 @@ class Borrowed(nn.Module):
 
     def _keep(self, module: nn.Module, given: tuple[Tensor, ...]) -> None:
         self._given = given[0]
+
+
+class Enlarged(nn.Module):
+    """A network of larger images (H, W), for images that were shrunk."""
+
+    def __init__(self, network: nn.Module, size: tuple[int, int], enlarging: str):
+        super().__init__()
+        self.network, self.size, self.enlarging = network, size, enlarging
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(N, C, h, w) -> what the network gives for (N, C, H, W)."""
+        return self.network(enlarge(images, self.size, self.enlarging))
 
 
 def as_trained(network: nn.Module) -> TrainedNetworks:

@@ -23,7 +23,7 @@ from ..data.class_index import EVERY, ClassShard
 from ..data.pool import TensorPool
 from ..runtime.engine import Engine
 from . import self_check
-from .borrowed import Borrowed, as_trained
+from .borrowed import Borrowed, Enlarged, as_trained
 from .budget import activations_of, engine_for, note_whole_batches
 from .config import CondenseConfig
 from .extractors import Extractor, TrainedNetworks
@@ -106,9 +106,16 @@ class Condenser:
         chosen = pool.classes if classes is None else torch.as_tensor(list(classes)).long().unique()
         group = ClassShard(chosen, shard)
         decoder = config.decoder(pool.shape[0])
+        size, (_, *small) = pool.shape[1:], config.condensed_shape(pool.shape)
+        if previous is not None and previous.shape != pool.shape:
+            raise ValueError(f"the previous images are {previous.shape}, the real ones {pool.shape}")
+        if size != tuple(small):
+            pool = pool.select(pool.of_classes(chosen)).shrunk(*small)
+            previous = None if previous is None else previous.decoded_to(*small)
+            network = None if network is None else Enlarged(network, size, config.enlarging)
         decoder.check(pool.shape)
         check_storage(config.storage, pool.shape[2])
-        _check_shapes(state, previous, pool.shape, (len(group.mine), config.ipc, *decoder.stored_shape(pool.shape)))
+        _check_state(state, (len(group.mine), config.ipc, *decoder.stored_shape(pool.shape)))
         borrowed = None if network is None else Borrowed(network, pool.shape, chosen)
         activations = activations_of(pool, config, borrowed)
         engine = self_check.trusted(engine_for(pool, len(chosen), config, activations), pool, config)
@@ -149,7 +156,7 @@ class Condenser:
         def finish() -> CondensedSet:
             matcher, images = steps.matcher, steps.matcher.synthetic.result.flatten(0, 1)
             as_stored = config.storage, decoder.formation, decoder.color, decoder.enlarging
-            return CondensedSet.from_images(images, labels, matcher.real.counts, about, *as_stored)
+            return CondensedSet.from_images(images, labels, matcher.real.counts, about, *as_stored).decoded_to(*size)
 
         iteration = 0 if state is None else int(state["iteration"])
         with contextlib.closing(steps):
@@ -242,13 +249,9 @@ def condense(
     )
 
 
-def _check_shapes(
-    state: dict | None, previous: CondensedSet | None, image: tuple[int, ...], stored: tuple[int, ...]
-) -> None:
+def _check_state(state: dict | None, stored: tuple[int, ...]) -> None:
     if state is not None and tuple(state["pixels"].shape) != stored:
         raise ValueError(f"the state holds pixels {tuple(state['pixels'].shape)}, this condensation has {stored}")
-    if previous is not None and previous.shape != image:
-        raise ValueError(f"the previous images are {previous.shape}, the real ones {image}")
 
 
 def _placed(pool: TensorPool, classes: Tensor, device: torch.device) -> TensorPool:

@@ -8,6 +8,7 @@ from ..condensed.condensed_set import STORAGES
 from ..condensed.decoder import Decoder, check_color
 from ..condensed.formation import ENLARGING
 from ..condensed.quantize import stored_bytes
+from ..data.sizes import usual_size, within
 from ..networks import parse
 from ..runtime.engine import COMPILE, PRECISIONS
 from ..runtime.validation import check_choices, check_whole_numbers, unwrap_numpy
@@ -45,7 +46,10 @@ class CondenseConfig:
             2 where that leaves tiles of 8 × 8 pixels.
         color: of images of three channels, color is stored with sides divided by this: 1, 2 or 4; see
             :class:`Decoder`. 0 takes 1 or, where ``class_bytes`` count, the largest that fits the images.
-        enlarging: of tiles and color: "linear" or "sharp"; see :class:`Decoder`.
+        enlarging: of tiles and color, and of images that were shrunk: "linear" or "sharp"; see :class:`Decoder`.
+        resolution: pixels of the longest side at which images are condensed and stored; larger ones are shrunk by
+            averaging before, and enlarged when they are decoded. 0 takes those of up to 64 × 64 pixels whole, and
+            shrinks larger ones to about that, which two cores can bear; on a GPU take 128, or 224 for all of 224 × 224.
         extractors: networks that are trained briefly on the real images and then mixed with their initial weights; 0
             takes a new random network in each iteration.
         extractor_steps: of their training, on 256 images each; fewer where ``seconds`` bound the run and a third of
@@ -94,6 +98,7 @@ class CondenseConfig:
     formation: int = FROM_PRESET
     color: int = FROM_PRESET
     enlarging: str = FROM_PRESET
+    resolution: int = 0
     extractors: int = FROM_PRESET
     extractor_steps: int = FROM_PRESET
     class_weight: float = FROM_PRESET
@@ -119,7 +124,7 @@ class CondenseConfig:
                 object.__setattr__(self, name, value)
         unwrap_numpy(self)
         check_whole_numbers(self, ipc=1, iterations=1, batch_real=1, batch_syn=0, updates=1)
-        check_whole_numbers(self, formation=0, extractors=0, extractor_steps=1)
+        check_whole_numbers(self, formation=0, extractors=0, extractor_steps=1, resolution=0)
         self._check_numbers()
         if self.class_bytes is not None:
             check_whole_numbers(self, class_bytes=1)
@@ -155,6 +160,7 @@ class CondenseConfig:
         Raises:
             ValueError: if not even one image fits.
         """
+        shape = self.condensed_shape(shape)
         formation = self.formation or fitting_formation(shape)
         bounded = self.class_bytes is not None
         color = self.color or (fitting_color(shape, formation) if bounded else 1)
@@ -168,6 +174,12 @@ class CondenseConfig:
         if self.class_bytes < each:
             raise ValueError(f"class_bytes {self.class_bytes} is less than the {each} bytes of one stored image")
         return replace(fitted, ipc=self.class_bytes // each)
+
+    def condensed_shape(self, shape: tuple[int, int, int]) -> tuple[int, int, int]:
+        """(C, h, w) at which images (C, H, W) are condensed and stored."""
+        channels, height, width = shape
+        size = within(height, width, self.resolution) if self.resolution else usual_size(height, width)
+        return channels, *size
 
     def decoder(self, channels: int) -> Decoder:
         """Of images with so many channels, once the settings are :meth:`sized`."""

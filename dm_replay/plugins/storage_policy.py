@@ -206,7 +206,7 @@ class CondensedBuffer(BalancedExemplarsBuffer):
         """Raise now if it cannot be condensed, together with what is set aside, or will not fit."""
         shape, form = inspect(dataset)
         shape = self.memory.check_shapes([shape, *(part.images.shape[1:] for part in self._aside)])
-        check_network(self.memory.config.network, shape)
+        check_network(self.memory.config.network, self.memory.config.condensed_shape(shape))
         self.memory.shares(_groups(self._aside) | groups_of(dataset, form), shape)
 
     def read_ahead(self, exp, num_workers: int = 0) -> RealImages:

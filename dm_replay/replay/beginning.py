@@ -19,8 +19,10 @@ Values = Sequence[float]
 
 
 def stored_like(config: CondenseConfig, condensed: CondensedSet) -> CondenseConfig:
-    """The config with the mosaics and the color of a set, since all images of a memory are decoded alike."""
-    return replace(config, formation=condensed.formation, color=condensed.color, enlarging=condensed.enlarging)
+    """The config with mosaics, color and resolution of a set, since all images of a memory are decoded alike."""
+    like = replace(config, formation=condensed.formation, color=condensed.color, enlarging=condensed.enlarging)
+    same = config.condensed_shape(condensed.shape) == condensed.encoded_shape
+    return like if same else replace(like, resolution=max(condensed.encoded_shape[1:]))
 
 
 def begin(memory: Any, condensed: CondensedSet, task: int, mean: Values | None, std: Values | None) -> None:

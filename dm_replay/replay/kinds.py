@@ -104,16 +104,19 @@ class Kind:
         a mosaic's tiles repeats them. ``space`` is what standardized the pool; coded ones are in the values before.
         """
         own = pool.select(pool.of_classes(classes))
+        small = own.shrunk(*config.condensed_shape(own.shape)[1:])
         each = ipc if self.coded else ipc * config.decoder(pool.shape[0]).tiles
         if self.name == "random":
             rows = own.rows_of(ClassShard(own.classes)).draw(each, new_generator(seed, "random"))
         else:
-            embed = random_embedding(own, config.network, seed, config.memory_budget)
-            rows = herded_by_class(own, each, embed)
+            embed = random_embedding(small, config.network, seed, config.memory_budget)
+            rows = herded_by_class(small, each, embed)
         if self.coded:
             return _with_previous(self._coded(own, rows, space), previous, own.counts, seed)
         assert not isinstance(previous, CodedSet)
-        return kept_with_previous(own, own.take(rows), replace(config, ipc=ipc), seed, previous)
+        held = None if previous is None else previous.decoded_to(*small.shape[1:])
+        images = kept_with_previous(small, small.take(rows), replace(config, ipc=ipc), seed, held)
+        return images.decoded_to(*own.shape[1:])
 
     def _coded(self, pool: TensorPool, rows: Tensor, space: Standardization) -> CodedSet:
         """The rows (K, ipc) of a standardized pool as small files."""

@@ -218,7 +218,8 @@ class CondensedMemory:
         if self.kind.coded:
             return max(0, self.mem_bytes - ranges) // (self.kind.code_bytes(shape) + SPAN)
         spent = ranges * (1 + (groups if decoder.color > 1 else 0))
-        return max(0, self.mem_bytes - spent) // stored_bytes(decoder.stored_shape(shape), config.storage)
+        each = stored_bytes(decoder.stored_shape(config.condensed_shape(shape)), config.storage)
+        return max(0, self.mem_bytes - spent) // each
 
     def lengths(self, groups: int, shape: Shape | None = None) -> list[int]:
         """The shares of that many groups in order of arrival.
@@ -306,8 +307,9 @@ class CondensedMemory:
             self.kind.code_bytes(shape)
             return shape
         config = self.fitted(shape)
-        check_storage(config.storage, width)
-        config.decoder(channels).check(shape)
+        small = config.condensed_shape(shape)
+        check_storage(config.storage, small[2])
+        config.decoder(channels).check(small)
         return shape
 
     def _jobs(self, task: int, pool: TensorPool, shares: dict[Group, int], space: Standardization) -> list["Job"]:

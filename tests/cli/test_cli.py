@@ -55,6 +55,20 @@ def test_condense_writes_what_the_settings_say(finished):
     assert len(list((finished / "images").glob("iter_*.png"))) == 4
 
 
+def test_a_resolution_is_condensed_shown_exported_and_compared(cli, tmp_path):
+    out = tmp_path / "run"
+    cli(*CONDENSE, "--out", out, "--resolution", "4", "--storage", "uint8")
+    condensed = CondensedSet.load(out / "condensed.pt")
+    assert condensed.images.shape == (20, 1, 8, 8) and condensed.nbytes == 20 * (16 + 8)
+    report = json.loads(cli(*EVALUATE, out, "--json", "--baseline"))
+    assert report["shrunk"]["settings"]["stored_bytes"] == condensed.nbytes
+    assert report["random"]["settings"]["images"] == 10, "whole ones in the same bytes, at least one a class"
+    cli("export", out, "--format", "npz", "--out", tmp_path / "set.npz")
+    assert np.load(tmp_path / "set.npz")["images"].shape == (20, 1, 8, 8)
+    cli("show", out, "--out", tmp_path / "grid.png")
+    cli("show", out, "--stored", "--out", tmp_path / "stored.png")
+
+
 def test_top_level_help_and_version(cli):
     for words in ((), ("--help",), ("-h",)):
         shown = cli(*words)

@@ -1,5 +1,6 @@
 """Mosaics in a memory: counted as stored images, replayed as what they decode to."""
 
+import pytest
 import torch
 from avalanche.training.plugins import ReplayPlugin
 from streams import QUICK, labelled, plain, run
@@ -26,6 +27,15 @@ def test_mosaics_are_replayed_decoded():
     for batches in spy.batches[1:]:
         assert all(len(x) >= 7 for x, *_ in batches)
     assert {int(label) for x, y, *_ in spy.batches[2] for label in y[-7:]} <= {0, 1, 2, 3}
+
+
+@pytest.mark.parametrize("kind", ["condensed", "herding"])
+def test_images_kept_small_are_replayed_as_large_as_the_streams(kind):
+    plugin = DMReplayPlugin(12, batch_size_mem=7, progress=False, kind=kind, resolution=4, **FORMED)
+    spy = run(plain(), plugin)
+    memory = plugin.storage_policy.memory
+    assert len(memory) == 12 and memory.nbytes == 12 * (16 + 8) + 8
+    assert memory.shape == (1, 8, 8) and all(len(x) >= 7 for batches in spy.batches[1:] for x, *_ in batches)
 
 
 def test_half_of_the_current_images_get_the_resolution_of_a_mosaic():
