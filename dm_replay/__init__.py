@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .plugins.replay import DMReplayPlugin as DMReplayPlugin
     from .plugins.storage_policy import CondensedBuffer as CondensedBuffer
     from .plugins.stream_metrics import stream_metrics as stream_metrics
+    from .replay.loader import ReplayLoader as ReplayLoader
     from .replay.memory import CondensedMemory as CondensedMemory
 
 _HOMES = {
@@ -35,6 +36,7 @@ _HOMES = {
     "DMReplayPlugin": "plugins.replay",
     "EvalConfig": "evaluation.config",
     "EvalReport": "evaluation.report",
+    "ReplayLoader": "replay.loader",
     "SiameseAugment": "augment.siamese",
     "TensorPool": "data.pool",
     "build_network": "networks",
