@@ -28,8 +28,8 @@ for size in (0, 20):
         data = TensorDataset(real.take(torch.arange(len(real))), real.labels)
         loader = DataLoader(data, batch_size=32, shuffle=True)
         if len(memory):
-            augment, space = SiameseAugment.parse(families), memory.standardization
-            loader = ReplayLoader(loader, *memory.to_set(), rows=32, augment=augment, standardization=space)
+            how = dict(augment=SiameseAugment.parse(families), standardization=memory.standardization)
+            loader = ReplayLoader(loader, *memory.to_set(), rows=32, **how)  # type: ignore[assignment, arg-type]
         for x, y in (batch for _ in range(args.epochs) for batch in loader):
             optimizer.zero_grad()
             cross_entropy(network(x), y).backward()

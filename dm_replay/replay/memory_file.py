@@ -1,7 +1,7 @@
 """A memory's state as tensors and plain values in a file, and back: no code is run, what is damaged is refused."""
 
 from collections.abc import Callable
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -72,10 +72,10 @@ def _check_held(memory: Any) -> None:
         return
     shape, space = memory.check_shapes([]), memory.standardization
     config = memory.fitted(shape)
-    how = config.storage, config.formation, config.decoder(shape[0]).color, config.enlarging
+    how = config.storage, config.decoder(shape[0]), config.condensed_shape(shape)
     for group, part in memory.groups.items():
         coded = isinstance(part, CodedSet)
-        alike = coded or (part.storage, part.formation, part.color, part.enlarging) == how
+        alike = coded or (part.storage, replace(part.decoder, size=None), part.encoded_shape) == how
         if coded != memory.kind.coded or not alike or len(part) > (memory.ipc or len(memory)):
             raise ValueError(f"the images of {group} are more, or stored otherwise, than its settings say")
     memory.shares([], shape)

@@ -34,6 +34,7 @@ SETTINGS = {
     "floats": {},
     "bytes": {"storage": "uint8"},
     "mosaics": {"formation": 2, "storage": "uint8"},
+    "shrunk": {"resolution": 8, "storage": "uint8"},
     "color apart": {"formation": 2, "color": 2, "enlarging": "sharp", "storage": "uint4"},
 }
 

@@ -29,6 +29,7 @@ MEMORIES = {
     "images": lambda: CondensedMemory(6, config=QUICK, seed=5),
     "a fixed number for each class": lambda: CondensedMemory(9, ipc=2, config=QUICK),
     "bytes": lambda: CondensedMemory(mem_bytes=4000, config=SMALL),
+    "images that were shrunk": lambda: CondensedMemory(6, config=replace(QUICK, resolution=8)),
     "real images": lambda: CondensedMemory(6, config=QUICK, kind="herding"),
     "real ones beside condensed ones": lambda: CondensedMemory(8, config=QUICK, real_fraction=0.5),
     "files": lambda: CondensedMemory(6, config=QUICK, kind="webp"),
