@@ -67,9 +67,12 @@ def in_stream_values(
 def _checked(name: str, values: Values | None, channels: int) -> list[float]:
     if values is None:
         raise ValueError(f"a stream's normalization has a mean and a std; {name} is missing")
-    found = torch.as_tensor(values, dtype=torch.float64).flatten().tolist()
+    try:
+        found = [float(value) for value in values]
+    except (TypeError, ValueError):
+        found = []
     if len(found) != channels or not all(map(math.isfinite, found)):
-        raise ValueError(f"expected {channels} values of {name}, one for each channel, got {found}")
+        raise ValueError(f"expected {channels} values of {name}, one for each channel, got {values!r}")
     if name == "std" and not min(found) > 0:
         raise ValueError(f"std must be above 0 in every channel, got {found}")
     return found

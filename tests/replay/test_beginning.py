@@ -105,6 +105,12 @@ def test_what_cannot_be_known_or_cannot_fit_is_one_line():
         "does not say the mean and std that it was normalized by": lambda: CondensedMemory.from_set(
             unknown, 8, mean=[0.0] * 3, std=[1.0] * 3
         ),
+        "values of mean, one for each channel, got 'none'": lambda: CondensedMemory.from_set(
+            condensed, 8, mean="none", std=[1.0] * 3
+        ),
+        "values of mean, one for each channel, got 0.5": lambda: CondensedMemory.from_set(
+            condensed, 8, mean=0.5, std=[1.0] * 3
+        ),
         "std is missing": lambda: CondensedMemory.from_set(condensed, 8, mean=[0.0] * 3),
         "expected 3 values of mean, one for each channel": lambda: CondensedMemory.from_set(
             condensed, 8, mean=[0.0], std=[1.0] * 3
