@@ -121,7 +121,7 @@ def fill(name: str, cells: Mapping[str, Callable[[dict | None], Iterator[dict]]]
             for cell in measure(found):
                 write_cell(name, key, cell)
                 found = cell
-        print(f"{found['mean']:6.2f} ± {found['std']:.2f}   {key}", flush=True)
+        print(f"{spread(found['accuracies']):>10}   {key}", flush=True)
     results = read_results(name)
     return {key: results[key] for key in cells}
 
@@ -140,7 +140,7 @@ def networks(train_set, test_pool, options: argparse.Namespace, network: str, ce
     at_once = options.runs if resolve_device("auto").type == "cuda" else 1
     for first in range(len(found), options.runs, at_once):
         last = min(first + at_once, options.runs)
-        epochs = (last - first) * (config.for_images(train_set.decoded).epochs + 1)
+        epochs = (last - first) * config.passes(train_set.decoded)
         with progress_bar(f"network {last} of {options.runs}", epochs, unit=" epochs") as bar:
             how["on_epoch"] = lambda run, epoch, bar=bar: bar.update()
             report = evaluate(train_set, test_pool, config, network=network, runs=last - first, first=first, **how)

@@ -165,7 +165,8 @@ def _table(curves: dict[str, list[list[float]]], digits: Dataset, memories: dict
     lines = [f"{'':19}{'memory':26}final accuracy", ""]
     for method, runs in curves.items():
         final = [run[-1] for run in runs]
-        lines.append(f"{method:19}{stored[method]:26}{mean(final):5.1f} ± {pstdev(final):.1f} %")
+        spread = f" ± {pstdev(final):.1f}" if len(final) > 1 else ""
+        lines.append(f"{method:19}{stored[method]:26}{mean(final):5.1f}{spread} %")
     return "\n".join(lines)
 
 

@@ -81,6 +81,10 @@ class EvalConfig:
         each = self.steps_of_pass(images)
         return (self.epochs + 1) * each, (self.epochs // 2 + 2) * each
 
+    def passes(self, images: int) -> int:
+        """Epochs in all on so many images, the last of a budget in steps perhaps unfinished."""
+        return -(-self.schedule(images)[0] // self.steps_of_pass(images))
+
     def resolve(self, flip_invariant: bool) -> "EvalConfig":
         """The same with the families that an ``augment`` of "auto" stands for."""
         return replace(self, augment=SiameseAugment.parse(self.augment, flip_invariant).name)

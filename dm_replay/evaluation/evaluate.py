@@ -1,6 +1,7 @@
 """What a condensed set is worth: test accuracy of fresh networks trained on it alone."""
 
 import functools
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -50,7 +51,7 @@ def evaluate(
 
     Raises:
         ValueError: for a class without test images, images of another shape than the test images, a head that is too
-            narrow, or a bad setting.
+            narrow, a bad setting, or a training that diverged.
 
     >>> from dm_replay import EvalConfig, evaluate, load_dataset
     >>> from dm_replay.coresets.random import random_set
@@ -83,7 +84,9 @@ def evaluate(
         report = on_epoch and (lambda number, epoch: on_epoch(begin + number, epoch))  # type: ignore[misc]
         del trainer.networks[count:]
         trainer.train_together(images, labels, seeds, report)
-        return trainer.accuracies(test_pool, test_labels, count)
+        measured = trainer.accuracies(test_pool, test_labels, count)
+        _check_finite(measured, first + begin, config.lr)
+        return measured
 
     while (done := len(accuracies)) < runs:
         train_group = functools.partial(accuracies_of, done)
@@ -108,6 +111,13 @@ def _groups(runs: int, together: int) -> list[range]:
     """Runs in turn, as evenly as can be, at most ``together`` at a time: 25 by 20 are 13 and 12."""
     size = -(-runs // -(-runs // together))
     return [range(begin, min(begin + size, runs)) for begin in range(0, runs, size)]
+
+
+def _check_finite(accuracies: Sequence[float], first: int, lr: float) -> None:
+    """Chance would be no accuracy of a training that diverged."""
+    lost = next((number for number, accuracy in enumerate(accuracies, first) if math.isnan(accuracy)), None)
+    if lost is not None:
+        raise ValueError(f"the outputs of network {lost} became infinite or NaN: lower lr, which is {lr:g}")
 
 
 def _aligned(train_set: CondensedSet | CodedSet, test_pool: TensorPool) -> tuple[Tensor, Tensor, Tensor]:

@@ -32,6 +32,8 @@ class EvalReport:
         return float(np.std(self.accuracies))
 
     def __str__(self) -> str:
+        if len(self.accuracies) == 1:
+            return f"{self.mean:.2f} % over 1 network"
         return f"{self.mean:.2f} ± {self.std:.2f} % over {len(self.accuracies)} networks"
 
     def to_json(self) -> str:

@@ -1,5 +1,6 @@
 """Training networks on a small set of images held in memory, and testing them."""
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -17,6 +18,7 @@ from .joint_sgd import STREAMS, JointSGD
 
 __all__ = ["Trainer", "networks_at_once"]
 
+NONE = -1  # the class of an image whose logits are not finite
 TEST_CHUNK = 256  # images; the last, smaller one is padded so that one shape is compiled
 
 WORTH_JOINING = 1000  # epochs of all networks; fewer are over in seconds on a CPU, and a capture costs about a second
@@ -131,17 +133,21 @@ class Trainer:
     def accuracies(self, pool: TensorPool, labels: Tensor, count: int) -> list[float]:
         """Percentage of the pool's images, for each of the first ``count`` networks, predicted as labels (N,).
 
-        Counted on the device in one pass over the images; the host waits once, at the end.
+        NaN for a network some of whose outputs are infinite or NaN, as after a training that diverged. Counted on the
+        device in one pass over the images; the host waits once, at the end.
         """
         device, networks = self.engine.device, [network.eval() for network in self.networks[:count]]
-        right = torch.zeros(len(networks), dtype=torch.long, device=device)
+        right, lost = (torch.zeros(len(networks), dtype=torch.long, device=device) for _ in range(2))
         chunks = torch.arange(len(pool)).split(TEST_CHUNK), labels.to(device).split(TEST_CHUNK)
         for rows, expected in zip(*chunks, strict=True):
             padded = F.pad(rows, (0, TEST_CHUNK - len(rows)))
             images = pool.normalize(pool.raw(padded).to(device))
             for number, network in enumerate(networks):
-                right[number] += (self._predict(network, images)[: len(rows)] == expected).sum()
-        return [100 * hits / len(pool) for hits in right.tolist()]
+                predicted = self._predict(network, images)[: len(rows)]
+                right[number] += (predicted == expected).sum()
+                lost[number] += (predicted == NONE).sum()
+        counted = zip(right.tolist(), lost.tolist(), strict=True)
+        return [math.nan if without else 100 * hits / len(pool) for hits, without in counted]
 
     def _enlist(self, count: int) -> list[nn.Module]:
         """The first ``count`` networks, ready for training; those that are missing are made."""
@@ -160,7 +166,8 @@ class Trainer:
         return F.cross_entropy(self._logits(network, images), labels)
 
     def _predictions(self, network: nn.Module, images: Tensor) -> Tensor:
-        return self._logits(network, images).argmax(1)
+        logits = self._logits(network, images)
+        return logits.argmax(1).where(logits.isfinite().all(1), NONE)
 
     def _logits(self, network: nn.Module, images: Tensor) -> Tensor:
         images = images.contiguous(memory_format=torch.channels_last)

@@ -135,12 +135,10 @@ class RunRecorder:
             self._synchronize(step)
 
     def finish(self, condensed: CondensedSet) -> None:
-        """The result goes last: where it is, the record is complete."""
         self._unite_losses()
         about = {"images": len(condensed), "decoded_images": condensed.decoded, "stored_bytes": condensed.nbytes}
-        self._record("finished", **about)
         if self.world.main:
-            self.folder.write_result(condensed)
+            self.folder.write_result(condensed, self._record_of("finished", **about))
             self.folder.checkpoint.unlink(missing_ok=True)
 
     def _begin(self) -> None:
@@ -189,7 +187,9 @@ class RunRecorder:
         self.signals.deaf = True
         self._save(step)
         self._record("interrupted")
-        raise Interrupted(f"stopped after iteration {step.iteration} of {step.iterations}")
+        seconds = self.settings["seconds"]
+        reached = f" of {step.iterations}" if seconds is None else f", {100 * step.part:.0f} % of {seconds:g} seconds"
+        raise Interrupted(f"stopped after iteration {step.iteration}{reached}")
 
     def _save(self, step: Progress) -> None:
         with self.loss_log.paused():
@@ -210,14 +210,15 @@ class RunRecorder:
         own = torch.tensor(self.loss_log.losses, dtype=torch.float64)
         self.loss_log.losses[:] = self.world.all_reduce_sum(own * weight).tolist()
 
-    def _record(self, status: str, **result: int) -> None:
-        if not self.world.main:
-            return
+    def _record(self, status: str) -> None:
+        if self.world.main:
+            self.folder.write_record(self._record_of(status))
+
+    def _record_of(self, status: str, **result: int) -> dict:
         about = {**self.origin, **({"processes": self.world.size} if self.world.size > 1 else {})}
         summary = self.loss_log.summary()
         updates = summary["iterations_done"] * self.settings["updates"]
-        record = {"status": status, "settings": self.settings, **about, **result, "updates_done": updates, **summary}
-        self.folder.write_record(record)
+        return {"status": status, "settings": self.settings, **about, **result, "updates_done": updates, **summary}
 
 
 @contextlib.contextmanager

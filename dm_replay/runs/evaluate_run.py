@@ -51,8 +51,9 @@ def evaluate_run(
     reports = {}
     with joined() as world:
         own = range(first, first + runs)[world.shard(runs)]
-        epochs, quiet = len(own) * (config.epochs + 1), quiet or not world.main
+        quiet = quiet or not world.main
         for name, condensed in sets.items():
+            epochs = len(own) * config.passes(condensed.decoded)
             with progress_bar(f"evaluating {name}", epochs, quiet=quiet, unit=" epochs") as bar:
                 on_epoch = partial(_advance, bar)
                 reports[name] = _united(partial(measure, condensed, on_epoch=on_epoch), own, world)

@@ -1,6 +1,6 @@
 """The files of a condensation run.
 
-    RUN/condensed.pt        the result; a run is finished when it is there and checkpoint.pt is not
+    RUN/condensed.pt        the result; a run is finished when run.json says so, and checkpoint.pt is no longer there
     RUN/run.json            settings, seed, versions, commit, device, losses, stored bytes, timings
     RUN/images/iter_*.png   snapshots
     RUN/checkpoint.pt       while the run is under way
@@ -58,7 +58,8 @@ class RunFolder:
 
     @property
     def finished(self) -> bool:
-        return self.condensed.exists() and not self.checkpoint.exists()
+        there = self.condensed.exists() and not self.checkpoint.exists()
+        return there and self.read_record().get("status") == "finished"
 
     @property
     def begun(self) -> bool:
@@ -96,10 +97,8 @@ class RunFolder:
         return checkpoint["settings"] if checkpoint else {}
 
     def write_record(self, record: dict) -> None:
-        """One line for each entry, so that long lists of losses don't fill the screen."""
-        lines = (f"  {json.dumps(name)}: {json.dumps(value)}" for name, value in record.items())
         with atomic(self.record) as temporary:
-            temporary.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+            temporary.write_text(_as_text(record))
 
     def read_checkpoint(self) -> dict | None:
         """What :meth:`write_checkpoint` was given last, by name; None where there is none."""
@@ -116,8 +115,11 @@ class RunFolder:
     def write_checkpoint(self, settings: dict, state: dict, loss_log: dict) -> None:
         save_sealed(dict(zip(CHECKPOINT, (settings, state, loss_log), strict=True)), self.checkpoint)
 
-    def write_result(self, condensed: CondensedSet) -> None:
-        condensed.save(self.condensed)
+    def write_result(self, condensed: CondensedSet, record: dict) -> None:
+        """Both or, on a full disk, neither: the record takes its place when the result is there."""
+        with atomic(self.record) as temporary:
+            temporary.write_text(_as_text(record))
+            condensed.save(self.condensed)
 
     def check_writable(self) -> None:
         """Raise ValueError if the folder cannot be made or written, without making it."""
@@ -139,6 +141,12 @@ class RunFolder:
         for pattern in (".condensed-*.pt", ".checkpoint-*.pt", ".run-*.json", "images/.iter_*.png"):
             for file in self.path.glob(pattern):
                 file.unlink(missing_ok=True)
+
+
+def _as_text(record: dict) -> str:
+    """One line for each entry, so that long lists of losses don't fill the screen."""
+    lines = (f"  {json.dumps(name)}: {json.dumps(value)}" for name, value in record.items())
+    return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
 def _is_ours(record: object) -> bool:

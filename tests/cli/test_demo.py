@@ -8,8 +8,8 @@ from dm_replay.cli.demo import run_demo
 def test_condensed_replay_leads_stock_replay_at_equal_bytes(tmp_path, capsys):
     run_demo(str(tmp_path / "demo"), seeds=1, iterations=60)
     printed = capsys.readouterr().out
-    rows = {line[:19].strip(): line for line in printed.splitlines() if "±" in line}
-    final = {method: float(line.split("±")[0].split()[-1]) for method, line in rows.items()}
+    rows = {line[:19].strip(): line for line in printed.splitlines() if line.endswith(" %")}
+    final = {method: float(line.split()[-2]) for method, line in rows.items()}
     assert final["condensed replay"] > final["stock replay"] + 5 > final["naive"] + 5
     stored = {
         method: int(line.split(" bytes")[0].split()[-1].replace(",", ""))

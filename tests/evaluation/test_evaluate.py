@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ import torch
 
 from dm_replay import CondensedSet, EvalConfig, TensorPool, evaluate
 from dm_replay.coresets.random import random_set
+from dm_replay.evaluation.report import EvalReport
 from dm_replay.evaluation.trainer import Trainer
 from dm_replay.networks import build_network, reset
 from dm_replay.runtime.engine import Engine
@@ -70,6 +72,18 @@ def test_report(halves):
     assert read["mean"] == report.mean and read["settings"]["epochs"] == 30 and read["settings"]["stored_bytes"] == 1024
     again = evaluate(random_set(halves, 2), halves, QUICK, network="convnet:width=4", runs=3, seed=5)
     assert again.accuracies == report.accuracies
+
+
+@pytest.mark.parametrize(("runs", "text"), [(1, "43.00 % over 1 network"), (2, "44.00 ± 1.00 % over 2 networks")])
+def test_one_network_has_no_deviation(runs, text):
+    assert str(EvalReport((43.0, 45.0)[:runs], settings={}, seconds=1.0)) == text
+
+
+@pytest.mark.parametrize("options", [{"lr": 1e30}, {"lr": 1e15}, {"lr": 1e30, "steps": 3}], ids=str)
+def test_a_training_that_diverged_is_no_accuracy(halves, options):
+    config = replace(QUICK, **options)
+    with pytest.raises(ValueError, match=r"outputs of network 4 became infinite or NaN: lower lr, which is 1e\+\d+$"):
+        evaluate(random_set(halves, 2), halves, config, network="convnet:width=4", runs=2, first=4)
 
 
 def normalized_as(train_set, mean, std):

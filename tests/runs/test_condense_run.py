@@ -1,5 +1,6 @@
 """Runs in a folder: whatever stops them, and whenever, they go on to the same pixels."""
 
+import errno
 import json
 import os
 import random
@@ -137,6 +138,13 @@ def test_ctrl_c_leaves_a_run_that_goes_on_to_the_same_pixels(run, straight, tmp_
     assert folder.read_record()["losses"][:4] == earlier and len(folder.read_record()["losses"]) == 6
 
 
+def test_an_interrupted_run_of_seconds_says_how_many_are_over(run, monkeypatch):
+    bounded = CondenseConfig(**{**vars(CONFIG), "seconds": 1e6, "iterations": 2})
+    with ctrl_c_in(monkeypatch, LossLog, "note", 4), pytest.raises(Interrupted) as caught:
+        run(bounded)
+    assert str(caught.value) == "stopped after iteration 4, 0 % of 1e+06 seconds"
+
+
 def test_a_second_ctrl_c_while_saving_is_ignored(run, straight, tmp_path, monkeypatch):
     with (
         ctrl_c_in(monkeypatch, LossLog, "note", 3),
@@ -184,8 +192,12 @@ def test_killed_at_any_replacement_of_a_file(run, straight, tmp_path, monkeypatc
         with monkeypatch.context() as patch, pytest.raises(Killed):
             patch.setattr(os, "replace", dying)
             run(overwrite=True)
+        folder = RunFolder(tmp_path / "run")
+        if folder.read_record().get("status") == "finished":
+            assert torch.equal(CondensedSet.load(folder.condensed).images, straight)
         assert torch.equal(run(resume=True).images, straight)
         assert files(tmp_path / "run") == FINISHED
+        assert folder.read_record()["status"] == "finished"
         assert len(RunFolder(tmp_path / "run").read_record()["losses"]) == 6
 
 
@@ -260,7 +272,24 @@ def test_full_disk(run, straight, tmp_path, options):
         run(**{"snapshots": 0, **options})
     assert "is the disk full" in str(caught.value) or caught.value.errno
     assert files(tmp_path / "run") == ["run.json"]
+    assert RunFolder(tmp_path / "run").read_record()["status"] == "running"
     assert torch.equal(run(resume=True).images, straight)
+
+
+def test_a_full_disk_at_the_last_write(run, straight, tmp_path, monkeypatch):
+    """There was room for the checkpoints of a run, and none for its result beside them."""
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    folder = RunFolder(tmp_path / "run")
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
+        patch.setattr(CondensedSet, "save", full)
+        run()
+    assert folder.checkpoint.exists() and not folder.condensed.exists()
+    assert folder.read_record()["status"] == "running"
+    assert torch.equal(run(resume=True).images, straight)
+    assert folder.read_record()["status"] == "finished"
 
 
 def test_a_file_in_the_way(run, dataset, tmp_path):

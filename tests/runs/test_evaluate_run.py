@@ -1,6 +1,7 @@
 """Evaluating several sets likewise; the processes of a job are in test_distributed."""
 
 import contextlib
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from dm_replay.evaluation.config import EvalConfig
 from dm_replay.evaluation.evaluate import evaluate
 from dm_replay.runs import evaluate_run as module
 from dm_replay.runs.evaluate_run import evaluate_run
+from dm_replay.runs.loss_log import progress_bar
 from dm_replay.runtime.distributed import World
 
 CONFIG = EvalConfig(epochs=2, device="cpu", compile="no")
@@ -42,6 +44,21 @@ def test_the_shares_of_several_processes_are_the_runs_of_one(sets, pool, monkeyp
         parts.append(evaluate_run(sets, pool, CONFIG, **HOW, runs=2, first=5, quiet=True))
     for name in sets:
         assert sum((part[name].accuracies for part in parts), ()) == whole[name].accuracies
+
+
+@pytest.mark.parametrize("steps", [None, 1, 2, 3, 7, 12])
+def test_the_bar_counts_to_its_total(sets, pool, monkeypatch, steps):
+    """Whatever the images of a set: with a budget in steps, more of them take fewer epochs."""
+    bars = []
+
+    def noted(*args, **how):
+        bars.append(progress_bar(*args, **how))
+        return bars[-1]
+
+    monkeypatch.setattr(module, "progress_bar", noted)
+    config = replace(CONFIG, steps=steps, batch=4)
+    evaluate_run(sets, pool, config, **HOW, runs=2)
+    assert [bar.n for bar in bars] == [bar.total for bar in bars] and all(bar.n for bar in bars)
 
 
 def test_bad_input(sets, pool):
