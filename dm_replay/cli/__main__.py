@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import NoReturn
 
 from .. import __version__
+from .terminal import expect_few_characters
 
 __all__ = ["main", "run"]
 
@@ -35,6 +36,7 @@ NO_MEMORY = ("out of memory", "not enough memory", "allocate memory", "bad_alloc
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status: 0, 2 after an error in what was given, 130 after Ctrl-C."""
     argv = sys.argv[1:] if argv is None else list(argv)
+    expect_few_characters()
     try:
         with _warnings_in_one_line():
             _dispatch(argv)

@@ -1,5 +1,6 @@
 """The command line: what it writes, and what it says to bad input."""
 
+import io
 import json
 import os
 import re
@@ -103,6 +104,17 @@ def test_evaluate(cli, finished):
         assert part["settings"]["augment"] == WITHOUT_FLIP
     again = json.loads(cli(*EVALUATE, finished, "--json"))
     assert again["condensed"]["accuracies"] == report["condensed"]["accuracies"] and "random" not in again
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin1", "cp1252", "utf8"])
+def test_what_stdout_cannot_encode_is_printed_alike(finished, monkeypatch, encoding):
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding=encoding))
+    assert main([*map(str, [*EVALUATE, finished])]) == 0
+    sys.stdout.flush()
+    printed = written.getvalue().decode(encoding)
+    sign = re.escape("+-" if encoding == "ascii" else "±")
+    assert re.match(rf"condensed +\d+\.\d\d {sign} \d+\.\d\d % over 2 networks", printed)
 
 
 def test_show_a_picture_and_an_animation(cli, finished, tmp_path):
