@@ -22,6 +22,7 @@ from ..condensed.quantize import check_storage
 from ..data.class_index import EVERY, ClassShard
 from ..data.pool import TensorPool
 from ..runtime.engine import Engine
+from ..runtime.peers import ALONE, Peers
 from . import self_check
 from .borrowed import Borrowed, Enlarged, as_trained
 from .budget import activations_of, engine_for, note_whole_batches
@@ -97,6 +98,7 @@ class Condenser:
         state: dict[str, Any] | None = None,
         shard: slice = EVERY,
         network: nn.Module | None = None,
+        peers: Peers = ALONE,
     ) -> CondensedSet:
         """As :func:`condense`, which see."""
         config = (config or CondenseConfig()).resolve(pool.flip_invariant).sized(pool.shape)
@@ -106,13 +108,10 @@ class Condenser:
         chosen = pool.classes if classes is None else torch.as_tensor(list(classes)).long().unique()
         group = ClassShard(chosen, shard)
         decoder = config.decoder(pool.shape[0])
-        size, (_, *small) = pool.shape[1:], config.condensed_shape(pool.shape)
-        if previous is not None and previous.shape != pool.shape:
-            raise ValueError(f"the previous images are {previous.shape}, the real ones {pool.shape}")
-        if size != tuple(small):
-            pool = pool.select(pool.of_classes(chosen)).shrunk(*small)
-            previous = None if previous is None else previous.decoded_to(*small)
-            network = None if network is None else Enlarged(network, size, config.enlarging)
+        size = pool.shape[1:]
+        pool, previous = _shrunk(pool, previous, chosen, config)
+        if network is not None and size != pool.shape[1:]:
+            network = Enlarged(network, size, config.enlarging)
         decoder.check(pool.shape)
         check_storage(config.storage, pool.shape[2])
         _check_state(state, (len(group.mine), config.ipc, *decoder.stored_shape(pool.shape)))
@@ -128,7 +127,7 @@ class Condenser:
         start = initial_pixels(pool, group, previous, config, seed) if state is None else state["pixels"]
         placed = _placed(pool, group.mine, engine.device)
         if borrowed is None:
-            trained = _trained(pool, chosen, previous, extractor, config, seed)
+            trained = _trained(pool, chosen, previous, extractor, config, seed, peers)
         else:
             trained = as_trained(extractor.network)
 
@@ -170,6 +169,27 @@ class Condenser:
                     on_step(Progress(iteration, config.iterations, loss, part, steps.matcher, schedule, finish))
         return finish()
 
+    @torch.inference_mode(False)
+    def assist(
+        self,
+        pool: TensorPool,
+        config: CondenseConfig,
+        *,
+        seed: int,
+        classes: Iterable[int],
+        previous: CondensedSet | None,
+        peers: Peers,
+    ) -> None:
+        """Take part in what ``peers`` do together that condense these classes without this process: the training of
+        extractors."""
+        config = config.resolve(pool.flip_invariant).sized(pool.shape)
+        chosen = torch.as_tensor(list(classes)).long().unique()
+        pool, previous = _shrunk(pool, previous, chosen, config)
+        engine = engine_for(pool, len(chosen), config, activations_of(pool, config, None))
+        engine = self_check.trusted(engine, pool, config)
+        extractor = self._extractor(pool.shape, len(chosen), config, engine)
+        _trained(pool, chosen, previous, extractor, config, seed, peers)
+
     def _extractor(
         self,
         shape: tuple[int, int, int],
@@ -201,6 +221,7 @@ def condense(
     state: dict[str, Any] | None = None,
     shard: slice = EVERY,
     network: nn.Module | None = None,
+    peers: Peers = ALONE,
 ) -> CondensedSet:
     """Condense the real images of a pool by distribution matching.
 
@@ -218,6 +239,7 @@ def condense(
             ValueError for networks with BatchNorm, whose statistics are over all classes.
         network: a network that is trained already, normalized images (N, C, H, W) -> logits (N, L) by class number, as
             the only embedding and for the class term; see :class:`Borrowed`. It is copied, and never compiled.
+        peers: processes that condense other shards of the same classes: they share the training of extractors out.
 
     Returns:
         ``config.ipc`` stored images of every class (of the shard), class by class, in the pool's normalized space.
@@ -246,7 +268,21 @@ def condense(
         state=state,
         shard=shard,
         network=network,
+        peers=peers,
     )
+
+
+def _shrunk(
+    pool: TensorPool, previous: CondensedSet | None, classes: Tensor, config: CondenseConfig
+) -> tuple[TensorPool, CondensedSet | None]:
+    """What classes are condensed from, at the size that is condensed."""
+    _, height, width = config.condensed_shape(pool.shape)
+    if previous is not None and previous.shape != pool.shape:
+        raise ValueError(f"the previous images are {previous.shape}, the real ones {pool.shape}")
+    if pool.shape[1:] == (height, width):
+        return pool, previous
+    small = pool.select(pool.of_classes(classes)).shrunk(height, width)
+    return small, None if previous is None else previous.decoded_to(height, width)
 
 
 def _check_state(state: dict | None, stored: tuple[int, ...]) -> None:
@@ -284,12 +320,14 @@ def _trained(
     extractor: Extractor,
     config: CondenseConfig,
     seed: int,
+    peers: Peers,
 ) -> TrainedNetworks | None:
     """None for random networks, and where there is but one class to tell from others."""
     if config.extractors == 0 or len(classes) < 2:
         return None
     seconds = math.inf if config.seconds is None else TRAINING * config.seconds
-    return train_networks(pool, classes, extractor, config.extractors, config.extractor_steps, seed, seconds, previous)
+    many, steps = config.extractors, config.extractor_steps
+    return train_networks(pool, classes, extractor, many, steps, seed, seconds, previous, peers)
 
 
 def _normalization(pool: TensorPool) -> dict[str, list]:

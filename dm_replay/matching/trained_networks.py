@@ -15,6 +15,7 @@ from ..data.class_index import ClassShard
 from ..data.pool import TensorPool
 from ..networks import reset
 from ..runtime.engine import Engine, compiled
+from ..runtime.peers import ALONE, Peers
 from ..runtime.seeding import new_generator
 from .extractors import Extractor, TrainedNetworks, read_flat
 from .pieces import equal_parts
@@ -35,20 +36,25 @@ def train_networks(
     seed: int,
     seconds: float = math.inf,
     previous: CondensedSet | None = None,
+    peers: Peers = ALONE,
 ) -> TrainedNetworks:
     """``count`` networks of the extractor's kind, each after ``steps`` steps of SGD on the real images of the classes.
 
     Batches hold as many images of each class; each image is augmented on its own. Of a class that comes again they are
-    ``previous`` ones, by the real images that both stand for. ``seconds`` bounds the time
-    of all: each network makes fewer steps where its share of them is over, at least one.
+    ``previous`` ones, by the real images that both stand for. ``seconds`` bounds the time of all: each network makes
+    fewer steps where its share of them is over, at least one. Each of several ``peers`` trains some of them, and has
+    all in the end. For all.
     """
     trainer = _Trainer(pool, classes, extractor.network, extractor.augment, extractor.engine, previous)
     began = time.perf_counter()
+    mine = range(count)[peers.world.shard(count)]
     pairs = [
-        trainer.run(steps, new_generator(seed, "extractor", number), began + seconds * (number + 1) / count)
-        for number in range(count)
+        trainer.run(steps, new_generator(seed, "extractor", number), began + seconds * turn / len(mine))
+        for turn, number in enumerate(mine, 1)
     ]
-    return TrainedNetworks(*map(torch.stack, zip(*pairs, strict=True)))
+    if peers.world.size > 1:
+        pairs = [pair for part in peers.exchanged([(a.cpu(), b.cpu()) for a, b in pairs]) for pair in part]
+    return TrainedNetworks(*(torch.stack(side).to(extractor.engine.device) for side in zip(*pairs, strict=True)))
 
 
 class _Trainer:

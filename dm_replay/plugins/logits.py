@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..replay.memory import Group
 from ..replay.standardize import AnySet, to_dtype
+from ..runtime.peers import Peers
 from .experience import RealImages
 from .storage_policy import CondensedBuffer
 
@@ -89,7 +90,8 @@ class CondensedBufferWithLogits(CondensedBuffer):
         super()._condense(aside)
         try:
             new = {group: part for group, part in memory.groups.items() if before.get(group) != memory.counts[group]}
-            asked = {group: self._asked(group[0], part) for group, part in new.items()}
+            with Peers.of_job().together():
+                asked = {group: self._asked(group[0], part) for group, part in new.items()}
         except BaseException:
             vars(memory).update(held)
             self._logits = logits

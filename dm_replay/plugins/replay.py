@@ -12,8 +12,10 @@ from ..replay.checks import fraction, whole_number
 from ..replay.current import CropFlip, TensorLoader
 from ..replay.loader import Batches, ReplayLoader
 from ..replay.transform import Transform, check_transform
+from ..runtime.peers import Peers
 from ..runtime.seeding import derive
 from .experience import inspect
+from .shared_data import shared_among_processes
 from .storage_policy import CondensedBuffer
 
 __all__ = ["DMReplayPlugin"]
@@ -25,6 +27,11 @@ class DMReplayPlugin(ReplayPlugin, supports_distributed=True):  # type: ignore[c
     After each experience its classes are condensed into the memory. From the second experience
     on, each mini-batch of the strategy's own loader is followed by ``batch_size_mem`` condensed
     images, augmented anew on the strategy's device.
+
+    Of several processes, once Avalanche's ``DistributedHelper.init_distributed`` has been called in each and its
+    ``wrap_model`` on the network, each condenses some of the classes and all end with the same memory, which is that of
+    one process; from the second experience on each is given its part of the current images and other condensed ones.
+    What fails in one fails in all.
 
     Args:
         mem_size: condensed images in all, 200 by default.
@@ -121,12 +128,13 @@ class DMReplayPlugin(ReplayPlugin, supports_distributed=True):  # type: ignore[c
     def before_training_exp(self, strategy, *args, shuffle: bool = True, **kwargs) -> None:
         """Let condensed images follow the current data; raise if the new ones cannot be condensed or will not fit."""
         self.storage_policy.prepare(strategy.experience)
-        if self.transform is not None:
-            check_transform(self.transform, inspect(strategy.experience.dataset)[0], strategy.device)
-        if self.current is not None or len(self.storage_policy.memory):
-            strategy.dataloader = self._current(strategy, shuffle=shuffle, **kwargs)
-        if len(self.storage_policy.memory):
-            strategy.dataloader = self._replaying(strategy.dataloader, strategy, shuffle)
+        with Peers.of_job().together():
+            if self.transform is not None:
+                check_transform(self.transform, inspect(strategy.experience.dataset)[0], strategy.device)
+            if self.current is not None or len(self.storage_policy.memory):
+                strategy.dataloader = self._current(strategy, shuffle=shuffle, **kwargs)
+            if len(self.storage_policy.memory):
+                strategy.dataloader = self._replaying(strategy.dataloader, strategy, shuffle)
 
     def after_training_exp(self, strategy, **kwargs) -> None:
         super().after_training_exp(strategy, **kwargs)
@@ -147,7 +155,12 @@ class DMReplayPlugin(ReplayPlugin, supports_distributed=True):  # type: ignore[c
                 strategy.make_train_dataloader(**kwargs)
             finally:
                 strategy.train_mb_size = usual
+        if DistributedHelper.is_distributed:
+            return shared_among_processes(strategy.dataloader, self._seed("data", strategy))
         return strategy.dataloader
+
+    def _seed(self, role: str, strategy) -> int:
+        return derive(self.storage_policy.memory.seed, role, strategy.clock.train_iterations)
 
     def _of_tensors(
         self, augment: CropFlip, strategy, shuffle: bool, num_workers: int = 0, drop_last: bool = False, **_
@@ -169,7 +182,7 @@ class DMReplayPlugin(ReplayPlugin, supports_distributed=True):  # type: ignore[c
             device=strategy.device,
             shuffle=shuffle,
             drop_last=drop_last,
-            seed=derive(self.storage_policy.memory.seed, "current", strategy.clock.train_iterations),
+            seed=self._seed("current", strategy),
         )
 
     def _replaying(self, data: Batches, strategy, shuffle: bool) -> ReplayLoader:

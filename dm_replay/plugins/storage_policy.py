@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from avalanche.benchmarks import OnlineCLExperience
 from avalanche.benchmarks.utils import AvalancheDataset
+from avalanche.distributed import DistributedHelper
 from avalanche.models import avalanche_forward
 from avalanche.training.storage_policy import BalancedExemplarsBuffer
 from torch import Tensor, nn
@@ -17,7 +18,9 @@ from ..matching.condense import Progress
 from ..matching.config import CondenseConfig
 from ..replay.checks import whole_number
 from ..replay.memory import CondensedMemory
+from ..replay.sharing import agreed
 from ..replay.standardize import AnySet
+from ..runtime.peers import Peers
 from .experience import RealImages, groups_of, inspect, read, warn_if_random
 from .filling import as_task, readable
 from .items import ItemForm, as_dataset
@@ -59,6 +62,9 @@ class CondensedBuffer(BalancedExemplarsBuffer):
 
     A mini-experience of an online stream is set aside; the stream is condensed at its task
     boundaries or, where it hides them, whenever as many images have come together as the memory holds.
+
+    Where a process group is open, its processes are to give their buffers the same experiences: they share the
+    condensing out by classes, have equal memories in the end, and what fails in one fails in all.
 
     An error leaves the memory as it was and gives up what was set aside with the images that
     caused it. After Ctrl-C the same experience can be given again, as if it came first then.
@@ -150,16 +156,20 @@ class CondensedBuffer(BalancedExemplarsBuffer):
         """Condense an experience into the memory; nothing is asked of the agent but whose buffer this is."""
         self._of_strategy = getattr(agent, "storage_policy", None) is self
         if self._with_strategy:
-            self._model = agent.model
+            self._model = DistributedHelper.unwrap_model(agent.model)
         if _at_boundary(exp, "is_first_subexp"):
             self.flush()
-        aside = [*self._aside, self.read_ahead(exp, num_workers)]
-        self._ahead = None
-        shape = self.memory.check_shapes(part.images.shape[1:] for part in aside)
-        shares = self.memory.shares(_groups(aside), shape)
-        whole = _at_boundary(exp, "is_last_subexp")
-        enough = self.memory.capacity(len(shares), shape)
-        if whole or (_hides_boundaries(exp) and sum(len(part.labels) for part in aside) >= enough):
+        peers = Peers.of_job()
+        with peers.together():
+            aside = [*self._aside, self.read_ahead(exp, num_workers)]
+            self._ahead = None
+            shape = self.memory.check_shapes(part.images.shape[1:] for part in aside)
+            shares = self.memory.shares(_groups(aside), shape)
+            whole = _at_boundary(exp, "is_last_subexp")
+            enough = self.memory.capacity(len(shares), shape)
+            due = whole or (_hides_boundaries(exp) and sum(len(part.labels) for part in aside) >= enough)
+            due = agreed(peers, (due, shares), due)
+        if due:
             self._condense(aside)
         else:
             self._aside = aside
@@ -168,7 +178,8 @@ class CondensedBuffer(BalancedExemplarsBuffer):
         """Before an experience: condense what came before, and raise now if it cannot be condensed or will not fit."""
         if _at_boundary(exp, "is_first_subexp"):
             self.flush()
-        self._check(exp.dataset)
+        with Peers.of_job().together():
+            self._check(exp.dataset)
 
     def fill(
         self, dataset: Any, task: int | None = None, num_workers: int = 0, *, model: nn.Module | None = None
@@ -196,10 +207,11 @@ class CondensedBuffer(BalancedExemplarsBuffer):
         if self._with_strategy and model is None:
             raise ValueError('extractors="strategy" condenses with a trained network: give fill the model, too')
         self.flush()
-        dataset = readable(dataset)
-        self._check(dataset)
-        real = as_task(self._read(dataset, num_workers), None if task is None else whole_number("task", task, 0))
-        self._model = model if self._with_strategy else None
+        with Peers.of_job().together():
+            dataset = readable(dataset)
+            self._check(dataset)
+            real = as_task(self._read(dataset, num_workers), None if task is None else whole_number("task", task, 0))
+        self._model = DistributedHelper.unwrap_model(model) if self._with_strategy else None
         self._condense([real])
 
     def _check(self, dataset: AvalancheDataset) -> None:
@@ -237,11 +249,12 @@ class CondensedBuffer(BalancedExemplarsBuffer):
 
     def _condense(self, aside: list[RealImages]) -> None:
         """What raises an error now would raise it again, so it is given up; what Ctrl-C stopped would not."""
-        started = perf_counter()
+        started, peers = perf_counter(), Peers.of_job()
         try:
             real = RealImages.join(aside)
-            with tqdm(desc="condensing", leave=False, disable=None if self.progress else True) as bar:
-                self.memory.update(real.pools(), None if bar.disable else _BarUpdater(bar), self._networks)
+            shown = self.progress and peers.world.main
+            with tqdm(desc="condensing", leave=False, disable=None if shown else True) as bar:
+                self.memory.update(real.pools(), None if bar.disable else _BarUpdater(bar), self._networks, peers)
         except Exception:
             self._aside = []
             raise

@@ -3,17 +3,20 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from torch import Tensor, nn
 
 from ..data.pool import TensorPool
 from ..matching.condense import Condenser, Progress
 from ..matching.config import CondenseConfig
+from ..runtime.peers import Peers
 from .kinds import Kind, merged
 from .standardize import AnySet, Standardization
 
-__all__ = ["Job", "OnStep", "StandardizedNetwork", "watched"]
+__all__ = ["Group", "Job", "OnStep", "StandardizedNetwork", "watched"]
 
+Group = tuple[int, int]  # task, class
 OnStep = Callable[[int, int, Progress], None]
 LOOK = 50  # iterations; looking at the loss waits for the device
 
@@ -43,29 +46,31 @@ class Job:
         seed: int,
         on_step: Callable[[Progress], None],
         network: nn.Module | None,
-    ) -> AnySet:
+        part: slice,
+        peers: Peers,
+    ) -> dict[Group, AnySet]:
+        """The sets of the classes of ``part``, by task and class; ``peers`` make the others. For all."""
         previous = merged(self.previous) if self.previous else None
         if previous is not None and not kind.coded:
             previous = self.space.apply_to_set(previous)
-        condensed = kind.condensed(self.ipc)
+        condensed, mine = kind.condensed(self.ipc), self.classes[part]
+        first, real = (previous, None) if previous is None or not condensed else kind.unmixed(previous)
+        about: dict[str, Any] = dict(seed=seed, classes=self.classes, previous=first, peers=peers)
+        if not mine:
+            if condensed and network is None:
+                condenser.assist(self.pool, replace(config, ipc=condensed), **about)
+            return {}
         if not condensed:
-            result = kind.real(self.pool, self.classes, self.ipc, config, seed, self.space, previous)
+            result = kind.real(self.pool, self.classes, self.ipc, config, seed, self.space, previous, part)
         else:
-            first, real = (previous, None) if previous is None else kind.unmixed(previous)
-            result = condenser.condense(
-                self.pool,
-                replace(config, ipc=condensed),
-                seed=seed,
-                classes=self.classes,
-                previous=first,
-                on_step=on_step,
-                network=network,
-            )
+            own: dict[str, Any] = dict(on_step=on_step, network=network, shard=part)
+            result = condenser.condense(self.pool, replace(config, ipc=condensed), **about, **own)
             if condensed < self.ipc:
-                beside = kind.real(self.pool, self.classes, self.ipc - condensed, config, seed, self.space, real)
+                beside = kind.real(self.pool, self.classes, self.ipc - condensed, config, seed, self.space, real, part)
                 result = kind.mixed(result, beside)
         meta = {name: value for name, value in result.meta.items() if name not in ("mean", "std")}
-        return replace(result if kind.coded else self.space.undo_set(result), meta=meta | self.known)
+        result = replace(result if kind.coded else self.space.undo_set(result), meta=meta | self.known)
+        return {(self.task, label): result.of_class(label) for label in mine}
 
 
 class StandardizedNetwork(nn.Module):

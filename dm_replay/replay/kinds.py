@@ -13,7 +13,7 @@ from ..condensed.condensed_set import CondensedSet
 from ..coresets.coded import BEST, shrunk
 from ..coresets.herding import herded_by_class, random_embedding
 from ..coresets.returning import evenly, kept_with_previous, new_among
-from ..data.class_index import ClassShard
+from ..data.class_index import EVERY, ClassShard
 from ..data.pool import TensorPool
 from ..matching.config import CondenseConfig
 from ..runtime.seeding import new_generator
@@ -97,17 +97,21 @@ class Kind:
         seed: int,
         space: Standardization,
         previous: AnySet | None = None,
+        part: slice = EVERY,
     ) -> AnySet:
         """``ipc`` stored real images of each of these classes, best first, stored as ``config`` says or coded.
 
         A class of which ``previous`` holds some keeps of them what :func:`new_among` leaves. One with fewer images than
-        a mosaic's tiles repeats them. ``space`` is what standardized the pool; coded ones are in the values before.
+        a mosaic's tiles repeats them. ``space`` is what standardized the pool; coded ones are in the values before. Of
+        the classes only ``part`` is made, as it is among all of them.
         """
-        own = pool.select(pool.of_classes(classes))
+        mine = pool.of_classes(classes[part])
+        own = pool.select(mine)
         small = own.shrunk(*config.condensed_shape(own.shape)[1:])
         each = ipc if self.coded else ipc * config.decoder(pool.shape[0]).tiles
         if self.name == "random":
-            rows = own.rows_of(ClassShard(own.classes)).draw(each, new_generator(seed, "random"))
+            drawn = pool.rows_of(ClassShard(torch.tensor(classes), part)).draw(each, new_generator(seed, "random"))
+            rows = torch.searchsorted(mine, drawn)
         else:
             embed = random_embedding(small, config.network, seed, config.memory_budget)
             rows = herded_by_class(small, each, embed)

@@ -16,17 +16,18 @@ from ..data.pool import TensorPool
 from ..matching.condense import Condenser
 from ..matching.config import CondenseConfig
 from ..matching.presets import USUAL
+from ..runtime.peers import ALONE, Peers
 from ..runtime.seeding import derive
 from .beginning import begin, stored_like
 from .checks import whole_number
-from .job import Job, OnStep, StandardizedNetwork, watched
+from .job import Group, Job, OnStep, StandardizedNetwork, watched
 from .kinds import Kind, merged
 from .memory_file import read_memory, write_memory
+from .sharing import agreed, indivisible, shared_out
 from .standardize import AnySet, Standardization
 
 __all__ = ["DEFAULT", "CondensedMemory", "Group"]
 
-Group = tuple[int, int]  # task, class
 Shape = tuple[int, int, int]
 
 # 0.37 s per iteration for two classes of CIFAR-10 at 10 images each on two CPU cores, 0.75 s at 100.
@@ -244,6 +245,7 @@ class CondensedMemory:
         incoming: TensorPool | Mapping[int, TensorPool],
         on_step: OnStep | None = None,
         networks: Callable[[int], nn.Module] | None = None,
+        peers: Peers = ALONE,
     ) -> None:
         """Condense real images into the memory.
 
@@ -255,26 +257,35 @@ class CondensedMemory:
             on_step: called as ``on_step(done, total, progress)`` after each iteration.
             networks: of a task, the network to condense with, trained on images as the pools give them; see
                 :func:`condense`.
+            peers: processes that update equal memories with the same images: they share the classes out, and each has
+                all of them in the end. A job with BatchNorm, whose statistics are over all its classes, is one's alone.
 
         Raises:
             ValueError: the classes will not fit, the images have another shape than those held, or the loss
-                does not stay finite.
+                does not stay finite; if so in one of several processes, then in all.
         """
         pools = incoming if isinstance(incoming, Mapping) else {0: incoming}
-        shape = self.check_shapes(pool.shape for pool in pools.values())
-        shares = self.shares(((task, c) for task, pool in pools.items() for c in pool.classes.tolist()), shape)
-        space = self.standardization or Standardization.fit(pools.values())
-        jobs = [job for task, pool in pools.items() for job in self._jobs(task, pool, shares, space)]
-        groups, each = dict(self.groups), self.config.iterations
-        seconds = None if self.config.seconds is None else self.config.seconds / max(1, len(jobs))
-        config = replace(self.fitted(shape), seconds=seconds)
-        for number, job in enumerate(jobs):
-            step = watched(on_step, number, len(jobs), each, self.config.lr_img)
-            seed = derive(self.seed, "memory", self.updates, job.task, job.ipc)
-            network = None if networks is None else StandardizedNetwork(networks(job.task), space)
-            result = job.run(self._condenser, self.kind, config, seed, step, network)
-            groups |= {(job.task, c): result.of_class(c) for c in job.classes}
-        self.groups = {group: groups[group].prefix(share) for group, share in shares.items()}
+        with peers.together():
+            shape = self.check_shapes(pool.shape for pool in pools.values())
+            shares = self.shares(((task, c) for task, pool in pools.items() for c in pool.classes.tolist()), shape)
+            fitted = self.standardization or Standardization.fit(pools.values())
+            space = agreed(peers, self._plan(pools, shares), fitted)
+            jobs = [job for task, pool in pools.items() for job in self._jobs(task, pool, shares, space)]
+            made: dict[Group, AnySet] = {}
+            groups, each = dict(self.groups), self.config.iterations
+            seconds = None if self.config.seconds is None else self.config.seconds / max(1, len(jobs))
+            config = replace(self.fitted(shape), seconds=seconds)
+            whole = self.kind.name == "condensed" and networks is None and indivisible(config.network, shape)
+            parts = shared_out([len(job.classes) for job in jobs], peers.world, whole)
+            for number, (job, part) in enumerate(zip(jobs, parts, strict=True)):
+                step = watched(on_step, number, len(jobs), each, self.config.lr_img)
+                seed = derive(self.seed, "memory", self.updates, job.task, job.ipc)
+                network = None if networks is None else StandardizedNetwork(networks(job.task), space)
+                made |= job.run(self._condenser, self.kind, config, seed, step, network, part, peers)
+            for of_one in peers.exchanged(made):
+                groups |= of_one
+            groups = {group: groups[group].prefix(share) for group, share in shares.items()}
+        self.groups = groups
         self.updates += 1
         self.standardization = space
 
@@ -311,6 +322,12 @@ class CondensedMemory:
         check_storage(config.storage, small[2])
         config.decoder(channels).check(small)
         return shape
+
+    def _plan(self, pools: Mapping[int, TensorPool], shares: dict[Group, int]) -> tuple:
+        """What processes that update equal memories alike have in common."""
+        images = {task: (pool.shape, pool.classes.tolist(), pool.counts.tolist()) for task, pool in pools.items()}
+        config = replace(self.config, device="auto")
+        return images, shares, self.counts, self.updates, self.seed, self.kind, self.mem_size, self.mem_bytes, config
 
     def _jobs(self, task: int, pool: TensorPool, shares: dict[Group, int], space: Standardization) -> list["Job"]:
         """A pool's classes by how many images are made of them: their share, if there are as many real ones.

@@ -20,6 +20,7 @@ from ..matching.config import CondenseConfig
 from ..runtime.distributed import World, joined
 from ..runtime.engine import resolve_device
 from ..runtime.interrupts import Interrupts
+from ..runtime.peers import Peers
 from ..runtime.provenance import provenance
 from ..runtime.self_check import engine_record
 from .loss_log import LossLog
@@ -92,7 +93,8 @@ def condense_run(
         with _Signals(world) as signals, loss_log:
             recorder = RunRecorder(folder, settings, loss_log, signals, world, checkpoint_seconds, checkpoint is None)
             state = checkpoint and _part(checkpoint["state"], shard)
-            condensed = condense(dataset.train, config, seed=seed, on_step=recorder, state=state, shard=shard)
+            about: dict[str, Any] = dict(seed=seed, on_step=recorder, state=state, shard=shard, peers=Peers(world))
+            condensed = condense(dataset.train, config, **about)
             condensed = _united(condensed, world).with_meta(dataset=dataset.spec.name)
             recorder.finish(condensed)
     return condensed

@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-__all__ = ["RankLost", "World", "joined", "world"]
+__all__ = ["RankLost", "World", "in_contact", "joined", "stdout_to_stderr", "world"]
 
 LEAVING, LEAVING_AFTER_ERRORS = 30.0, 3.0  # seconds that the first process waits for the others to close theirs
 TIMEOUT = 600.0  # seconds; longer than compiling and reading a dataset may keep one process behind the others
@@ -60,7 +60,7 @@ class World:
         """
         if self.size == 1:
             return rows
-        with _in_contact():
+        with in_contact():
             lengths = [torch.zeros(1, dtype=torch.long) for _ in range(self.size)]
             dist.all_gather(lengths, torch.tensor([len(rows)]))
             if not self.main:
@@ -87,7 +87,7 @@ class World:
         if self.size == 1:
             return values
         values = values.clone()
-        with _in_contact():
+        with in_contact():
             dist.all_reduce(values, how)
         return values
 
@@ -118,7 +118,7 @@ def joined(timeout: float = TIMEOUT) -> Iterator[World]:
     on_gpus = torch.cuda.is_available() and dist.is_nccl_available()
     if on_gpus:
         torch.cuda.set_device(here.local_rank % torch.cuda.device_count())
-    with _in_contact(), _stdout_to_stderr():
+    with in_contact(), stdout_to_stderr():
         backend = "cpu:gloo,cuda:nccl" if on_gpus else "gloo"
         store, rank, size = next(dist.rendezvous("env://", timeout=timedelta(seconds=timeout)))
         dist.init_process_group(backend, store=store, timeout=timedelta(seconds=timeout), rank=rank, world_size=size)
@@ -150,7 +150,7 @@ def _leave(here: World, store: "dist.Store", patience: float) -> None:
 
 
 @contextlib.contextmanager
-def _in_contact() -> Iterator[None]:
+def in_contact() -> Iterator[None]:
     """What goes wrong in an exchange is, whatever the backend calls it, that somebody is not there."""
     try:
         yield
@@ -159,7 +159,7 @@ def _in_contact() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _stdout_to_stderr() -> Iterator[None]:
+def stdout_to_stderr() -> Iterator[None]:
     """gloo of torch 2.9 tells on stdout whom it reached, in the midst of what a program is to read there."""
     sys.stdout.flush()
     kept = os.dup(1)
