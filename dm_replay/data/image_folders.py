@@ -12,6 +12,7 @@ __all__ = ["FileList", "image_folder", "imagenet", "tiny_imagenet"]
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 TESTS = ("test", "val")
+Identity = tuple[int, int]
 
 
 class FileList(NamedTuple):
@@ -24,8 +25,8 @@ class FileList(NamedTuple):
 def image_folder(root: Path) -> tuple[FileList, FileList | None, list[str]]:
     """``root/train/<class>/…`` and ``root/test/<class>/…``, or val -> train, test, class names.
 
-    Or ``root/<class>/…`` alone, which has no test. The classes are train's folders, sorted. Hidden files and folders,
-    and those that archives of a Mac leave, are none.
+    Or ``root/<class>/…`` alone, which has no test. The classes are train's folders, sorted. Links are followed. Hidden
+    files and folders, and those that archives of a Mac leave, are none.
     """
     parts = ("train", *TESTS)
     return _in_parts(root, TESTS) if any((root / part).is_dir() for part in parts) else _for_training(root)
@@ -102,7 +103,8 @@ def _existing_folder(folder: Path) -> Path:
 
 
 def _class_folders(folder: Path) -> list[str]:
-    names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not _is_hidden(entry.name))
+    with os.scandir(folder) as entries:
+        names = sorted(entry.name for entry in entries if not _is_hidden(entry.name) and _is_folder(entry))
     if not names:
         raise ValueError(f"{folder} holds no folders; expected one folder of images for each class")
     return names
@@ -110,22 +112,50 @@ def _class_folders(folder: Path) -> list[str]:
 
 def _files_by_class(folder: Path, names: list[str]) -> dict[str, list[str]]:
     """The images of each class, in the order of their paths, folder by folder."""
-    folders = {name: os.path.join(folder, name) for name in names}
-    return {
-        name: sorted(_images_under(path), key=lambda file: file.split(os.sep)) if os.path.isdir(path) else []
-        for name, path in folders.items()
-    }
+    files: dict[str, list[str]] = {name: [] for name in names}
+    for name, found in files.items():
+        path = os.path.join(folder, name)
+        if os.path.isdir(path):
+            found += sorted(_images_under(path, _parents(path)), key=lambda file: file.split(os.sep))
+    return files
 
 
-def _images_under(folder: str) -> Iterator[str]:
+def _images_under(folder: str, above: frozenset[Identity]) -> Iterator[str]:
+    """Those of folders that are links, too. ``above``: the folders that this one is in."""
+    own = _identity(folder)
+    if own in above:
+        raise ValueError(f"{folder} is a link that leads back to a folder that it is in; remove it")
     with os.scandir(folder) as entries:
         for entry in entries:
             if _is_hidden(entry.name):
                 continue
-            if entry.is_dir(follow_symlinks=False):
-                yield from _images_under(entry.path)
-            elif entry.name.lower().endswith(SUFFIXES) and not entry.is_dir():
+            if _is_folder(entry):
+                yield from _images_under(entry.path, above | {own})
+            elif _is_picture(entry.name):
                 yield entry.path
+
+
+def _is_folder(entry: os.DirEntry) -> bool:
+    """ValueError for a link that leads nowhere, unless it has a picture's name: reading that says what is wrong."""
+    if not entry.is_symlink():
+        return entry.is_dir()
+    if not os.path.exists(entry.path) and not _is_picture(entry.name):
+        raise ValueError(f"{entry.path} is a link that leads nowhere; remove it")
+    return os.path.isdir(entry.path)
+
+
+def _parents(folder: str) -> frozenset[Identity]:
+    return frozenset(map(_identity, Path(folder).resolve().parents))
+
+
+def _identity(folder: str | Path) -> Identity:
+    """The same for a folder and all links to it."""
+    about = os.stat(folder)
+    return about.st_dev, about.st_ino
+
+
+def _is_picture(name: str) -> bool:
+    return name.lower().endswith(SUFFIXES)
 
 
 def _is_hidden(name: str) -> bool:

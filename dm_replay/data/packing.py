@@ -15,6 +15,7 @@ pack clears away what it left. Where a byte of a pack is no longer what was writ
 
 import hashlib
 import os
+import stat
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -91,6 +92,8 @@ def _fingerprint(root: Path, parts: dict[str, FileList]) -> str:
                 about = os.stat(file)
             except OSError as error:
                 raise ValueError(f"cannot read the image {file}: {error.strerror}") from error
+            if not stat.S_ISREG(about.st_mode):  # reading might wait for ever
+                raise ValueError(f"cannot read the image {file}: it is a pipe, a device or a folder")
             path = os.fsencode(file.removeprefix(str(root)).replace(os.sep, "/"))
             hashed.update(b"%b\0%d %d %d\n" % (path, about.st_size, about.st_mtime_ns, label))
     return hashed.hexdigest()

@@ -1,6 +1,7 @@
 """Datasets: the real ones where they lie under DM_DATA, and small made-up files of every other kind."""
 
 import os
+import shutil
 import subprocess
 import sys
 
@@ -101,6 +102,13 @@ def test_hidden_files_and_folders_are_neither_images_nor_classes(folder, hidden)
         (place / hidden).write_bytes(b"resource fork")
     train, test, spec = load_dataset("imagefolder", folder)
     assert (len(train), len(test), spec.classes) == (4, 2, ("ant", "bee"))
+
+
+def test_a_class_without_test_images_keeps_the_labels_of_the_others(folder):
+    first = min(path.name for path in (folder / "test").iterdir())
+    shutil.rmtree(folder / "test" / first)
+    dataset = load_dataset("imagefolder", folder)
+    assert dataset.train.classes.tolist() == [0, 1] and dataset.test.classes.tolist() == [1]
 
 
 def test_image_folder_reads_grey_images_as_colour(folder):
