@@ -107,22 +107,21 @@ class Decoder:
         below = colors.reshape(len(colors), 1, -1, images.shape[3])
         return torch.cat([brightness, below], dim=2)
 
-    def overlay(self, stored: Tensor, images: Tensor) -> Tensor:
-        """One stored image (…) whose first M tiles are now these images (M, C, H, W); the others are as they were."""
-        own = [min(tile, len(images) - 1) for tile in range(self.tiles)]
-        _, height, width = self.encoded_shape(tuple(stored.shape))  # type: ignore[arg-type]
-        tile = self._tile_of(height, width).to(stored.device)
-        return torch.where(tile < len(images), self.encode(images[own])[0].to(stored), stored)
+    def patchwork(self, parts: Tensor) -> Tensor:
+        """One stored image (…) of several (f², …): its tile k is that of the k-th of them."""
+        _, height, width = self.encoded_shape(tuple(parts.shape[1:]))  # type: ignore[arg-type]
+        tile = self._tile_of(height, width).to(parts.device)
+        return parts.gather(0, tile.expand(1, *parts.shape[1:]))[0]
 
     def _tile_of(self, height: int, width: int) -> Tensor:
-        """The number of the tile that each stored value belongs to, (1, …)."""
+        """The number of the tile that each stored value belongs to, (1, …) int64."""
         numbers = torch.arange(float(self.tiles))[:, None, None, None].expand(-1, 1, height, width)
         brightness = encode_tiles(numbers, self.formation)[0]
         if self.color == 1:
-            return brightness
+            return brightness.round().long()
         size = height // self.color, width // self.color
         colors = encode_tiles(numbers.expand(-1, 2, -1, -1), self.formation, size)
-        return torch.cat([brightness, colors.reshape(1, -1, width)], dim=1)
+        return torch.cat([brightness, colors.reshape(1, -1, width)], dim=1).round().long()
 
     def decode(self, stored: Tensor, rows: Tensor) -> Tensor:
         """Training images of given numbers, (M,) int64 -> (M, C, H, W); tile t of stored image n is n · f² + t."""

@@ -76,7 +76,10 @@ def joined(images: Tensor, old: Tensor, ipc: int, decoder: Decoder) -> Tensor:
     fresh = [decoder.encode(images[: whole * decoder.tiles])] if whole else []
     kept = ipc - whole - (rest > 0)
     if rest:
-        fresh.append(decoder.overlay(old[kept], images[len(images) - rest :])[None])
+        alone = decoder.encode(images[whole * decoder.tiles :].repeat_interleave(decoder.tiles, 0))
+        fresh.append(
+            decoder.patchwork(torch.cat([alone, old[kept].expand(decoder.tiles - rest, *old[kept].shape)]))[None]
+        )
     stored = torch.cat([*fresh, old[:kept]])
     return stored[evenly(ipc - kept, kept)]
 

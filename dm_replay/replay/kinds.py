@@ -116,14 +116,14 @@ class Kind:
             embed = random_embedding(small, config.network, seed, config.memory_budget)
             rows = herded_by_class(small, each, embed)
         if self.coded:
-            return _with_previous(self._coded(own, rows, space), previous, own.counts, seed)
+            return _with_previous(self.coded_images(own, rows, space), previous, own.counts, seed)
         assert not isinstance(previous, CodedSet)
         held = None if previous is None else previous.decoded_to(*small.shape[1:])
         images = kept_with_previous(small, small.take(rows), replace(config, ipc=ipc), seed, held)
         return images.decoded_to(*own.shape[1:])
 
-    def _coded(self, pool: TensorPool, rows: Tensor, space: Standardization) -> CodedSet:
-        """The rows (K, ipc) of a standardized pool as small files."""
+    def coded_images(self, pool: TensorPool, rows: Tensor, space: Standardization) -> CodedSet:
+        """The rows (K, ipc) of a standardized pool, of each class in order, as small files."""
         values = space.undo(pool.take(rows.flatten()).cpu())
         spans = torch.stack([values.amin((1, 2, 3)), values.amax((1, 2, 3))], dim=1)
         low, high = spans[:, :, None, None, None].unbind(1)

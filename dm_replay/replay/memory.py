@@ -17,14 +17,16 @@ from ..matching.condense import Condenser
 from ..matching.config import CondenseConfig
 from ..matching.presets import USUAL
 from ..runtime.peers import ALONE, Peers
-from ..runtime.seeding import derive
+from ..runtime.seeding import derive, new_generator
 from .beginning import begin, stored_like
 from .checks import whole_number
+from .dealing import dealt
 from .job import Group, Job, OnStep, StandardizedNetwork, watched
 from .kinds import Kind, merged
 from .memory_file import read_memory, write_memory
 from .sharing import agreed, indivisible, shared_out
 from .standardize import AnySet, Standardization
+from .waiting import Waiting, WaitingRoom, cut
 
 __all__ = ["DEFAULT", "CondensedMemory", "Group"]
 
@@ -42,11 +44,9 @@ class CondensedMemory:
     ``class_bytes`` of :class:`CondenseConfig` does. Of kind "webp" each image takes at most
     :meth:`Kind.code_bytes`.
 
-    With G groups seen, the share of group i in order of arrival is ⌈(mem_size − i) / G⌉ images, as
-    if they were dealt round: all of the memory is shared out, and a share never grows when groups
-    join. A group never gets more images than it has real ones; what it leaves stays empty. What
-    comes in is condensed at its share; what is already there is cut to its prefix, at no cost and
-    without the old data.
+    The memory is dealt round among the groups seen, in order of arrival: shares differ by one, and none grows when
+    groups join. A group gets no more images than it has real ones; what it leaves goes to the others. What comes in is
+    condensed at its share; what is already there is cut to its prefix, at no cost and without the old data.
 
     Images may come in any scale: they are condensed with each channel standardized by the mean
     and deviation of the first update's images, and kept in the scale they came in.
@@ -61,7 +61,8 @@ class CondensedMemory:
 
     Attributes:
         groups: the condensed set of each (task, class), in order of arrival, in the space that the pools give.
-        updates: how often something was condensed into the memory.
+        waiting: which of these are real ones that wait to be condensed, see :meth:`add`.
+        updates: how often something was condensed into the memory. arrivals: how often images came to wait.
         standardization: between that space and the one condensed in; None before the first update.
 
     Raises:
@@ -98,7 +99,8 @@ class CondensedMemory:
         self.config = config or DEFAULT
         self.kind = Kind(kind, real_fraction)
         self.groups: dict[Group, AnySet] = {}
-        self.updates = 0
+        self.waiting: dict[Group, Waiting] = {}
+        self.updates = self.arrivals = 0
         self.standardization: Standardization | None = None
         self._condenser = Condenser()
 
@@ -264,30 +266,50 @@ class CondensedMemory:
             ValueError: the classes will not fit, the images have another shape than those held, or the loss
                 does not stay finite; if so in one of several processes, then in all.
         """
-        pools = incoming if isinstance(incoming, Mapping) else {0: incoming}
+        pools = _by_task(incoming)
         with peers.together():
-            shape = self.check_shapes(pool.shape for pool in pools.values())
-            shares = self.shares(((task, c) for task, pool in pools.items() for c in pool.classes.tolist()), shape)
-            fitted = self.standardization or Standardization.fit(pools.values())
-            space = agreed(peers, self._plan(pools, shares), fitted)
-            jobs = [job for task, pool in pools.items() for job in self._jobs(task, pool, shares, space)]
-            made: dict[Group, AnySet] = {}
-            groups, each = dict(self.groups), self.config.iterations
-            seconds = None if self.config.seconds is None else self.config.seconds / max(1, len(jobs))
-            config = replace(self.fitted(shape), seconds=seconds)
-            whole = self.kind.name == "condensed" and networks is None and indivisible(config.network, shape)
-            parts = shared_out([len(job.classes) for job in jobs], peers.world, whole)
-            for number, (job, part) in enumerate(zip(jobs, parts, strict=True)):
-                step = watched(on_step, number, len(jobs), each, self.config.lr_img)
-                seed = derive(self.seed, "memory", self.updates, job.task, job.ipc)
-                network = None if networks is None else StandardizedNetwork(networks(job.task), space)
-                made |= job.run(self._condenser, self.kind, config, seed, step, network, part, peers)
-            for of_one in peers.exchanged(made):
-                groups |= of_one
-            groups = {group: groups[group].prefix(share) for group, share in shares.items()}
-        self.groups = groups
+            shape, space = self._space(pools, peers)
+            tiles, counts = self._tiles(shape), _counts(pools)
+            limits = {group: len(self.groups.get(group, ())) - (-many // tiles) for group, many in counts.items()}
+            sizes = self._sizes(limits, shape)
+            made = self._condensed(pools, self.groups, sizes, space, on_step, networks, peers)
+        waiting = {group: images for group, images in self.waiting.items() if group not in made}
+        self._settle(self.groups | made, waiting, sizes, space)
         self.updates += 1
-        self.standardization = space
+
+    def add(
+        self,
+        incoming: TensorPool | Mapping[int, TensorPool],
+        on_step: OnStep | None = None,
+        networks: Callable[[int], nn.Module] | None = None,
+        peers: Peers = ALONE,
+    ) -> bool:
+        """Take a few images of a stream that does not say where its experiences end.
+
+        They wait in the memory as real images, stored like the rest and within its size, and are replayed from now on.
+        When more of a class wait than its share has place for, and at least half as many as it stood for came, those
+        that wait are condensed together with what the memory holds of their classes. Till then those that wait are a
+        fair draw of what came. So the number of condensations grows with the logarithm of the stream's length.
+
+        Arguments and errors are those of :meth:`update`.
+
+        Returns:
+            Whether anything was condensed.
+        """
+        pools = _by_task(incoming)
+        with peers.together():
+            shape, space = self._space(pools, peers)
+            arrived = {(task, c): pools[task].subset([c]) for task, c in _counts(pools)}
+            room = WaitingRoom(self.kind, self.fitted(shape), space, self.groups, self.waiting, arrived)
+            sizes = self._sizes(room.limits, shape)
+            ready, made = room.ready(sizes), dict[Group, AnySet]()
+            if ready:
+                made = self._condensed(room.pools(ready), room.held(ready), sizes, space, on_step, networks, peers)
+            groups, waiting = room.settled(made, sizes, new_generator(self.seed, "waiting", self.arrivals))
+        self._settle(groups, waiting, sizes, space)
+        self.updates += bool(made)
+        self.arrivals += 1
+        return bool(made)
 
     def resize(self, mem_size: int | None = None, *, mem_bytes: int | None = None) -> None:
         """A smaller size cuts every group now; a larger one serves the updates from now on.
@@ -299,9 +321,10 @@ class CondensedMemory:
         resized = CondensedMemory(mem_size, self.ipc, self.config, mem_bytes=mem_bytes, **about)  # type: ignore[arg-type]
         if self.shape and _how(resized.fitted(self.shape)) != _how(self.fitted(self.shape)):
             raise ValueError("the images held are stored as their count or their bytes asked for: resize in the same")
-        shares = resized.shares(self.groups, self.shape)
+        resized.shares(self.groups, self.shape)
         self.mem_size, self.mem_bytes = resized.mem_size, resized.mem_bytes
-        self.groups = {group: part.prefix(shares[group]) for group, part in self.groups.items()}
+        if self.shape and self.standardization:
+            self._settle(self.groups, self.waiting, self._sizes({}, self.shape), self.standardization)
 
     def check_shapes(self, shapes: Iterable[tuple[int, ...]]) -> Shape:
         """The one shape (C, H, W) of these and of the images held.
@@ -323,35 +346,108 @@ class CondensedMemory:
         config.decoder(channels).check(small)
         return shape
 
-    def _plan(self, pools: Mapping[int, TensorPool], shares: dict[Group, int]) -> tuple:
+    def _space(self, pools: Mapping[int, TensorPool], peers: Peers) -> tuple[Shape, Standardization]:
+        """The shape of all images, and the space to condense them in; the same in all processes."""
+        shape = self.check_shapes(pool.shape for pool in pools.values())
+        self.shares(_counts(pools), shape)
+        return shape, agreed(peers, self._plan(pools), self.standardization or Standardization.fit(pools.values()))
+
+    def _plan(self, pools: Mapping[int, TensorPool]) -> tuple:
         """What processes that update equal memories alike have in common."""
-        images = {task: (pool.shape, pool.classes.tolist(), pool.counts.tolist()) for task, pool in pools.items()}
+        images = {task: pool.shape for task, pool in pools.items()}, _counts(pools)
+        made = self.updates, self.arrivals, self.counts
         config = replace(self.config, device="auto")
-        return images, shares, self.counts, self.updates, self.seed, self.kind, self.mem_size, self.mem_bytes, config
+        return images, made, self.seed, self.kind, self.mem_size, self.mem_bytes, self.ipc, config
 
-    def _jobs(self, task: int, pool: TensorPool, shares: dict[Group, int], space: Standardization) -> list["Job"]:
-        """A pool's classes by how many images are made of them: their share, if there are as many real ones.
+    def _tiles(self, shape: Shape) -> int:
+        """Training images of a stored one."""
+        return 1 if self.kind.coded else self.fitted(shape).decoder(shape[0]).tiles
 
-        Where seconds bound them and prefixes count in the loss, shares that differ by one (a memory seldom divides by
+    def _sizes(self, limits: Mapping[Group, int], shape: Shape) -> dict[Group, int]:
+        """Stored images of every group, at most ``limits`` of those that come in and what is held of the others."""
+        every = {group: len(part) for group, part in self.groups.items()} | dict(limits)
+        if self.ipc is not None:
+            return {group: min(limit, self.ipc) for group, limit in every.items()}
+        return dict(zip(every, dealt(self.capacity(len(every), shape), list(every.values())), strict=True))
+
+    def _settle(
+        self,
+        groups: Mapping[Group, AnySet],
+        waiting: Mapping[Group, Waiting],
+        sizes: Mapping[Group, int],
+        space: Standardization,
+    ) -> None:
+        """Take these images, cut to their sizes."""
+        parts = {group: cut(groups[group], waiting.get(group, Waiting()), size) for group, size in sizes.items()}
+        self.groups = {group: part for group, (part, _) in parts.items()}
+        self.waiting = {group: images for group, (_, images) in parts.items() if images.stored}
+        self.standardization = space
+
+    def _condensed(
+        self,
+        pools: Mapping[int, TensorPool],
+        held: Mapping[Group, AnySet],
+        sizes: Mapping[Group, int],
+        space: Standardization,
+        on_step: OnStep | None,
+        networks: Callable[[int], nn.Module] | None,
+        peers: Peers,
+    ) -> dict[Group, AnySet]:
+        """The images of the pools' classes, condensed together with what is held of them."""
+        jobs = [job for task, pool in pools.items() for job in self._jobs(task, pool, held, sizes, space)]
+        shape, each, made = jobs[0].pool.shape, self.config.iterations, dict[Group, AnySet]()
+        seconds = None if self.config.seconds is None else self.config.seconds / max(1, len(jobs))
+        config = replace(self.fitted(shape), seconds=seconds)
+        whole = self.kind.name == "condensed" and networks is None and indivisible(config.network, shape)
+        parts = shared_out([len(job.classes) for job in jobs], peers.world, whole)
+        for number, (job, part) in enumerate(zip(jobs, parts, strict=True)):
+            step = watched(on_step, number, len(jobs), each, self.config.lr_img)
+            seed = derive(self.seed, "memory", self.updates, job.task, job.ipc)
+            network = None if networks is None else StandardizedNetwork(networks(job.task), space)
+            made |= job.run(self._condenser, self.kind, config, seed, step, network, part, peers)
+        return {group: part for of_one in peers.exchanged(made) for group, part in of_one.items()}
+
+    def _jobs(
+        self,
+        task: int,
+        pool: TensorPool,
+        held: Mapping[Group, AnySet],
+        sizes: Mapping[Group, int],
+        space: Standardization,
+    ) -> list["Job"]:
+        """A pool's classes by how many images are made of them: their size, if there are as many real ones.
+
+        Where seconds bound them and prefixes count in the loss, sizes that differ by one (a memory seldom divides by
         its classes) are made as the larger and cut: one condensation instead of two of half the time each.
         """
-        classes = pool.classes.tolist()
-        held = {c: self.groups[task, c] for c in classes if (task, c) in self.groups}
-        found = {c: new + len(held.get(c, ())) for c, new in zip(classes, pool.counts.tolist(), strict=True)}
-        sizes = {c: min(shares[task, c], found[c]) for c in classes}
+        classes, tiles = pool.classes.tolist(), self._tiles(pool.shape)
+        previous = {c: held[task, c] for c in classes if (task, c) in held}
+        counts = zip(classes, pool.counts.tolist(), strict=True)
+        found = {c: len(previous.get(c, ())) - (-new // tiles) for c, new in counts}
+        own = {c: min(sizes[task, c], found[c]) for c in classes}
         together = self.config.nested > 0 and self.config.seconds is not None
-        largest = max(sizes.values(), default=0)
+        largest = max(own.values(), default=0)
         by_size = defaultdict(list)
-        for c, size in sizes.items():
+        for c, size in own.items():
             raised = together and size == largest - 1 and found[c] >= largest
             by_size[largest if raised else size].append(c)
         about = {"mean": pool.mean, "std": pool.std}
         known = {name: list(values) for name, values in about.items() if values is not None}
         pool = space.apply_to_pool(pool)
         return [
-            Job(task, pool, members, ipc, [held[c] for c in members if c in held], space, known)
+            Job(task, pool, members, ipc, [previous[c] for c in members if c in previous], space, known)
             for ipc, members in by_size.items()
         ]
+
+
+def _by_task(incoming: TensorPool | Mapping[int, TensorPool]) -> Mapping[int, TensorPool]:
+    return incoming if isinstance(incoming, Mapping) else {0: incoming}
+
+
+def _counts(pools: Mapping[int, TensorPool]) -> dict[Group, int]:
+    """Real images of each group."""
+    counts = ((task, zip(pool.classes.tolist(), pool.counts.tolist(), strict=True)) for task, pool in pools.items())
+    return {(task, c): many for task, classes in counts for c, many in classes}
 
 
 def _how(config: CondenseConfig) -> tuple[str, int, int, str]:

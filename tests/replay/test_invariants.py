@@ -12,8 +12,9 @@ from dm_replay.data.pool import TensorPool
 from dm_replay.matching.config import CondenseConfig
 from dm_replay.replay.kinds import Kind
 from dm_replay.replay.memory import CondensedMemory
+from dm_replay.replay.waiting import Waiting
 
-STREAMS = 1_000
+STREAMS = 400
 CONFIG = CondenseConfig(network="convnet:width=4", compile="no", device="cpu")
 EACH = 16 + 8  # bytes of an image (1, 4, 4) with its range
 
@@ -62,9 +63,39 @@ def test_over_random_streams(stream, size, kind, ipc):
         assert len(memory) <= size[1] and memory.nbytes <= 8 + EACH * size[1]
         shares = memory.shares([])
         for (task, c), part in memory.groups.items():
-            assert 1 <= len(part) <= shares[task, c] and part.classes.tolist() == [c]
+            most = len(before.get((task, c), ())) + experience.get(task, {}).get(c, 0)
+            assert min(shares[task, c], most) <= len(part) <= most and part.classes.tolist() == [c]
             if c not in experience.get(task, {}):
                 assert torch.equal(part.pixels, before[task, c].pixels[: len(part)])
+
+
+@given_streams(kind=st.sampled_from(["random", "herding", "webp"]), ipc=st.sampled_from([None, None, 1, 3, 8]))
+def test_over_random_streams_that_hide_their_boundaries(stream, size, kind, ipc):
+    """What waits is within the size; each class has its first images whole, and never none of them."""
+    if size[0] == "mem_size" and ipc is not None and ipc > size[1]:
+        return
+    side = 16 if kind == "webp" else 4
+    each = Kind("webp").code_bytes((1, side, side)) + SPAN if kind == "webp" else EACH
+    limit = {size[0]: size[1] if size[0] == "mem_size" else 8 + each * size[1]}
+    memory, seen = CondensedMemory(ipc=ipc, kind=kind, config=CONFIG, **limit), Counter()
+    for seed, experience in enumerate(stream):
+        joined = {*seen, *((task, c) for task, classes in experience.items() for c in classes)}
+        before, pools = dict(memory.groups), {task: pool(classes, seed, side) for task, classes in experience.items()}
+        if len(joined) * (ipc or 1) > size[1]:
+            with pytest.raises(ValueError, match="cannot hold"):
+                memory.add(pools)
+            assert memory.groups == before
+            continue
+        memory.add(pools)
+        seen.update({(task, c): many for task, classes in experience.items() for c, many in classes.items()})
+        assert memory.groups.keys() == seen.keys() and memory.counts == seen
+        assert len(memory) <= size[1] and memory.nbytes <= 8 + each * size[1]
+        for group, part in memory.groups.items():
+            waiting = memory.waiting.get(group, Waiting())
+            assert 1 <= len(part) <= seen[group] and waiting.stored <= len(part)
+            assert waiting.images == waiting.stored <= waiting.counts <= seen[group]
+            fair = size[1] // len(seen) if ipc is None else ipc
+            assert len(part) >= min(fair, len(before.get(group, ())) + experience.get(group[0], {}).get(group[1], 0))
 
 
 @given_streams(cuts=st.lists(st.integers(1, 40), min_size=6, max_size=6))
