@@ -60,8 +60,9 @@ class GroupKey(int):
 class CondensedBuffer(BalancedExemplarsBuffer):
     """A replay buffer of condensed images, for any plugin that takes a ``storage_policy``.
 
-    A mini-experience of an online stream is set aside; the stream is condensed at its task
-    boundaries or, where it hides them, whenever as many images have come together as the memory holds.
+    A mini-experience of an online stream is set aside, and the stream is condensed at its task boundaries. Where it
+    hides them, images wait in the memory, within its size, and are replayed at once; they are condensed when there are
+    enough, see :meth:`CondensedMemory.add`.
 
     Where a process group is open, its processes are to give their buffers the same experiences: they share the
     condensing out by classes, have equal memories in the end, and what fails in one fails in all.
@@ -165,12 +166,11 @@ class CondensedBuffer(BalancedExemplarsBuffer):
             self._ahead = None
             shape = self.memory.check_shapes(part.images.shape[1:] for part in aside)
             shares = self.memory.shares(_groups(aside), shape)
-            whole = _at_boundary(exp, "is_last_subexp")
-            enough = self.memory.capacity(len(shares), shape)
-            due = whole or (_hides_boundaries(exp) and sum(len(part.labels) for part in aside) >= enough)
+            hidden = _hides_boundaries(exp)
+            due = hidden or _at_boundary(exp, "is_last_subexp")
             due = agreed(peers, (due, shares), due)
         if due:
-            self._condense(aside)
+            self._put(aside, self.memory.add if hidden else self.memory.update)
         else:
             self._aside = aside
 
@@ -212,7 +212,7 @@ class CondensedBuffer(BalancedExemplarsBuffer):
             self._check(dataset)
             real = as_task(self._read(dataset, num_workers), None if task is None else whole_number("task", task, 0))
         self._model = DistributedHelper.unwrap_model(model) if self._with_strategy else None
-        self._condense([real])
+        self._put([real], self.memory.update)
 
     def _check(self, dataset: AvalancheDataset) -> None:
         """Raise now if it cannot be condensed, together with what is set aside, or will not fit."""
@@ -232,7 +232,7 @@ class CondensedBuffer(BalancedExemplarsBuffer):
     def flush(self) -> None:
         """Condense what is set aside, if anything is."""
         if self._aside:
-            self._condense(self._aside)
+            self._put(self._aside, self.memory.update)
 
     def resize(self, strategy, new_size: int) -> None:
         """As :meth:`CondensedMemory.resize`, in images or bytes as before."""
@@ -247,14 +247,14 @@ class CondensedBuffer(BalancedExemplarsBuffer):
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_buffer": None, "_model": None, "_ahead": None}
 
-    def _condense(self, aside: list[RealImages]) -> None:
+    def _put(self, aside: list[RealImages], into: Callable[..., Any]) -> None:
         """What raises an error now would raise it again, so it is given up; what Ctrl-C stopped would not."""
         started, peers = perf_counter(), Peers.of_job()
         try:
             real = RealImages.join(aside)
             shown = self.progress and peers.world.main
             with tqdm(desc="condensing", leave=False, disable=None if shown else True) as bar:
-                self.memory.update(real.pools(), None if bar.disable else _BarUpdater(bar), self._networks, peers)
+                into(real.pools(), None if bar.disable else _BarUpdater(bar), self._networks, peers)
         except Exception:
             self._aside = []
             raise

@@ -1,0 +1,96 @@
+"""What a memory alone is worth to a fresh network on real digits, beside herded ones, where streams return to a class."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from dm_replay import CondenseConfig, EvalConfig, evaluate, load_dataset
+from dm_replay.data.pool import TensorPool
+from dm_replay.replay.memory import CondensedMemory
+
+AUGMENT = "color_crop_cutout_scale_rotate"
+FAST = CondenseConfig(
+    preset="fast", iterations=30, extractor_steps=40, nested=0.05, network="convnet:width=16", augment=AUGMENT
+)
+CONFIG = replace(FAST, compile="no", device="cpu")
+PAPER = CondenseConfig(preset="paper", iterations=50, batch_real=32, nested=0.05, network="convnet:width=16")
+SCHOOL = EvalConfig(steps=250, batch=64, lr=0.05, augment=AUGMENT, compile="no", device="cpu")
+
+
+def digits(turned=0, side=8):
+    """Training and test images, enlarged, in the values of a stream."""
+    train, test, _ = load_dataset("digits")
+    pools = []
+    for pool in (train, test):
+        images = torch.rot90(pool.take(torch.arange(len(pool))), turned, (2, 3))
+        pools.append((F.interpolate(images, (side, side)), pool.labels))
+    return pools
+
+
+def pool(part, rows=slice(None)):
+    return TensorPool(part[0][rows], part[1][rows], flip_invariant=False)
+
+
+def accuracy(memory, *tests):
+    """Percent of each."""
+    images, _ = memory.to_set()
+    found = []
+    for test in tests:
+        report = evaluate(images, pool(test), SCHOOL, network="convnet:width=16", runs=2, seed=1)
+        found.append(sum(report.accuracies) / 2)
+    return found
+
+
+def firsts(labels, count):
+    """The first ``count`` of each class."""
+    rank = torch.stack([(labels[: row + 1] == labels[row]).sum() for row in range(len(labels))])
+    return (rank <= count).nonzero()[:, 0]
+
+
+@pytest.mark.parametrize("returning", [1, 3])
+def test_classes_that_return_with_few_images_are_worth_what_they_were(returning):
+    train, test = digits(side=16)
+    few = firsts(train[1], returning)
+    found = {}
+    for kind in ("condensed", "herding"):
+        memory = CondensedMemory(60, config=CONFIG, kind=kind)
+        memory.update(pool(train))
+        assert memory.to_set()[0].formation == 2
+        before = accuracy(memory, test)
+        memory.update(pool(train, few))
+        found[kind] = [*before, *accuracy(memory, test)]
+    assert found["condensed"][1] > found["condensed"][0] - 3
+    assert found["condensed"][1] > found["herding"][1] - 3
+
+
+@pytest.mark.parametrize(
+    "settings", [dict(config=CONFIG), dict(config=CONFIG, real_fraction=0.5), dict(config=PAPER)], ids=str
+)
+def test_a_new_domain_stands_beside_the_old_one(settings):
+    domains = [digits(turned) for turned in range(2)]
+    tests = [test for _, test in domains]
+    found = {}
+    for kind, own in (("condensed", settings), ("herding", dict(config=CONFIG, kind="herding"))):
+        memory = CondensedMemory(100, **own)
+        for train, _ in domains:
+            memory.update(pool(train))
+        found[kind] = accuracy(memory, *tests)
+    for condensed, herded in zip(found["condensed"], found["herding"], strict=True):
+        assert condensed > herded - 4
+
+
+@pytest.mark.parametrize("size", [100, 1_000])
+def test_a_stream_without_boundaries_is_remembered_from_its_first_images(size):
+    train, test = digits()
+    order = torch.randperm(len(train[1]), generator=torch.Generator().manual_seed(0))
+    found = {}
+    for kind in ("condensed", "herding"):
+        memory = CondensedMemory(size, config=CONFIG, kind=kind)
+        for rows in order.split(10):
+            memory.add(pool(train, rows))
+            assert len(memory) >= min(size // 10, 10)
+        found[kind] = accuracy(memory, test)[0]
+        print(size, kind, found[kind], memory.updates, len(memory))
+    assert found["condensed"] > found["herding"] - 3
