@@ -39,6 +39,7 @@ from .trained_networks import train_networks
 
 __all__ = ["Condenser", "Progress", "condense"]
 
+FEATURES = 2048  # of the network that class_weight is given for: the matching loss is a sum over them, the other is not
 TRAINING = 1 / 3  # of a run's seconds, at most, go into training networks
 
 
@@ -131,6 +132,8 @@ class Condenser:
         else:
             trained = as_trained(extractor.network)
 
+        class_weight = config.class_weight * extractor.features / FEATURES
+
         def matcher_on(engine: Engine) -> Matcher:
             extractor = self._extractor(pool.shape, len(chosen), config, engine, borrowed)
             return Matcher(
@@ -142,7 +145,7 @@ class Condenser:
                 seed=seed,
                 updates=config.updates,
                 trained=trained,
-                class_weight=0.0 if trained is None or len(chosen) == 1 else config.class_weight,
+                class_weight=0.0 if trained is None or len(chosen) == 1 else class_weight,
             )
 
         most = 1 if whole else len(group.mine) * (config.batch_real + config.ipc * config.formation**2)

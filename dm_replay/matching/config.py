@@ -54,7 +54,8 @@ class CondenseConfig:
             takes a new random network in each iteration.
         extractor_steps: of their training, on 256 images each; fewer where ``seconds`` bound the run and a third of
             them is over.
-        class_weight: of the trained networks' cross-entropy on the synthetic images, beside the matching loss.
+        class_weight: of the trained networks' cross-entropy on the synthetic images, beside the matching loss of 2,048
+            features (ConvNet of width 128 at 32 × 32); with fewer or more features it is as much less or more.
         distance: of a class's real and synthetic images: "mean" of the features (the paper's), "moments" or
             "characteristic", see :class:`Distance`.
         init: "real" starts from random real images of the class, "herding" from those whose mean feature in a random

@@ -37,7 +37,8 @@ class Extractor:
         mixed: whether the synthetic side's matrix work may run in the engine's dtype (autocast).
 
     Attributes:
-        network: the synthetic side's. batch_statistics: whether an image's features depend on the rest of its batch.
+        network: the synthetic side's. features: D, of an image.
+        batch_statistics: whether an image's features depend on the rest of its batch.
     """
 
     def __init__(
@@ -59,8 +60,8 @@ class Extractor:
         self.batch_statistics = bool(self.network.batch_statistics)
         same = self.dtype == self.master
         self._real_network = self.network if same else copy.deepcopy(self.network).to(self.dtype)
-        features = self.network.classifier.in_features  # type: ignore[union-attr]
-        self.distance = Distance(distance, features, engine.device, self.master)  # type: ignore[arg-type]
+        self.features = int(self.network.classifier.in_features)  # type: ignore[union-attr, arg-type]
+        self.distance = Distance(distance, self.features, engine.device, self.master)
         self.embed_real = compiled(self._embed_real, engine)
         self.synthetic_loss = compiled(self._synthetic_loss, engine)
         self.synthetic_features = compiled(self._synthetic_features, engine)

@@ -1,7 +1,7 @@
 """A memory's state as tensors and plain values in a file, and back: no code is run, what is damaged is refused."""
 
 from collections.abc import Callable
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, astuple, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from ..runtime.sealed_files import load_sealed, save_sealed
 from .checks import whole_number
 from .kinds import Kind
 from .standardize import AnySet, Standardization
+from .waiting import Waiting
 
 __all__ = ["read_memory", "write_memory"]
 
@@ -81,8 +82,11 @@ def _check_held(memory: Any) -> None:
     memory.shares([], shape)
     if len(memory) > memory.capacity(len(memory.groups), shape) or memory.nbytes > (memory.mem_bytes or memory.nbytes):
         raise ValueError(f"it holds {len(memory)} images of {memory.nbytes} bytes, more than its size")
-    if space is None or len(space.mean) != shape[0] or memory.updates < 1:
+    if space is None or len(space.mean) != shape[0] or memory.updates + memory.arrivals < 1:
         raise ValueError("it holds images, but lacks their standardization or an update")
+    for group, waiting in memory.waiting.items():
+        if group not in memory.groups or not waiting.fits(memory.groups[group]):
+            raise ValueError(f"{waiting} are not among the images of {group}")
 
 
 def _number(least: int | None = None) -> Callable[[Any], int]:
@@ -130,6 +134,15 @@ def _groups(value: Any) -> dict[Group, AnySet]:
     return groups
 
 
+def _plain_waiting(waiting: dict[Group, Waiting]) -> list[tuple[int, ...]]:
+    return [(*group, *astuple(images)) for group, images in waiting.items()]
+
+
+def _waiting(value: Any) -> dict[Group, Waiting]:
+    rows = [tuple(whole_number("what waits", number, 0) for number in row) for row in value]
+    return {(task, label): Waiting(*numbers) for task, label, *numbers in rows}
+
+
 def _plain_standardization(value: Standardization | None) -> dict[str, Any] | None:
     return None if value is None else {"mean": value.mean, "std": value.std}
 
@@ -159,8 +172,10 @@ PARTS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {  # of a 
     "ipc": (_as_is, _number_or_none),
     "seed": (_as_is, _number()),
     "updates": (_as_is, _number(0)),
+    "arrivals": (_as_is, _number(0)),
     "kind": (asdict, lambda value: Kind(**value)),
     "config": (asdict, _config),
     "groups": (_plain_groups, _groups),
+    "waiting": (_plain_waiting, _waiting),
     "standardization": (_plain_standardization, _standardization),
 }

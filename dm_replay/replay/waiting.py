@@ -40,6 +40,11 @@ class Waiting:
     images: int = 0
     counts: int = 0
 
+    def fits(self, part: AnySet) -> bool:
+        """Whether a class's images can hold them."""
+        fewest, most = (self.stored - 1) * part.formation**2 + 1, self.stored * part.formation**2
+        return 1 <= self.stored <= len(part) and fewest <= self.images <= min(most, self.counts, int(part.counts))
+
 
 def cut(part: AnySet, waiting: Waiting, share: int) -> tuple[AnySet, Waiting]:
     """A class's images at a smaller share: a prefix of the condensed ones, and of those that wait as many as may."""
@@ -117,8 +122,8 @@ class WaitingRoom:
         joined = [*groups, *(group for group in arrived if group not in groups)]
         self._waiting = {group: waiting.get(group, Waiting()) for group in joined}
         self._new = {group: len(arrived[group]) if group in arrived else 0 for group in joined}
-        shape = next(iter(arrived.values())).shape
-        self._tiles = 1 if kind.coded else config.decoder(shape[0]).tiles
+        self._shape = next(iter(arrived.values())).shape
+        self._tiles = 1 if kind.coded else config.decoder(self._shape[0]).tiles
 
     @property
     def limits(self) -> dict[Group, int]:
@@ -221,7 +226,8 @@ class WaitingRoom:
         if self.kind.coded:
             return self.kind.coded_images(standardized, every[None], self.space)
         decoder = self.config.decoder(pool.shape[0])
-        values = decoder.encode(standardized.take(every).cpu().repeat_interleave(decoder.tiles, 0))
+        images = standardized.shrunk(*self._small).take(every).cpu()
+        values = decoder.encode(images.repeat_interleave(decoder.tiles, 0))
         about = pool.labels, None, about_pool(pool), "float32", decoder.formation, decoder.color, decoder.enlarging
         return CondensedSet.from_images(values, *about)
 
@@ -229,8 +235,18 @@ class WaitingRoom:
         """Stored images in the space, to be put together with others."""
         if not len(part):
             return None
-        return part if self.kind.coded else self.space.apply_to_set(part).with_storage("float32")  # type: ignore
+        if isinstance(part, CodedSet):
+            return part
+        return self.space.apply_to_set(part.decoded_to(*self._small)).with_storage("float32")
 
     def _as_stored(self, part: Any) -> AnySet:
         """Images of the space as the memory stores them."""
-        return part if self.kind.coded else self.space.undo_set(part.with_storage(self.config.storage))
+        if isinstance(part, CodedSet):
+            return part
+        return self.space.undo_set(part.with_storage(self.config.storage)).decoded_to(*self._shape[1:])
+
+    @property
+    def _small(self) -> tuple[int, int]:
+        """Sides of the images that are coded."""
+        _, height, width = self.config.condensed_shape(self._shape)
+        return height, width

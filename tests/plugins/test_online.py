@@ -1,9 +1,12 @@
 """Streams that come in small parts."""
 
+import pytest
+import torch
 from avalanche.benchmarks import split_online_stream
 from streams import CLASSES, EACH, QUICK, Spy, plain, strategy
 
 from dm_replay.plugins.replay import DMReplayPlugin
+from dm_replay.plugins.storage_policy import CondensedBuffer
 
 
 def online(**options):
@@ -32,11 +35,30 @@ def test_a_stream_whose_parts_divide_it_exactly_is_condensed_too():
     assert replay.storage_policy.memory.counts == {(0, c): EACH for c in range(CLASSES)}
 
 
-def test_a_stream_that_hides_its_boundaries_is_condensed_whenever_enough_has_come():
-    replay = DMReplayPlugin(10, **QUICK)
-    strategy(replay).train(online())
-    assert replay.storage_policy.memory.counts == {(0, c): EACH for c in range(CLASSES)}
-    assert replay.storage_policy.memory.updates == 7  # 72 images, 9 or 10 at a time
+@pytest.mark.parametrize("size", [10, 24, 500])
+@pytest.mark.parametrize("kind", ["condensed", "herding"])
+def test_a_stream_that_hides_its_boundaries_is_replayed_from_its_second_part_on(kind, size):
+    replay = DMReplayPlugin(size, kind=kind, **QUICK)
+    spy, learner = Spy(), strategy(replay)
+    learner.plugins.insert(1, spy)
+    learner.train(online())
+    memory = replay.storage_policy.memory
+    assert memory.counts == {(0, c): EACH for c in range(CLASSES)} and len(memory) == min(size, CLASSES * EACH)
+    first, *others = [[len(y) for _, y in part] for part in spy.batches]
+    assert max(first) <= 5 and all(min(sizes) >= 4 + 8 for sizes in others)
+
+
+def test_what_waits_is_replayed_as_it_came_and_condensed_when_it_is_too_much():
+    buffer = CondensedBuffer(24, **QUICK)
+    for number, part in enumerate(online()):
+        before, images = buffer.memory.updates, len(buffer.memory)
+        buffer.post_adapt(None, part)
+        assert buffer.memory.updates == before or images + len(part.dataset) > 24
+        if number == 1:
+            came = torch.stack([image for image, *_ in part.dataset])
+            held = torch.stack([image for image, *_ in buffer.buffer])
+            assert ((came[:, None] - held).flatten(2).abs().amax(2).amin(1) < 0.01).all()
+    assert 0 < buffer.memory.updates < 72 / 24 + 3 and len(buffer.memory) == 24
 
 
 def test_parts_trained_one_call_at_a_time_are_not_condensed_each():
