@@ -29,9 +29,8 @@ def initial_pixels(
     if config.init == "noise":
         shape = decoder.stored_shape(pool.shape)
         return group.take(torch.randn(len(group.classes), config.ipc, *shape, generator=generator))
-    drawn = pool.take(_rows(pool, group, config.ipc * decoder.tiles, config, generator, seed)).cpu()
-    start = decoder.encode(drawn.flatten(0, 1)).unflatten(0, (len(group.mine), config.ipc))
-    have = pool.index.counts_of(group.mine).tolist()
+    rows = _rows(pool, group, config.ipc * decoder.tiles, config, generator, seed)
+    start, have = [], pool.index.counts_of(group.mine).tolist()
     for number, label in enumerate(group.mine.tolist()):
         new = new_among(config.ipc, decoder.tiles, label, have[number], previous, seed)
         if decoder.plain and new > have[number]:
@@ -40,10 +39,13 @@ def initial_pixels(
                 f"class {label} has {have[number] + held} real images, fewer than ipc {config.ipc}: "
                 "lower ipc or start from noise (init=noise)"
             )
+        drawn = pool.take(rows[number]).cpu()  # class by class, since tiles take f² times the room of mosaics
         if new < config.ipc * decoder.tiles and previous is not None:
             old = stored_values(previous.of_class(label), decoder)
-            start[number] = joined(drawn[number, :new], old, config.ipc, decoder)
-    return start
+            start.append(joined(drawn[:new], old, config.ipc, decoder))
+        else:
+            start.append(decoder.encode(drawn))
+    return torch.stack(start)
 
 
 def _rows(

@@ -6,11 +6,12 @@ import sys
 import pytest
 import torch
 
-from dm_replay import CondenseConfig, SiameseAugment, condense
+from dm_replay import CondenseConfig, SiameseAugment, TensorPool, condense
 from dm_replay.condensed.decoder import Decoder
 from dm_replay.coresets.herding import random_embedding
 from dm_replay.data.class_index import ClassShard
 from dm_replay.matching.extractors import Extractor, TrainedNetworks, read_flat
+from dm_replay.matching.initial import initial_pixels
 from dm_replay.matching.matcher import Matcher
 from dm_replay.matching.real_batches import RealBatches
 from dm_replay.matching.synthetic import SyntheticPixels
@@ -110,6 +111,14 @@ def test_herding_embeds_as_many_as_the_budget_allows(pool, embedded):
     torch.testing.assert_close(parts, whole)
     embedded_at_once = [count for count in embedded[False] if count > 1]  # one asks what an image needs
     assert embedded_at_once == [len(pool)] + [5] * 5 + [3]
+
+
+def test_the_start_is_drawn_class_by_class(pool, monkeypatch):
+    taken, right = [], TensorPool.take
+    monkeypatch.setattr(TensorPool, "take", lambda self, rows: taken.append(rows.numel()) or right(self, rows))
+    config = CondenseConfig(ipc=2, formation=2)
+    start = initial_pixels(pool, ClassShard(pool.classes), None, config, seed=1)
+    assert start.shape == (3, 2, 3, 8, 8) and max(taken) == 2 * 2**2
 
 
 PEAK = """
