@@ -17,17 +17,13 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from ..runtime.sealed_files import blocks_of, checksum
 from .decoding import decoded_blocks
 from .image_folders import FileList
 from .pictures import read_rgb
-
-try:
-    import fcntl
-except ImportError:  # Windows: two processes that pack at the same time do the work twice
-    fcntl = None  # type: ignore[assignment]
 
 __all__ = ["FORMAT", "PARTS", "PackStore"]
 
@@ -119,12 +115,11 @@ class PackStore:
     @contextlib.contextmanager
     def _alone(self) -> Iterator[bool]:
         """Inside, no other process packs into this home; yields False where the system cannot promise it."""
+        lock = FileLock(self.home / ".lock", fallback_to_soft=False)
         try:
-            lock = open(self.home / ".lock", "ab")  # noqa: SIM115
-        except OSError:  # another user's
-            lock = None
-        with lock or contextlib.nullcontext():
-            yield lock is not None and _locked(lock)
+            yield _acquired(lock)
+        finally:
+            lock.release()
 
     def _clear(self, pattern: str) -> None:
         """Remove what earlier versions of the folder, at any size, and processes that were killed, have left."""
@@ -175,16 +170,14 @@ def _synced(file: Path) -> Iterator:
         os.fsync(out.fileno())
 
 
-def _locked(file) -> bool:
-    """Wait until no other process has the lock; it is given back when the file is closed, or the process ends."""
-    if fcntl is None:
-        return False
+def _acquired(lock: FileLock) -> bool:
+    """Wait until no other process has the lock; False where files cannot be locked, or this one is another user's."""
     try:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            lock.acquire(timeout=0)
+        except Timeout:
             tqdm.write("waiting for another process, which is packing the images", file=sys.stderr)
-            fcntl.flock(file, fcntl.LOCK_EX)
-    except OSError:  # a file system without locks
+            lock.acquire()
+    except OSError:
         return False
     return True

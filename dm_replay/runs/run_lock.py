@@ -1,6 +1,6 @@
 """One process at a time in a run's folder.
 
-The lock is the system's own (``flock``) on the file ``.lock`` in the folder, so it ends with its process, however that
+The lock is the system's own on the file ``.lock`` in the folder, so it ends with its process, however and wherever that
 ends. The file says who holds it. It is removed with the lock, and what a killed process left of it is taken over.
 """
 
@@ -14,10 +14,7 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
-try:
-    import fcntl
-except ImportError:  # not a POSIX system
-    fcntl = None  # type: ignore[assignment]
+from filelock import FileLock, Timeout
 
 __all__ = ["check_free", "locked"]
 
@@ -31,17 +28,17 @@ def locked(folder: Path) -> Iterator[None]:
     """Hold a folder, which is made if need be, and removed again if nothing was written to it.
 
     Raises:
-        ValueError: if another process holds it, or one on another machine left its lock there.
+        ValueError: if another process holds it.
     """
     made: list[Path] = []
     try:
-        handle = _take(folder, made)
+        lock = _take(folder, made)
         try:
             yield
         finally:
             with contextlib.suppress(OSError):
                 (folder / NAME).unlink()  # while it is held: nobody else's is removed
-            os.close(handle)
+            lock.release()
     finally:
         with contextlib.suppress(OSError):  # at the first that is not empty
             for path in reversed(made):
@@ -50,65 +47,46 @@ def locked(folder: Path) -> Iterator[None]:
 
 def check_free(folder: Path) -> None:
     """ValueError if :func:`locked` would refuse the folder. Writes nothing."""
-    with contextlib.suppress(FileNotFoundError, PermissionError):
-        handle = os.open(folder / NAME, os.O_RDWR)
-        try:
-            _lock(handle, folder)
-        finally:
-            os.close(handle)
+    if (folder / NAME).exists():
+        with contextlib.suppress(FileNotFoundError, PermissionError):
+            _acquired(folder).release()
 
 
-def _take(folder: Path, made: list[Path]) -> int:
-    """The handle of the lock file, locked and signed. Notes in ``made`` the folders that it makes."""
-    for attempt in range(ATTEMPTS):
+def _take(folder: Path, made: list[Path]) -> FileLock:
+    """The lock, held and signed. Notes in ``made`` the folders that it makes."""
+    for _ in range(ATTEMPTS):
+        made += [path for path in _make(folder) if path not in made]
+        earlier = _holder(folder / NAME)
         try:
-            made += [path for path in _make(folder) if path not in made]
-            handle = os.open(folder / NAME, os.O_RDWR | os.O_CREAT, 0o666)
+            lock = _acquired(folder)
         except FileNotFoundError:  # another process failed meanwhile, and removed the folder that it had made
-            if attempt == ATTEMPTS - 1:
-                raise
             continue
-        try:
-            _lock(handle, folder)
-            if _is_still(handle, folder / NAME):
-                _sign(folder / NAME)
-                return handle
-        except BaseException:
-            os.close(handle)
-            raise
-        os.close(handle)
+        if earlier and earlier["host"] != socket.gethostname():
+            warnings.warn(f"{folder} was left by {_described(earlier)}, and is taken over", stacklevel=3)
+        _sign(folder / NAME)
+        return lock
     raise ValueError(f"{folder} is locked and left by other processes again and again")
 
 
-def _lock(handle: int, folder: Path) -> None:
+def _acquired(folder: Path) -> FileLock:
+    """The lock, held but where the file system has none; ValueError if another process holds it."""
+    lock = FileLock(folder / NAME, timeout=0, fallback_to_soft=False)
     try:
-        if fcntl is None:
-            raise OSError(errno.ENOSYS, "no flock on this system")
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        lock.acquire()
+    except Timeout:
         who = _described(_holder(folder / NAME))
         raise ValueError(f"{folder} is in use by {who}; wait for it, or choose another --out") from None
     except OSError as error:
         if error.errno not in UNSUPPORTED:
             raise
         warnings.warn(f"{folder} lies where files cannot be locked: start no second process on it", stacklevel=2)
-    holder = _holder(folder / NAME)
-    if holder and holder["host"] != socket.gethostname():
-        ended = f"if that process has ended, remove {folder / NAME}"
-        raise ValueError(f"{folder} was locked by {_described(holder)}; {ended}")
-
-
-def _is_still(handle: int, path: Path) -> bool:
-    """Whether the open file is the one at ``path``: its last holder may have removed it in between."""
-    try:
-        return os.path.samestat(os.fstat(handle), os.stat(path))
-    except FileNotFoundError:
-        return False
+    return lock
 
 
 def _sign(path: Path) -> None:
     since = time.strftime("%Y-%m-%d %H:%M:%S")
-    path.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": since}))
+    with contextlib.suppress(PermissionError):  # Windows lets nobody write to a file that is locked
+        path.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": since}))
 
 
 def _holder(path: Path) -> dict[str, str | int]:
