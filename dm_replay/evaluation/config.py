@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from ..augment.siamese import SiameseAugment
 from ..runtime.engine import COMPILE, PRECISIONS
-from ..runtime.validation import check_choices, unwrap_numpy
+from ..runtime.validation import check_choices, check_memory_budget, unwrap_numpy
 
 __all__ = ["EvalConfig"]
 
@@ -25,6 +25,8 @@ class EvalConfig:
         precision: of the matrix work: "bfloat16" (autocast; parameters stay float32), "float32" or "auto".
         compile: "yes", "no", or "auto" for where it earns back its half minute.
         device: "auto", "cpu", "cuda", ...
+        memory_budget: GiB of device memory for the activations of a network in training. It bounds the images at a
+            time; networks with BatchNorm need a whole batch at once.
         parallel_networks: networks trained at once; 0 for as many as suit the device, see :func:`networks_at_once`.
 
     Raises:
@@ -45,6 +47,7 @@ class EvalConfig:
     precision: str = "auto"
     compile: str = "auto"
     device: str = "auto"
+    memory_budget: float = 4.0
     parallel_networks: int = 0
 
     def __post_init__(self):
@@ -61,6 +64,7 @@ class EvalConfig:
             )
         if self.parallel_networks < 0:
             raise ValueError(f"parallel_networks must be at least 1, or 0 for automatic, got {self.parallel_networks}")
+        check_memory_budget(self.memory_budget)
         check_choices(self, precision=PRECISIONS, compile=COMPILE)
         SiameseAugment.parse(self.augment)
 

@@ -3,6 +3,7 @@
 import functools
 import math
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
@@ -12,6 +13,7 @@ from torch import Tensor
 from ..condensed.coded_set import CodedSet
 from ..condensed.condensed_set import CondensedSet
 from ..data.pool import TensorPool
+from ..networks.activations import activation_values
 from ..runtime.engine import choose
 from ..runtime.seeding import derive
 from ..runtime.self_check import engine_record
@@ -72,10 +74,12 @@ def evaluate(
     images, labels, test_labels = _aligned(train_set, test_pool)
     config = config.for_images(len(images))
     work = runs * ((config.epochs + 1) * len(images) * 3 + len(test_pool))
-    engine = choose(config.device, config.precision, config.compile, test_pool.shape[1:], work)
+    how, activations = (config.device, config.precision, config.compile), activation_values(network, test_pool.shape)
+    engine = choose(*how, test_pool.shape[1:], work, config.memory_budget, activations)
     engine = self_check.trusted(engine, network, images, labels, classes, config)
     together = networks_at_once(config, engine, runs, len(images), test_pool.shape[1:])
     trainer = Trainer(network, test_pool.shape, classes, config, engine)
+    _note_whole_batches(trainer, min(config.batch, len(images)))
     accuracies: list[float] = []
     most = 0
 
@@ -105,6 +109,16 @@ def evaluate(
         "engine": {**engine_record(engine), "parallel_networks": most},
     }
     return EvalReport(tuple(accuracies), settings, time.perf_counter() - started)
+
+
+def _note_whole_batches(trainer: Trainer, batch: int) -> None:
+    if batch > trainer.engine.gradient_chunk and trainer.together > batch:
+        warnings.warn(
+            f"{trainer.name} has statistics over a whole batch, so it takes {batch} images at once, where "
+            f"memory_budget {trainer.config.memory_budget:g} has room for {trainer.engine.gradient_chunk}: "
+            "lower batch, or choose another norm",
+            stacklevel=3,
+        )
 
 
 def _groups(runs: int, together: int) -> list[range]:

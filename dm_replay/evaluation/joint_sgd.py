@@ -1,6 +1,6 @@
 """SGD on several networks at once."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -52,14 +52,30 @@ class JointSGD:
 
     def step(self, images: Tensor, labels: Tensor) -> None:
         """One update of every network. images: (R, B, C, H, W); labels: (R, B)."""
-        with self.lanes.forked():
-            for number, network in enumerate(self.networks):
-                with self.lanes.lane(number):
-                    loss = self.loss(network, images[number], labels[number])
-                    self._update(number, torch.autograd.grad(loss, self.parameters[number]))
+        self.step_of_parts([(images, labels)], labels.shape[1])
+
+    def step_of_parts(self, parts: Iterable[tuple[Tensor, Tensor]], total: int) -> None:
+        """The same, a part (R, b, …) of the ``total`` images after another."""
+        seen, sums = 0, [list[Tensor]() for _ in self.networks]
+        for images, labels in parts:
+            seen += labels.shape[1]
+            with self.lanes.forked():
+                for number, network in enumerate(self.networks):
+                    with self.lanes.lane(number):
+                        loss = self.loss(network, images[number], labels[number]) * (labels.shape[1] / total)
+                        self._add(sums[number], torch.autograd.grad(loss, self.parameters[number]))
+                        if seen == total:
+                            self._update(number, sums[number])
+
+    @staticmethod
+    def _add(total: list[Tensor], gradients: tuple[Tensor, ...]) -> None:
+        if total:
+            torch._foreach_add_(total, gradients)
+        else:
+            total.extend(gradients)
 
     @torch.no_grad()
-    def _update(self, number: int, gradients: tuple[Tensor, ...]) -> None:
+    def _update(self, number: int, gradients: list[Tensor]) -> None:
         parameters, velocity = self.parameters[number], self.velocity[number]
         torch._foreach_mul_(velocity, self.momentum)
         torch._foreach_add_(velocity, gradients)

@@ -1,6 +1,7 @@
 """Training networks on a small set of images held in memory, and testing them."""
 
 import math
+import sys
 from collections.abc import Callable, Sequence
 
 import torch
@@ -24,7 +25,8 @@ TEST_CHUNK = 256  # images; the last, smaller one is padded so that one shape is
 WORTH_JOINING = 1000  # epochs of all networks; fewer are over in seconds on a CPU, and a capture costs about a second
 MOST_NETWORKS = 20  # the official protocol's
 MOST_PASSES = 400  # networks x steps of an epoch; as many forward and backward passes go into one CUDA graph
-MOST_PIXELS = 20 * 256 * 64 * 64  # of one step of all networks: a copy of the images takes 250 MB
+MOST_PIXELS = 20 * 256 * 64 * 64  # of one step of all networks, in BUDGET: a copy of the images takes 250 MB
+BUDGET = 4.0  # GiB
 
 
 def networks_at_once(config: EvalConfig, engine: Engine, runs: int, images: int, image_size: tuple[int, int]) -> int:
@@ -44,7 +46,8 @@ def networks_at_once(config: EvalConfig, engine: Engine, runs: int, images: int,
         return 1
     steps = config.steps_of_pass(images)
     pixels = min(images, config.batch) * image_size[0] * image_size[1]
-    return max(1, min(runs, MOST_NETWORKS, MOST_PASSES // steps, MOST_PIXELS // pixels))
+    room = int(MOST_PIXELS * min(1.0, config.memory_budget / BUDGET))
+    return max(1, min(runs, MOST_NETWORKS, MOST_PASSES // steps, room // pixels))
 
 
 class Trainer:
@@ -62,7 +65,8 @@ class Trainer:
         self.config, self.engine, self.shape, self.classes, self.name = config, engine, shape, classes, network
         self.augment = SiameseAugment.parse(config.augment)
         self.networks: list[nn.Module] = []
-        self._enlist(1)
+        (first,) = self._enlist(1)
+        self.together = sys.maxsize if first.batch_statistics else engine.gradient_chunk
         self._augmented = compiled(self._augment, engine)
         self._loss, self._predict = compiled(self._loss_of, engine), compiled(self._predictions, engine)
 
@@ -104,7 +108,9 @@ class Trainer:
 
         def run_steps(first: int = 0, last: int = each) -> None:
             for rows in orders.split(config.batch, 1)[first:last]:
-                sgd.step(self._augmented(images, params, rows), labels[rows])
+                parts = rows.tensor_split(-(-rows.shape[1] // self.together), 1)
+                batches = ((self._augmented(images, params, part), labels[part]) for part in parts)
+                sgd.step_of_parts(batches, rows.shape[1])
 
         run_epoch = cuda_graphed(run_steps, device) if self.engine.graphs else run_steps
         for network, generator in zip(networks, draws.generators, strict=True):
@@ -138,9 +144,10 @@ class Trainer:
         """
         device, networks = self.engine.device, [network.eval() for network in self.networks[:count]]
         right, lost = (torch.zeros(len(networks), dtype=torch.long, device=device) for _ in range(2))
-        chunks = torch.arange(len(pool)).split(TEST_CHUNK), labels.to(device).split(TEST_CHUNK)
+        together = min(TEST_CHUNK, self.engine.gradient_chunk)
+        chunks = torch.arange(len(pool)).split(together), labels.to(device).split(together)
         for rows, expected in zip(*chunks, strict=True):
-            padded = F.pad(rows, (0, TEST_CHUNK - len(rows)))
+            padded = F.pad(rows, (0, together - len(rows)))
             images = pool.normalize(pool.raw(padded).to(device))
             for number, network in enumerate(networks):
                 predicted = self._predict(network, images)[: len(rows)]

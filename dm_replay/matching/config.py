@@ -11,7 +11,7 @@ from ..condensed.quantize import stored_bytes
 from ..data.sizes import usual_size, within
 from ..networks import parse
 from ..runtime.engine import COMPILE, PRECISIONS
-from ..runtime.validation import check_choices, check_whole_numbers, unwrap_numpy
+from ..runtime.validation import check_choices, check_memory_budget, check_whole_numbers, unwrap_numpy
 from .distances import DISTANCES
 from .presets import PRESETS, fitting_color, fitting_formation, fitting_storage
 
@@ -150,10 +150,7 @@ class CondenseConfig:
             raise ValueError(f"expected lr_img > 0 and momentum in [0, 1), got {self.lr_img} and {self.momentum}")
         if not self.nested >= 0 or not self.nested_power >= 0:
             raise ValueError(f"expected nested and nested_power >= 0, got {self.nested} and {self.nested_power}")
-        if not 0 < self.memory_budget < 2**40:
-            raise ValueError(
-                f"memory_budget must be above 0 GiB, got {self.memory_budget}, and what a machine can have"
-            )
+        check_memory_budget(self.memory_budget)
 
     def sized(self, shape: tuple[int, int, int]) -> "CondenseConfig":
         """The same for images (C, H, W): with what they are stored as, and the ``ipc`` that ``class_bytes`` come to.

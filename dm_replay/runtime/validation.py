@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["check_choices", "check_whole_numbers", "unwrap_numpy"]
+__all__ = ["check_choices", "check_memory_budget", "check_whole_numbers", "unwrap_numpy"]
 
 
 def unwrap_numpy(config: Any) -> None:
@@ -30,3 +30,9 @@ def check_whole_numbers(config: object, **least: int) -> None:
         value = getattr(config, name)
         if not isinstance(value, int) or value < low:
             raise ValueError(f"{name} must be a whole number of at least {low}, got {value}")
+
+
+def check_memory_budget(gib: float) -> None:
+    """ValueError unless these GiB are something that a machine can have."""
+    if not 0 < gib < 2**40:
+        raise ValueError(f"memory_budget must be above 0 GiB, got {gib}, and what a machine can have")

@@ -14,8 +14,11 @@ from dm_replay.evaluation import trainer as training
 from dm_replay.evaluation.epoch_sampler import EpochSampler
 from dm_replay.evaluation.evaluate import _groups
 from dm_replay.evaluation.trainer import Trainer, networks_at_once
+from dm_replay.networks import build_network
+from dm_replay.networks.activations import activation_values
+from dm_replay.networks.convnet import ConvNet
 from dm_replay.runtime.cuda_graphs import StreamPool, cuda_graphed
-from dm_replay.runtime.engine import Engine
+from dm_replay.runtime.engine import GIB, Engine
 from dm_replay.runtime.seeding import new_generator
 
 SHORT = EvalConfig(epochs=5, batch=8, compile="no")
@@ -52,6 +55,48 @@ def test_together_equals_one_after_another(pool, device, norm):
             torch.testing.assert_close(value, other[name], rtol=1e-3, atol=1e-4)
     heads = [one["classifier.weight"] for one in together]
     assert (heads[0] - heads[1]).abs().max() > 0.01
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 7])
+def test_a_batch_in_parts_trains_the_same_networks(pool, monkeypatch, chunk):
+    seen, right = [], ConvNet.embed
+    monkeypatch.setattr(ConvNet, "embed", lambda self, x: seen.append(len(x)) or right(self, x))
+    images, labels = pool.take(torch.arange(20)).double(), torch.arange(20) % 3
+
+    def trained(**bound):
+        exact = Engine(torch.device("cpu"), torch.float32, compiled=False, chunk=64, **bound)
+        trainer = Trainer("convnet:width=8", pool.shape, 3, SHORT, exact)
+        trainer.networks = [build_network("convnet:width=8", pool.shape, 3).double() for _ in SEEDS]
+        monkeypatch.setattr(trainer, "_logits", lambda network, x: network(x))
+        networks = trainer.train_together(images, labels, SEEDS)
+        return [state(network) for network in networks], trainer.accuracies(pool, pool.labels, 0)
+
+    expected, _ = trained()
+    assert max(seen) == 8
+    seen.clear()
+    torch.testing.assert_close(trained(gradient_chunk=chunk)[0], expected, rtol=1e-9, atol=1e-12)
+    assert max(seen) <= chunk
+
+
+def test_evaluation_keeps_to_the_budget_or_says_why_not(monkeypatch):
+    """Room for five images at a time: training and testing take no more."""
+    seen, right = [], ConvNet.embed
+    monkeypatch.setattr(ConvNet, "embed", lambda self, x: seen.append(len(x)) or right(self, x))
+    train, test, _ = load_dataset("digits")
+    whole = random_set(train, 2)
+    names = ("convnet:width=8", "convnet:width=8,norm=batch")
+    for name in names:
+        room = 5.5 * 4 * activation_values(name, train.shape).with_gradient / GIB
+        config = EvalConfig(epochs=1, memory_budget=room, compile="no", device="cpu")
+        seen.clear()
+        if name == names[0]:
+            evaluate(whole, test, config, network=name, runs=2)
+            assert max(seen) == 5
+        else:
+            with pytest.warns(UserWarning, match="norm=batch has statistics over a whole batch, so it takes 20 images"):
+                evaluate(whole, test, config, network=name, runs=1)
+    with pytest.raises(ValueError, match="memory_budget must be above 0 GiB, got 0"):
+        EvalConfig(memory_budget=0)
 
 
 def test_warming_up_for_a_graph_leaves_no_trace_and_nothing_waits(pool, monkeypatch):
