@@ -1,5 +1,6 @@
 """Pictures of condensed images: a grid with one class per row, and an animation of the grids of a run."""
 
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
 
 from ..runtime.atomic_files import atomic
 from .condensed_set import CondensedSet
@@ -19,6 +21,7 @@ SMALLEST = 48  # pixels; smaller images are enlarged by a whole factor until the
 GAP = 2  # pixels between images
 FONT_SIZE = 14
 LONGEST_NAME = 40  # characters of a class's name
+PIXELS = 256 * 64 * 64  # that are decoded at a time
 PAPER, INK = 255, (40, 40, 40)
 
 
@@ -27,14 +30,25 @@ def real_pixels(condensed: CondensedSet) -> np.ndarray:
 
     The set's mean and std undo the normalization; without them each channel's own range becomes 0 to 255.
     """
-    images = condensed.images
-    if "mean" in condensed.meta and "std" in condensed.meta:
+    parts = torch.arange(condensed.decoded).split(max(1, PIXELS // math.prod(condensed.shape[1:])))
+    known = "mean" in condensed.meta and "std" in condensed.meta
+    if known:
         mean, std = (torch.tensor(condensed.meta[name])[:, None, None] for name in ("mean", "std"))
-        images = images * std + mean
     else:
-        low, high = images.amin((0, 2, 3), keepdim=True), images.amax((0, 2, 3), keepdim=True)
-        images = (images - low) / (high - low).clamp_min(1e-12)
-    return (images * 255).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy()
+        low, high = _range([condensed.decode(part).aminmax(dim=0) for part in parts])
+        reach = (high - low).clamp_min(1e-12)
+    pixels = []
+    for part in parts:
+        images = condensed.decode(part)
+        images = images * std + mean if known else (images - low) / reach
+        pixels.append((images * 255).round().clamp(0, 255).to(torch.uint8))
+    return torch.cat(pixels).permute(0, 2, 3, 1).numpy()
+
+
+def _range(parts: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """The least and the largest value of each channel, (C, 1, 1), from those of each pixel (C, H, W)."""
+    low, high = (torch.stack(values) for values in zip(*parts, strict=True))
+    return low.amin((0, 2, 3))[:, None, None], high.amax((0, 2, 3))[:, None, None]
 
 
 def class_name(condensed: CondensedSet, label: int) -> str:

@@ -8,8 +8,8 @@ from torch.nn import functional as F
 
 __all__ = ["averaged", "usual_size", "within"]
 
-# Condensing takes time and memory by the pixel. 64 x 64 are what two cores can bear: ten classes of 224 x 224 at ten
-# images each would take twelve times as long, an hour for the 200 iterations of a memory's update.
+# Condensing takes time and memory by the pixel: 64 x 64 four times those of 32 x 32, of which two cores do an iteration
+# of two classes in 0.37 s, and 224 x 224 49 times. Reasoned from these.
 WHOLE = 64 * 64  # pixels
 STEP = 8  # pixels that sides are multiples of, so that codes of few bits and coarse color fit them
 CHUNK = 64 * 224 * 224  # pixels that are averaged at a time

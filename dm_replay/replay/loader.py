@@ -1,17 +1,21 @@
 """ReplayLoader: the mini-batches of any loader, each followed by augmented memory images."""
 
+import math
 from collections.abc import Iterator
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from ..augment.siamese import SiameseAugment
+from ..augment.siamese import AugmentParams, SiameseAugment
 from ..runtime.seeding import new_generator
 from .standardize import AnySet, Standardization, to_dtype
 from .transform import Transform, transformed
 
 __all__ = ["Batches", "ReplayLoader"]
+
+
+PIXELS = 256 * 64 * 64  # that are decoded and augmented at a time
 
 
 class Batches(Protocol):
@@ -113,17 +117,23 @@ class ReplayLoader:
 
     def replayed(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The memory's (x, y, task label) of some training images (M,), x augmented; the next draw at each call."""
-        images = self.memory.decode(rows)
+        params = None
         if self.augment is not None:
             generator = new_generator(self.seed, "augment", self.batches)
-            params = self.augment.sample(len(rows), images.shape[2:], generator).to(self.device)
-            images = self.augment.apply(images[:, None], params)[:, 0]
-        if self.standardization is not None:
-            images = self.standardization.undo(images)
+            params = self.augment.sample(len(rows), self.memory.shape[1:], generator).to(self.device)
+        together = max(1, PIXELS // math.prod(self.memory.shape[1:]))
+        parts = [slice(first, first + together) for first in range(0, len(rows), together)]
+        images = torch.cat([self._augmented(rows[part], params and params.take(part)) for part in parts])
         if self.transform is not None:
             images = transformed(self.transform, images)
         self.batches += 1
         return images, self.labels[rows], self.tasks[rows]
+
+    def _augmented(self, rows: Tensor, params: AugmentParams | None) -> Tensor:
+        images = self.memory.decode(rows)
+        if self.augment is not None and params is not None:
+            images = self.augment.apply(images[:, None], params)[:, 0]
+        return images if self.standardization is None else self.standardization.undo(images)
 
 
 class _Hand:

@@ -120,3 +120,13 @@ def test_a_damaged_snapshot_names_itself(tmp_path, monkeypatch):
     frame.write_bytes(frame.read_bytes()[:60])
     with pytest.raises(ValueError, match="cannot read the snapshot .*iter_000001.png"):
         animate([frame], tmp_path / "run.gif")
+
+
+@pytest.mark.parametrize("meta", [{}, {"mean": [0.5] * 3, "std": [0.2] * 3}])
+def test_large_images_are_decoded_a_few_at_a_time(meta, monkeypatch, generator):
+    images = torch.randn(7, 3, 8, 8, generator=generator)
+    condensed = CondensedSet.from_images(images, torch.arange(7), formation=2, storage="uint8", meta=meta)
+    whole, taken, right = real_pixels(condensed), [], CondensedSet.decode
+    monkeypatch.setattr(CondensedSet, "decode", lambda self, rows: taken.append(len(rows)) or right(self, rows))
+    monkeypatch.setattr("dm_replay.condensed.figures.PIXELS", 5 * 64 + 63)
+    assert (real_pixels(condensed) == whole).all() and max(taken) == 5

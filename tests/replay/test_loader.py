@@ -175,3 +175,19 @@ def test_a_copy_goes_on_with_the_same_batches(how):
     twin = how(original)
     for one, other in zip(original, twin, strict=True):
         assert torch.equal(one[0], other[0]) and torch.equal(one[1], other[1])
+
+
+def test_large_images_are_decoded_and_augmented_a_few_at_a_time(monkeypatch, generator):
+    stored = torch.randn(6, 3, 8, 8, generator=generator)
+    memory = CondensedSet.from_images(stored, torch.arange(6), storage="uint8", formation=2)
+    space = Standardization(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([0.5, 1.0, 2.0]))
+
+    def replayed():
+        how = dict(augment=SiameseAugment(), standardization=space)
+        return ReplayLoader([], memory, torch.zeros(6).long(), rows=9, **how).replayed(torch.arange(9))[0]
+
+    whole, taken, right = replayed(), [], CondensedSet.decode
+    monkeypatch.setattr(CondensedSet, "decode", lambda self, rows: taken.append(len(rows)) or right(self, rows))
+    monkeypatch.setattr("dm_replay.replay.loader.PIXELS", 4 * 64)
+    torch.testing.assert_close(replayed(), whole)
+    assert taken == [4, 4, 1]
