@@ -4,12 +4,14 @@ import math
 import sys
 import warnings
 
+import torch
 from torch import nn
 
 from ..data.pool import TensorPool
 from ..networks.activations import activation_values
 from ..runtime.engine import GIB, Activations, Engine, choose
 from .config import CondenseConfig
+from .trained_networks import BATCH
 
 __all__ = ["activations_of", "engine_for", "note_whole_batches"]
 
@@ -31,12 +33,15 @@ def engine_for(pool: TensorPool, classes: int, config: CondenseConfig, activatio
     return choose(*how, pool.shape[1:], images, config.memory_budget, activations)
 
 
-def note_whole_batches(config: CondenseConfig, classes: int, activations: Activations, engine: Engine) -> None:
+def note_whole_batches(
+    pool: TensorPool, classes: int, config: CondenseConfig, activations: Activations, engine: Engine
+) -> None:
     """Warn that a network with statistics over all images of a step takes them at once, where the budget is less."""
     every = config.ipc * config.formation**2
-    synthetic = classes * min(config.batch_syn or every, every) * activations.with_gradient * 4
-    real = classes * config.batch_real * activations.forward * engine.dtype.itemsize
-    needed = max(synthetic, real) / GIB
+    synthetic = classes * min(config.batch_syn or every, every)
+    trained = max(BATCH, classes) if config.extractors else 0
+    real = classes * min(config.batch_real, int(pool.counts.max())) * activations.forward * engine.dtype.itemsize
+    needed = max(max(synthetic, trained) * activations.with_gradient * torch.float32.itemsize, real) / GIB
     if needed > config.memory_budget:
         warnings.warn(
             f"{config.network} has statistics over all images of a step, so it takes them at once, about "

@@ -122,7 +122,7 @@ class Condenser:
         extractor = self._extractor(pool.shape, len(chosen), config, engine, borrowed)
         whole = extractor.batch_statistics
         if whole:
-            note_whole_batches(config, len(chosen), activations, engine)
+            note_whole_batches(pool, len(chosen), config, activations, engine)
         if whole and not group.whole:
             raise ValueError(f"the classes cannot be shared out: {config.network} has statistics over all of them")
         start = initial_pixels(pool, group, previous, config, seed) if state is None else state["pixels"]

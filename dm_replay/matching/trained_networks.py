@@ -21,7 +21,7 @@ from .extractors import Extractor, TrainedNetworks, read_flat
 from .pieces import equal_parts
 from .previous import Previous
 
-__all__ = ["train_networks"]
+__all__ = ["BATCH", "train_networks"]
 
 BATCH = 256  # images, spread evenly over the classes
 LR, MOMENTUM, WEIGHT_DECAY = 0.01, 0.9, 5e-4

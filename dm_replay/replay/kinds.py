@@ -23,6 +23,7 @@ __all__ = ["KINDS", "Kind", "merged"]
 
 KINDS = ("condensed", "random", "herding", "webp")
 SMALLEST = 112  # bytes in which WebP of 16 x 16 is still of middling quality (half of it are headers)
+TOGETHER = 64  # images that are made bytes at a time
 HALVED = 16  # pixels; smaller pictures are not halved before they are coded
 PART = 20  # of the bytes of a raw image: at half size, what had the best accuracy of real images in the same bytes
 
@@ -124,12 +125,10 @@ class Kind:
 
     def coded_images(self, pool: TensorPool, rows: Tensor, space: Standardization) -> CodedSet:
         """The rows (K, ipc) of a standardized pool, of each class in order, as small files."""
-        values = space.undo(pool.take(rows.flatten()).cpu())
-        spans = torch.stack([values.amin((1, 2, 3)), values.amax((1, 2, 3))], dim=1)
-        low, high = spans[:, :, None, None, None].unbind(1)
-        pixels = ((values - low) / (high - low).clamp_min(1e-6) * 255).round().clamp(0, 255).to(torch.uint8)
+        parts = [_as_bytes(space.undo(pool.take(part).cpu())) for part in rows.flatten().split(TOGETHER)]
+        pixels, spans = (torch.cat(found) for found in zip(*parts, strict=True))
         return CodedSet.from_pixels(
-            shrunk(pixels, 2 if min(pool.shape[1:]) >= HALVED else 1),
+            pixels,
             pool.classes.repeat_interleave(rows.shape[1]),
             self.name,
             BEST,
@@ -139,6 +138,14 @@ class Kind:
             spans=spans,
             most=self.code_bytes(pool.shape),
         )
+
+
+def _as_bytes(values: Tensor) -> tuple[Tensor, Tensor]:
+    """uint8 pixels of images (N, C, H, W), halved where they are not small, and what black and white are, (N, 2)."""
+    spans = torch.stack([values.amin((1, 2, 3)), values.amax((1, 2, 3))], dim=1)
+    low, high = spans[:, :, None, None, None].unbind(1)
+    pixels = ((values - low) / (high - low).clamp_min(1e-6) * 255).round().clamp(0, 255).to(torch.uint8)
+    return shrunk(pixels, 2 if min(values.shape[2:]) >= HALVED else 1), spans
 
 
 def merged(parts: Sequence[AnySet]) -> Any:

@@ -133,7 +133,8 @@ torch.set_num_threads(1)
 side, budget = int(sys.argv[1]), float(sys.argv[2])
 pool = TensorPool(torch.rand(40, 3, side, side), [0, 1] * 20)
 config = CondenseConfig(
-    preset="fast", iterations=1, extractors=1, extractor_steps=1, network="convnet:width=8", memory_budget=budget
+    preset="fast", iterations=1, extractors=1, extractor_steps=1, network="convnet:width=8", memory_budget=budget,
+    resolution=side,
 )
 before = status("VmRSS")
 CondensedMemory(20, config=config).update(pool)
