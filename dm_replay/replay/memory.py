@@ -306,6 +306,10 @@ class CondensedMemory:
             if ready:
                 made = self._condensed(room.pools(ready), room.held(ready), sizes, space, on_step, networks, peers)
             groups, waiting = room.settled(made, sizes, new_generator(self.seed, "waiting", self.arrivals))
+            if peers.world.size > 1:  # random transforms gave each process other images, which wait as they came
+                came = {group: groups[group] for group in arrived}
+                came, waiting = peers.exchanged((came, waiting))[0]
+                groups |= came
         self._settle(groups, waiting, sizes, space)
         self.updates += bool(made)
         self.arrivals += 1

@@ -15,7 +15,10 @@ CASES = (
     *("condensed", "trained extractors", "mixed", "classes that return", "tasks", "BatchNorm", "BatchNorm, smaller"),
     *("random", "herding"),
 )
-ALL = (*CASES, "seconds", "seconds, BatchNorm", "strategy", "online", "after failures")
+ALL = (
+    *(*CASES, "seconds", "seconds, BatchNorm", "strategy", "online", "online, no boundaries", "filled"),
+    *("images that differ", "images that differ, no boundaries", "after failures"),
+)
 LIMIT = 300  # seconds; 30 were measured, most of them for importing Avalanche
 SAID = {
     "before training": ("ValueError: unfit images", "unfit images"),

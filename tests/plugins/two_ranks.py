@@ -52,7 +52,11 @@ def main(folder):
     for name, case in (CASES | BY_THE_CLOCK).items():
         own.setdefault(name, {}).update(trained(*case))
     own["strategy"] = trained(plain, TRAINED | {"extractors": "strategy"}, with_batch_norm())
-    own["online"] = trained(online, EXACT)
+    own["online"] = trained(lambda: online(plain(), access_task_boundaries=True), EXACT)
+    own["online, no boundaries"] = trained(lambda: online(plain()), EXACT)
+    for name, benchmark in (("differ", differing), ("differ, no boundaries", lambda: online(differing()))):
+        own[f"images that {name}"] = trained(benchmark, EXACT)
+    own["filled"] = trained(plain, EXACT, old=plain().train_stream[2].dataset)
     own["pools"]["memory"] = of_pools(Peers.of_job())
     own["work"] = {name: work(CASES[name][1]) for name in ("trained extractors", "BatchNorm", "herding")}
     own["failures"] = {name: failed(what, rank) for name, what in FAILURES.items()}
@@ -63,13 +67,16 @@ def main(folder):
     torch.save(own, os.path.join(folder, f"{rank}.pt"))
 
 
-def trained(benchmark, settings, model=None):
+def trained(benchmark, settings, model=None, old=None):
     """The memory, weights and mini-batches after a stream of three experiences; 13 images divide unevenly."""
     model = model or nn.Sequential(nn.Flatten(), nn.Linear(64, CLASSES))
     model = DistributedHelper.wrap_model(model)
     plugin, spy = DMReplayPlugin(13, batch_size_mem=4, progress=False, **settings), Spy()
     learner = strategy(plugin, spy, model=model)
-    for experience in benchmark() if benchmark is online else benchmark().train_stream:
+    if old is not None:
+        plugin.fill(old)
+    stream = benchmark()
+    for experience in getattr(stream, "train_stream", stream):
         learner.train(experience)
     weights = [parameter.detach().clone() for parameter in model.parameters()]
     return {"memory": memory_of(plugin.storage_policy.memory), "weights": weights, "batches": spy.batches}
@@ -80,8 +87,13 @@ def with_batch_norm():
     return nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, CLASSES))
 
 
-def online():
-    return split_online_stream(plain().train_stream, experience_size=7, access_task_boundaries=True)
+def online(benchmark, access_task_boundaries=False):
+    return split_online_stream(benchmark.train_stream, 7, access_task_boundaries=access_task_boundaries)
+
+
+def differing():
+    """Each process reads other images, as with random transforms inside a dataset."""
+    return plain(lambda image: image + DistributedHelper.rank / 100)
 
 
 def of_pools(peers):
