@@ -21,7 +21,7 @@ def npy_array(file: str | Path, what: str, mapped: bool = False) -> np.ndarray:
     Raises:
         ValueError: if the file is missing, or is not one plain array.
     """
-    if not Path(file).exists():
+    if not Path(file).is_file():
         raise ValueError(f"no such file of {what}: {file}")
     with expect_readable(file, ".npy file of a plain array"):
         array = np.load(file, mmap_mode="r" if mapped else None, allow_pickle=False)

@@ -10,11 +10,10 @@ Each is written whole or not at all, so that the run can be killed at any moment
 """
 
 import json
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
-
-from torch import Tensor
 
 from ..condensed.condensed_set import CondensedSet
 from ..runtime.atomic_files import atomic
@@ -157,13 +156,23 @@ def _is_ours(record: object) -> bool:
 
 
 def _check_checkpoint(settings: dict, state: dict, loss_log: dict) -> None:
-    """ValueError, KeyError or AttributeError unless the parts are what they were when they were written."""
-    numbers = ("iteration", "averaged", "seconds")
-    tensors = [value for name, value in state.items() if name not in numbers]
-    if not isinstance(settings.get("iterations"), int) or not isinstance(state["iteration"], int):
+    """An error of any kind unless the parts are what they were when they were written."""
+    losses, samples, iteration, averaged = (
+        loss_log["losses"],
+        loss_log["samples"],
+        state["iteration"],
+        state["averaged"],
+    )
+    if type(settings["iterations"]) is not int or type(iteration) is not int or type(averaged) is not int:
         raise ValueError("no number of iterations")
-    if not tensors or not all(isinstance(value, Tensor) for value in tensors):
-        raise ValueError("no tensors")
-    if not 0 < state["iteration"] == len(loss_log["losses"]) or loss_log["samples"].ndim != 1:
+    if not 0 < iteration == len(losses) or not 0 <= averaged <= iteration or not losses.ndim == samples.ndim == 1:
         raise ValueError("no loss of each iteration")
-    float(loss_log["seconds"])
+    seconds = loss_log["seconds"], state.get("seconds", 0.0)
+    if not all(type(value) is float and 0 <= value < math.inf for value in seconds):
+        raise ValueError("no number of seconds")
+    pixels = [state[name] for name in ("pixels", "velocity", *(("total",) if averaged else ()))]
+    for tensor in (losses, samples, *pixels):
+        if not tensor.is_floating_point() or tensor.is_sparse or not tensor.isfinite().all():
+            raise ValueError("values that are not finite")
+    if any(tensor.shape != pixels[0].shape for tensor in pixels):
+        raise ValueError("tensors of several shapes")

@@ -465,6 +465,38 @@ def test_a_checkpoint_of_the_wrong_content(run, tmp_path, monkeypatch, lost, ins
         run(resume=True)
 
 
+ODD = [
+    *(None, True, 0, -1, 1, 2, 3, 10**400, 0.5, float("nan"), float("inf"), "x", [], [1.0], {}, {"a": 1}, ()),
+    *(torch.ones(()), torch.ones(0), torch.ones(1), torch.ones(2), torch.ones(2, dtype=torch.int64), torch.ones(2, 2)),
+    *(torch.ones(3, 2, 3, 8, 8), torch.ones(3, 2, 3, 8, 7), torch.ones(3, 2, 3, 8, 8, dtype=torch.complex64)),
+    *(torch.ones(3, 2, 3, 8, 8, dtype=torch.uint8), torch.ones(3, 2, 3, 8, 8).to_sparse()),
+    *(torch.full((3, 2, 3, 8, 8), float("nan")), torch.full((2,), float("inf")), torch.ones(2, device="meta")),
+]
+
+
+@pytest.mark.filterwarnings("ignore:Validating sparse")
+@pytest.mark.parametrize("part", ["state", "loss_log"])
+def test_crafted_checkpoints(run, tmp_path, monkeypatch, part):
+    """The run goes on, or says in one line that it cannot."""
+    with ctrl_c_in(monkeypatch, LossLog, "note", 2), pytest.raises(Interrupted):
+        run()
+    folder = RunFolder(tmp_path / "run")
+    kept, record = folder.read_checkpoint(), folder.record.read_text()
+    refused = 0
+    for name in (*kept[part], "seconds"):
+        for value in ODD:
+            folder.condensed.unlink(missing_ok=True)
+            folder.checkpoint.unlink(missing_ok=True)
+            folder.record.write_text(record)
+            save_sealed({**kept, part: {**kept[part], name: value}}, folder.checkpoint)
+            try:
+                assert run(resume=True).images.isfinite().all()
+            except ValueError as error:
+                assert "\n" not in str(error)
+                refused += 1
+    assert refused > len(ODD)
+
+
 def test_labels_with_gaps_and_one_image_of_a_class(tmp_path):
     images = torch.randint(0, 256, (3, 1, 8, 8), dtype=torch.uint8)
     pool = TensorPool(images, [4, 900, 900])
