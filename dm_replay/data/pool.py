@@ -157,7 +157,8 @@ class TensorPool:
         """The same pool with its pixels on ``device``; labels and indices stay on the CPU."""
         if torch.device(device) == self.device:
             return self
-        images = self.images if self._rows is None else self.raw(torch.arange(len(self)))
+        as_drawn = self._rows is None and self._size is None
+        images = self.images if as_drawn else self.raw(torch.arange(len(self)))
         return self._alike(images.to(device), self.labels)
 
     def subset(self, classes: Iterable[int]) -> "TensorPool":

@@ -49,6 +49,7 @@ def test_images_in_a_file_are_shrunk_when_they_are_drawn(large, tmp_path):
     assert torch.equal(condense(mapped, config).pixels, condense(large, config).pixels)
     small = mapped.shrunk(12, 8)
     assert small.images is mapped.images and small.subset([1]).take(torch.arange(10)).shape == (10, 3, 12, 8)
+    assert small.to("meta").shape == small.resident([1], "meta").shape == (3, 12, 8)
 
 
 def test_small_images_are_condensed_whole(pool):
