@@ -1,5 +1,6 @@
 """CondensedBufferWithLogits: for strategies that replay what the network said, as DER does."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -40,6 +41,7 @@ class CondensedBufferWithLogits(CondensedBuffer):
 
     def __init__(self, *args, **settings):
         self._logits: dict[Group, Tensor] = {}
+        self._waiting: dict[Group, int] = {}  # stored images that wait, the last ones of their group
         self._with_logits: AvalancheDataset | None = None
         self._asks: nn.Module | None = None
         super().__init__(*args, **settings)
@@ -82,19 +84,23 @@ class CondensedBufferWithLogits(CondensedBuffer):
     def __getstate__(self) -> dict:
         return {**super().__getstate__(), "_with_logits": None, "_asks": None}
 
-    def _condense(self, aside: list[RealImages]) -> None:
+    def _put(self, aside: list[RealImages], into: Callable[..., Any]) -> None:
         """If the network cannot be asked, the memory is as it was."""
         memory, before = self.memory, self.memory.counts
-        logits = dict(self._logits)
-        held = dict(groups=memory.groups, updates=memory.updates, standardization=memory.standardization)
-        super()._condense(aside)
+        logits, held = (dict(self._logits), dict(self._waiting)), dict(vars(memory))
+        super()._put(aside, into)
         try:
-            new = {group: part for group, part in memory.groups.items() if before.get(group) != memory.counts[group]}
+            waited = held["waiting"].keys() - memory.waiting  # and are condensed now, though none may have come
+            new = {
+                group: part
+                for group, part in memory.groups.items()
+                if before.get(group) != memory.counts[group] or group in waited
+            }
             with Peers.of_job().together():
                 asked = {group: self._asked(group[0], part) for group, part in new.items()}
         except BaseException:
             vars(memory).update(held)
-            self._logits = logits
+            self._logits, self._waiting = logits
             self._refresh()
             raise
         self._logits |= asked
@@ -103,9 +109,17 @@ class CondensedBufferWithLogits(CondensedBuffer):
     def _refresh(self) -> None:
         super()._refresh()
         self._with_logits = None
+        waiting = {group: images.stored for group, images in self.memory.waiting.items()}
         for group, part in self.memory.groups.items():
             if len(self._logits.get(group, ())) > part.decoded:
-                self._logits[group] = self._logits[group][: part.decoded].clone()
+                self._logits[group] = self._cut(group, len(part), waiting.get(group, 0), part.formation**2)
+        self._waiting = waiting
+
+    def _cut(self, group: Group, stored: int, waiting: int, tiles: int) -> Tensor:
+        """Those of the first condensed and of the first waiting images of a group, as the memory is cut."""
+        logits = self._logits[group]
+        last = len(logits) - self._waiting.get(group, 0) * tiles
+        return torch.cat([logits[: (stored - waiting) * tiles], logits[last : last + waiting * tiles]])
 
     @torch.no_grad()
     def _asked(self, task: int, part: AnySet) -> Tensor:
