@@ -113,20 +113,29 @@ def memory_grid(
 ) -> Tensor:
     """(3, height, width) in [0, 1]: a row for each group in order of arrival, mosaics as they are stored.
 
-    Without mean and std, the middle 98% of all values span the range from black to white.
+    Images of two channels are shown by their mean, as gray; of more than three by the first three, as RGB. Without mean
+    and std, the middle 98% of the values of these span the range from black to white.
     """
     groups = [part.as_stored().images for part in memory.groups.values()]
     if mean is None or std is None:
+        groups = [_visible(part) for part in groups]
         values = torch.cat([part.flatten() for part in groups]).sort().values
         low, high = values[int(0.01 * (len(values) - 1))], values[int(0.99 * (len(values) - 1))]
         scale, offset = 1 / (high - low).clamp_min(1e-6), -low / (high - low).clamp_min(1e-6)
     else:
         scale, offset = (torch.tensor(values)[:, None, None] for values in (std, mean))
+    groups = [_visible((part * scale + offset).clamp(0, 1)) for part in groups]
     longest = max(map(len, groups))
     tiles = torch.zeros(len(groups), longest, *groups[0].shape[1:])
     for row, part in zip(tiles, groups, strict=True):
-        row[: len(part)] = (part * scale + offset).clamp(0, 1)
+        row[: len(part)] = part
     return make_grid(tiles.flatten(0, 1), nrow=longest)
+
+
+def _visible(images: Tensor) -> Tensor:
+    """(N, C, H, W) -> (N, 3, H, W), or (N, 1, H, W) for gray."""
+    channels = images.shape[1]
+    return images.mean(1, keepdim=True) if channels == 2 else images[:, :3]
 
 
 def _text_loggers(strategy) -> list[TextLogger]:

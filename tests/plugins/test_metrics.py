@@ -5,15 +5,18 @@ from io import StringIO
 from unittest.mock import MagicMock
 
 import pytest
-from avalanche.benchmarks import split_online_stream
+import torch
+from avalanche.benchmarks import benchmark_from_datasets, split_online_stream
+from avalanche.benchmarks.utils import as_classification_dataset
 from avalanche.evaluation.metric_results import TensorImage
 from avalanche.evaluation.metrics import loss_metrics
-from avalanche.logging import InteractiveLogger, TextLogger
+from avalanche.logging import InteractiveLogger, TensorboardLogger, TextLogger
 from avalanche.training.plugins import EvaluationPlugin
-from streams import QUICK, plain, strategy
+from streams import CLASSES, QUICK, Blobs, plain, strategy
+from torch import nn
 
 from dm_replay import save_checkpoint
-from dm_replay.plugins.metrics import condensed_memory_metrics
+from dm_replay.plugins.metrics import condensed_memory_metrics, memory_grid
 from dm_replay.plugins.replay import DMReplayPlugin
 
 
@@ -30,6 +33,23 @@ def test_metrics_are_logged_after_each_experience():
     grid, images, nbytes, seconds = (value.value for value in values[-4:])
     assert (images, nbytes) == (6, 6 * (64 + 8) + 8) and 0 < seconds < 60
     assert isinstance(grid, TensorImage) and grid.image.shape == (3, 6 * 10 + 2, 1 * 10 + 2)
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["range", "normalization"])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 5, 12])
+def test_a_picture_of_any_number_of_channels_is_one_that_tensorboard_takes(tmp_path, channels, known):
+    about = dict(mean=[0.5] * channels, std=[0.5] * channels) if known else {}
+    logger = TensorboardLogger(tmp_path)
+    evaluator = EvaluationPlugin(condensed_memory_metrics(**about), loggers=[logger])
+    replay = DMReplayPlugin(6, **QUICK)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64 * channels, CLASSES))
+    data = as_classification_dataset(
+        Blobs(lambda x: x.repeat(channels, 1, 1) * torch.linspace(1, 2, channels)[:, None, None])
+    )
+    strategy(replay, evaluator=evaluator, model=model).train(benchmark_from_datasets(train=[data]).train_stream)
+    grid = memory_grid(replay.storage_policy.memory, **about)
+    assert grid.shape[0] == 3 and 0 <= grid.min() < grid.max() <= 1
+    assert (channels > 2) == bool((grid[0] != grid[1]).any()), "the first three as RGB, else gray"
 
 
 @pytest.fixture(params=[TextLogger, InteractiveLogger])
