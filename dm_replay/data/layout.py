@@ -1,9 +1,12 @@
 """Which axis of an array of images holds the channels."""
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
-__all__ = ["LAYOUTS", "planar"]
+__all__ = ["LAYOUTS", "check_planar", "planar"]
 
+SIDE = 8  # pixels
 LAYOUTS = "(N, C, H, W), (N, H, W, C) or (N, H, W)"
 
 
@@ -24,6 +27,19 @@ def planar(images: Tensor, where: object) -> Tensor:
     if images.ndim != 4:
         raise ValueError(f"{where}: expected images {LAYOUTS}, got {tuple(images.shape)}")
     return images.permute(0, 3, 1, 2) if _channels_last(tuple(images.shape), where) else images
+
+
+def check_planar(shape: Sequence[int]) -> None:
+    """ValueError for an image that is surely (H, W, C), though (C, H, W) is expected.
+
+    That is one whose last axis alone has the length of gray or color, 1, 3 or 4, beside two that are equal, or, since
+    a picture three or four pixels wide of many channels is none, at least :data:`SIDE` long.
+    """
+    first, second, last = shape
+    square, long = first == second, min(first, second) >= SIDE
+    if first > 4 and ((last in (1, 3, 4) and square) or (last in (3, 4) and long)):
+        given = tuple(shape)
+        raise ValueError(f"expected images (C, H, W), got {given}, which is (H, W, C): permute their axes by (2, 0, 1)")
 
 
 def _channels_last(shape: tuple[int, ...], where: object) -> bool:

@@ -36,14 +36,12 @@ def read_rgb(path: str | Path, size: int | None = None) -> np.ndarray:
         raise ValueError(f"cannot read the image {path}: {error}") from error
 
 
-def pixels_of(image: "Image.Image | np.ndarray") -> np.ndarray:
-    """A Pillow image (or an array (H, W, C)) as (C, H, W), uint8, with the channels it has; palettes become RGB.
+def pixels_of(image: Image.Image) -> np.ndarray:
+    """A Pillow image as (C, H, W), uint8, with the channels it has; palettes become RGB.
 
     Raises:
         ValueError: for 32 bits a channel, whose range is unknown.
     """
-    if not isinstance(image, Image.Image):
-        return np.ascontiguousarray(np.atleast_3d(np.asarray(image)).transpose(2, 0, 1))
     image = _eight_bits(image)
     if image.mode not in KEPT:
         image = image.convert("L" if image.mode == "1" else "RGB")

@@ -7,12 +7,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from ..runtime.labels import class_labels
 from .channel_map import ChannelMap
 from .class_index import ClassIndex, ClassRows, ClassShard
+from .layout import check_planar, planar
 from .memmap import mapped_images
+from .normalization import check_normalization
 from .pictures import pixels_of
 from .sizes import averaged
 
@@ -78,12 +81,9 @@ class TensorPool:
                 raise ValueError(f"expected a map of uint8 pixels, got {images.dtype}")
             images = images.float()
             _check_finite(images, labels)
+        check_planar(images.shape[1:])
         channels = images.shape[1]
-        for name, values in (("mean", mean), ("std", std)):
-            if values is not None and len(values) != channels:
-                raise ValueError(f"expected {channels} values of {name}, one for each channel, got {len(values)}")
-        if std is not None and not min(std) > 0:
-            raise ValueError(f"std must be above 0 in every channel, got {tuple(std)}")
+        check_normalization(channels, mean, std)
         self.images, self.labels, self.mapped, self._rows = images, labels, mapped, rows
         self.mean = None if mean is None else tuple(map(float, mean))
         self.std = None if std is None else tuple(map(float, std))
@@ -98,15 +98,20 @@ class TensorPool:
     def from_dataset(
         cls, dataset: Iterable, mean: Sequence[float] | None = None, std: Sequence[float] | None = None
     ) -> "TensorPool":
-        """Read every (image, label, …) item once. Images are tensors (C, H, W), or PIL images kept as uint8.
+        """Read every (image, label, …) item once.
+
+        Images are tensors (C, H, W), arrays (C, H, W), (H, W, C) or (H, W), or PIL images, which are kept as uint8.
 
         Raises:
-            ValueError: for PIL images of 32 bits a channel, images of unequal size, labels that are not whole.
+            ValueError: for PIL images of 32 bits a channel, images of unequal size, arrays of which it cannot be told
+                which axis holds the channels, labels that are not whole.
         """
         images: list[Tensor] = []
         labels: list[Any] = []
+        arrays = False
         for image, label, *_ in dataset:
-            images.append(image if isinstance(image, Tensor) else torch.from_numpy(pixels_of(image)))
+            arrays = not isinstance(image, Tensor | Image.Image)
+            images.append(image if isinstance(image, Tensor) else _as_tensor(image))
             labels.append(label.item() if isinstance(label, Tensor | np.ndarray | np.generic) else label)
             if images[-1].shape != images[0].shape:
                 raise ValueError(
@@ -115,7 +120,8 @@ class TensorPool:
                 )
         if not images:
             raise ValueError("expected at least one image, got an empty dataset")
-        return cls(torch.stack(images), labels, mean, std)
+        whole = torch.stack(images)
+        return cls(planar(whole, "arrays of a dataset").contiguous() if arrays else whole, labels, mean, std)
 
     @classmethod
     def map(
@@ -250,6 +256,11 @@ class TensorPool:
         pool.images, pool.labels, pool._rows, pool.mapped = images, labels, rows, mapped
         pool.index = ClassIndex(labels)
         return pool
+
+
+def _as_tensor(image: Any) -> Tensor:
+    """A PIL image as (C, H, W); an array with its axes as they are."""
+    return torch.from_numpy(pixels_of(image) if isinstance(image, Image.Image) else np.array(image))
 
 
 def _check_finite(images: Tensor, labels: Tensor) -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..condensed.condensed_set import CondensedSet
+from ..data.normalization import check_units
 from ..matching.config import CondenseConfig
 from .checks import whole_number
 from .standardize import Standardization
@@ -57,6 +58,7 @@ def in_stream_values(
     gain, shift, known = torch.ones(channels), torch.zeros(channels), dict[str, Any]()
     if mean is not None or std is not None:
         known = {"mean": _checked("mean", mean, channels), "std": _checked("std", std, channels)}
+        check_units(known["mean"], known["std"])
         gain, shift = _between(condensed, torch.tensor(known["mean"]), torch.tensor(known["std"]))
     own = torch.stack([gain, shift]) if condensed.affine is None else _after(condensed.affine, gain, shift)
     space = Standardization(own[1].clone(), own[0].clone())

@@ -72,6 +72,41 @@ def test_from_a_dataset_of_pictures():
     assert pool.take(torch.tensor([0]))[0, :, 0, 0].tolist() == pytest.approx([1.0, 0.0, 0.2])
 
 
+COLORS = torch.arange(3 * 6 * 5, dtype=torch.uint8).view(3, 6, 5)  # an image of 6 x 5
+
+
+@pytest.mark.parametrize("image", [COLORS, COLORS.permute(1, 2, 0), COLORS[:1], COLORS[:1].permute(1, 2, 0), COLORS[0]])
+def test_arrays_of_a_dataset_are_read_whatever_axis_holds_their_channels(image):
+    array = image.numpy()
+    pool = TensorPool.from_dataset([(array, 0), (array, 1)])
+    assert torch.equal(pool.images, (COLORS if 3 in image.shape else COLORS[:1]).expand(2, -1, -1, -1))
+
+
+def test_arrays_that_could_be_either_way_are_refused():
+    with pytest.raises(ValueError, match="arrays of a dataset: cannot tell which axis of images"):
+        TensorPool.from_dataset([(np.zeros((3, 6, 3), np.uint8), 0)])
+
+
+@pytest.mark.parametrize("shape", [(8, 8, 3), (28, 28, 1), (32, 32, 4), (8, 12, 3), (6, 6, 3)])
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_images_with_channels_last_are_refused(shape, dtype):
+    with pytest.raises(ValueError, match=r"expected images \(C, H, W\), got .*, which is \(H, W, C\)"):
+        TensorPool(torch.zeros(2, *shape, dtype=dtype), [0, 1])
+
+
+@pytest.mark.parametrize("shape", [(3, 8, 3), (1, 1, 128), (9, 128, 1), (64, 1, 1), (5, 4, 3), (12, 8, 8), (4, 4, 4)])
+def test_narrow_images_signals_and_many_channels_are_taken(shape):
+    assert TensorPool(torch.zeros(2, *shape), [0, 1]).shape == shape
+
+
+@pytest.mark.parametrize("name, values", [("mean", (125.3, 123.0, 113.9)), ("mean", (-0.1,) * 3), ("std", (63.0,) * 3)])
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_a_normalization_in_bytes_is_refused(name, values, dtype):
+    about = {"mean": (0.5,) * 3, "std": (0.2,) * 3, name: values}
+    with pytest.raises(ValueError, match=f"{name} is in units of pixels from 0 to 1, got .*: divide mean and std"):
+        TensorPool(torch.zeros(2, 3, 4, 4, dtype=dtype), [0, 1], **about)
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [
