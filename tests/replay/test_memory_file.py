@@ -40,6 +40,8 @@ def filled(name):
     memory = MEMORIES[name]()
     memory.update({0: pool({0: 9}), 1: pool({3: 9})})
     memory.update({0: pool({0: 4, 7: 9}, seed=1)})
+    memory.add({0: pool({0: 2, 7: 1}, seed=2)})
+    assert memory.waiting
     return memory
 
 
