@@ -1,6 +1,6 @@
 """Streams as people have them: classes that return, domains, blurry and hidden boundaries, digits of scikit-learn.
 
-    python benchmarks/ordinary_streams.py            # all cells, two seeds; those that are there are kept
+    python benchmarks/ordinary_streams.py            # all cells, four seeds; those that are there are kept
 
 A memory of the plugin, condensed or herded, beside Avalanche's two usual buffers in the same bytes.
 """
@@ -41,7 +41,7 @@ STREAMS = {
 RAW = 64  # bytes of an image
 AUGMENT = "color_crop_cutout_scale_rotate"
 MADE = dict(preset="fast", iterations=30, extractor_steps=30, network="convnet:width=16", augment=AUGMENT, nested=0.05)
-LR, MOMENTUM, EPOCHS, BATCH, ONLINE_BATCH = 0.03, 0.9, 4, 16, 10
+LR, EPOCHS, BATCH, ONLINE_BATCH = 0.1, 4, 16, 10
 NETWORK = "convnet:width=32"
 
 
@@ -49,7 +49,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--streams", nargs="+", choices=STREAMS, default=list(STREAMS))
     parser.add_argument("--memories", nargs="+", choices=MEMORIES, default=list(MEMORIES))
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3])
     options = parser.parse_args()
     warnings.filterwarnings("ignore")
     for seed in options.seeds:
@@ -74,7 +74,7 @@ def measure(stream: str, memory: str, seed: int) -> dict:
     network = build_network(NETWORK, (1, 8, 8), 10, seed=derive(seed, "learner"))
     learner = Naive(
         model=network,
-        optimizer=torch.optim.SGD(network.parameters(), LR, MOMENTUM),
+        optimizer=torch.optim.SGD(network.parameters(), LR),
         train_mb_size=ONLINE_BATCH if online else BATCH,
         train_epochs=1 if online else EPOCHS,
         plugins=[plugin],

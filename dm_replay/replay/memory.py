@@ -289,7 +289,8 @@ class CondensedMemory:
         They wait in the memory as real images, stored like the rest and within its size, and are replayed from now on.
         When more of a class wait than its share has place for, and at least half as many as it stood for came, those
         that wait are condensed together with what the memory holds of their classes. Till then those that wait are a
-        fair draw of what came. So the number of condensations grows with the logarithm of the stream's length.
+        fair draw of what came. So the number of condensations grows with the logarithm of the stream's length. No class
+        takes more of the memory than it is of all that came: what has just begun would be most of what is replayed.
 
         Arguments and errors are those of :meth:`update`.
 
@@ -301,7 +302,8 @@ class CondensedMemory:
             shape, space = self._space(pools, peers)
             arrived = {(task, c): pools[task].subset([c]) for task, c in _counts(pools)}
             room = WaitingRoom(self.kind, self.fitted(shape), space, self.groups, self.waiting, arrived)
-            sizes = self._sizes(room.limits, shape)
+            size = self.capacity(len({*self.groups, *arrived}), shape) if self.ipc is None else None
+            sizes = self._sizes(room.limits(size), shape)
             ready, made = room.ready(sizes), dict[Group, AnySet]()
             if ready:
                 made = self._condensed(room.pools(ready), room.held(ready), sizes, space, on_step, networks, peers)

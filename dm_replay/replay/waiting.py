@@ -125,10 +125,18 @@ class WaitingRoom:
         self._shape = next(iter(arrived.values())).shape
         self._tiles = 1 if kind.coded else config.decoder(self._shape[0]).tiles
 
-    @property
-    def limits(self) -> dict[Group, int]:
-        """Stored images of each class that came, if all of them were kept."""
-        return {group: self._condensed(group) + self._stored(group) for group in self.arrived}
+    def limits(self, size: int | None) -> dict[Group, int]:
+        """Stored images of each class that came: as many as came and are held of it.
+
+        Of ``size`` in all no class takes more than it is of all that came. What has just begun takes little of the
+        memory so, and of what is replayed beside it.
+        """
+        every = {group: self._before(group) + self._since(group) for group in self._waiting}
+        total = sum(every.values())
+        wanted = {group: self._condensed(group) + self._stored(group) for group in self.arrived}
+        if size is None:
+            return wanted
+        return {group: min(many, -(-size * every[group] // total)) for group, many in wanted.items()}
 
     def ready(self, sizes: Mapping[Group, int]) -> list[Group]:
         """Classes to condense now: where one has more waiting than its place holds and enough of them, all that have

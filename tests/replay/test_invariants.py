@@ -94,7 +94,7 @@ def test_over_random_streams_that_hide_their_boundaries(stream, size, kind, ipc)
             waiting = memory.waiting.get(group, Waiting())
             assert 1 <= len(part) <= seen[group] and waiting.stored <= len(part)
             assert waiting.images == waiting.stored <= waiting.counts <= seen[group]
-            fair = size[1] // len(seen) if ipc is None else ipc
+            fair = min(size[1] // len(seen), size[1] * seen[group] // seen.total()) if ipc is None else ipc
             assert len(part) >= min(fair, len(before.get(group, ())) + experience.get(group[0], {}).get(group[1], 0))
 
 
