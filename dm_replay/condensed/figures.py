@@ -21,7 +21,7 @@ SMALLEST = 48  # pixels; smaller images are enlarged by a whole factor until the
 GAP = 2  # pixels between images
 FONT_SIZE = 14
 LONGEST_NAME = 40  # characters of a class's name
-PIXELS = 256 * 64 * 64  # that are decoded at a time
+PIXELS = 256 * 128 * 128  # that are decoded at a time
 PAPER, INK = 255, (40, 40, 40)
 
 

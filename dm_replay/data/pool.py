@@ -1,6 +1,7 @@
 """TensorPool: labelled real images, ready to be drawn class by class."""
 
 import copy
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,9 @@ from .sizes import averaged
 __all__ = ["TensorPool"]
 
 EMPTY = "expected at least one image, got none"
-FINITE_CHUNK = 256  # images; looking at all at once takes half as much memory again as they do
+# Images looked at or shrunk at a time, and pixels: all at once would take half as much memory again as they do; large
+# ones in tensors of less than 32 MiB would leave holes between those that are kept.
+TOGETHER, PIXELS = 256, 64 * 224 * 224
 
 
 class TensorPool:
@@ -189,7 +192,7 @@ class TensorPool:
             twin = copy.copy(self)
             twin._size = height, width
             return twin
-        parts = torch.arange(len(self)).split(FINITE_CHUNK)
+        parts = torch.arange(len(self)).split(_together(self.shape))
         images = torch.cat([averaged(self.raw(part), (height, width)) for part in parts])
         return self._alike(images, self.labels)
 
@@ -264,10 +267,15 @@ def _as_tensor(image: Any) -> Tensor:
 
 
 def _check_finite(images: Tensor, labels: Tensor) -> None:
-    finite = [part.isfinite().flatten(1).all(1) for part in images.split(FINITE_CHUNK)]
+    finite = [part.isfinite().flatten(1).all(1) for part in images.split(_together(images.shape[1:]))]
     bad = (~torch.cat(finite)).nonzero()[:, 0]
     if len(bad):
         first = int(bad[0])
         raise ValueError(
             f"{len(bad)} images hold NaN or infinite values, the first is image {first} of class {int(labels[first])}"
         )
+
+
+def _together(shape: tuple[int, ...]) -> int:
+    """How many images (C, H, W) at a time."""
+    return max(1, min(TOGETHER, PIXELS // math.prod(shape[1:])))
