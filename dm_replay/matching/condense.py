@@ -25,6 +25,7 @@ from ..runtime.engine import Engine
 from ..runtime.peers import ALONE, Peers
 from . import self_check
 from .borrowed import Borrowed, Enlarged, as_trained
+from .bounds import LOOK, RealRange
 from .budget import activations_of, engine_for, note_whole_batches
 from .config import CondenseConfig
 from .extractors import Extractor, TrainedNetworks
@@ -127,6 +128,8 @@ class Condenser:
             raise ValueError(f"the classes cannot be shared out: {config.network} has statistics over all of them")
         start = initial_pixels(pool, group, previous, config, seed) if state is None else state["pixels"]
         placed = _placed(pool, group.mine, engine.device)
+        real_range = RealRange.of(pool)
+        bound = None if borrowed is None else real_range.gradient(config.ipc)
         if borrowed is None:
             trained = _trained(pool, chosen, previous, extractor, config, seed, peers)
         else:
@@ -139,7 +142,7 @@ class Condenser:
             return Matcher(
                 RealBatches(placed, group, config.batch_real, previous, engine, seed=seed, whole=whole),
                 extractor,
-                _synthetic(start, config, decoder, extractor),
+                _synthetic(start, config, decoder, extractor, bound),
                 augment=SiameseAugment.parse(config.augment),
                 engine=engine,
                 seed=seed,
@@ -167,8 +170,10 @@ class Condenser:
                 if schedule.averages(progress):
                     steps.matcher.synthetic.average()
                 iteration += 1
+                part = schedule.progress(iteration)
+                if iteration % LOOK == 0 or part >= 1:
+                    real_range.check(steps.matcher.pixels, loss, iteration, config.lr_img)
                 if on_step is not None:
-                    part = schedule.progress(iteration)
                     on_step(Progress(iteration, config.iterations, loss, part, steps.matcher, schedule, finish))
         return finish()
 
@@ -241,7 +246,8 @@ def condense(
             they have among all of them; so processes that share the classes out make what one alone would make.
             ValueError for networks with BatchNorm, whose statistics are over all classes.
         network: a network that is trained already, normalized images (N, C, H, W) -> logits (N, L) by class number, as
-            the only embedding and for the class term; see :class:`Borrowed`. It is copied, and never compiled.
+            the only embedding and for the class term; see :class:`Borrowed`. It is copied, and never compiled. Since
+            its gradients may be of any size, each class's is bounded to what those of our own networks are.
         peers: processes that condense other shards of the same classes: they share the training of extractors out.
 
     Returns:
@@ -250,8 +256,8 @@ def condense(
     The same seed on the same device with the same library gives the same pixels, unless seconds bound the run.
 
     Raises:
-        ValueError: for classes without images, a class with fewer real images than ``ipc``, or a ``previous`` or
-            ``state`` of other shapes.
+        ValueError: for classes without images, a class with fewer real images than ``ipc``, a ``previous`` or
+            ``state`` of other shapes, a loss that does not stay finite, or pixels that go far outside the real ones.
 
     >>> import torch
     >>> from dm_replay import CondenseConfig, TensorPool, condense
@@ -304,7 +310,9 @@ def _placed(pool: TensorPool, classes: Tensor, device: torch.device) -> TensorPo
     return pool.resident(classes, device) if size <= torch.cuda.get_device_properties(device).total_memory / 2 else pool
 
 
-def _synthetic(start: Tensor, config: CondenseConfig, decoder: Decoder, extractor: Extractor) -> SyntheticPixels:
+def _synthetic(
+    start: Tensor, config: CondenseConfig, decoder: Decoder, extractor: Extractor, bound: float | None
+) -> SyntheticPixels:
     pixels = start.to(extractor.engine.device, extractor.master, copy=True)
     nested = prefix_weights(config.ipc, config.nested, config.nested_power)
     return SyntheticPixels(
@@ -313,6 +321,7 @@ def _synthetic(start: Tensor, config: CondenseConfig, decoder: Decoder, extracto
         momentum=config.momentum,
         batch=config.batch_syn,
         nested=None if nested is None else nested.to(pixels),
+        bound=bound,
     )
 
 

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from ..condensed.decoder import Decoder
+from .bounds import at_most
 
 __all__ = ["SyntheticPixels"]
 
@@ -16,10 +17,20 @@ class SyntheticPixels:
         momentum: of the SGD. batch: training images of each class per update; 0 for all of them.
         nested: weights (ipc,) of the prefixes of a class's images, None where only their full number counts. Where a
             part is drawn, it is drawn from a prefix, chosen by these weights.
+        bound: of each class's gradient, see :func:`at_most`; None takes it as it is.
     """
 
-    def __init__(self, pixels: Tensor, *, decoder: Decoder, momentum: float, batch: int, nested: Tensor | None):
-        self.pixels, self.decoder, self.momentum = pixels, decoder, momentum
+    def __init__(
+        self,
+        pixels: Tensor,
+        *,
+        decoder: Decoder,
+        momentum: float,
+        batch: int,
+        nested: Tensor | None,
+        bound: float | None = None,
+    ):
+        self.pixels, self.decoder, self.momentum, self.bound = pixels, decoder, momentum, bound
         self.velocity = torch.zeros_like(pixels)
         self.total, self.averaged = torch.zeros_like(pixels), 0
         self.each = pixels.shape[1] * decoder.tiles
@@ -64,6 +75,8 @@ class SyntheticPixels:
         return images.view(*rows.shape, *images.shape[1:])
 
     def update(self, gradient: Tensor) -> None:
+        if self.bound is not None:
+            gradient = at_most(gradient, self.bound)
         self.velocity.mul_(self.momentum).add_(gradient)
         self.pixels.sub_(self.velocity * self.lr)
 

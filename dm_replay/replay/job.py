@@ -1,6 +1,5 @@
 """What is condensed together in one update of a memory, and how."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,7 +17,6 @@ __all__ = ["Group", "Job", "OnStep", "StandardizedNetwork", "watched"]
 
 Group = tuple[int, int]  # task, class
 OnStep = Callable[[int, int, Progress], None]
-LOOK = 50  # iterations; looking at the loss waits for the device
 
 
 @dataclass(frozen=True)
@@ -84,20 +82,11 @@ class StandardizedNetwork(nn.Module):
         return self.network(self.space.to(images.device).undo(images))
 
 
-def watched(on_step: OnStep | None, job: int, jobs: int, each: int, lr: float) -> Callable[[Progress], None]:
+def watched(on_step: OnStep | None, job: int, jobs: int, each: int) -> Callable[[Progress], None]:
     """Jobs that are bounded by seconds count as the iterations that they would have had."""
 
     def step(progress: Progress) -> None:
-        if progress.iteration % LOOK == 0 or progress.part >= 1:
-            _check_finite(progress, lr)
         if on_step is not None:
             on_step(job * each + round(progress.part * each), jobs * each, progress)
 
     return step
-
-
-def _check_finite(progress: Progress, lr: float) -> None:
-    """The loss is that before the last update, which may be the one that went too far."""
-    loss = float(progress.loss)
-    if not math.isfinite(loss) or not progress.images.isfinite().all():
-        raise ValueError(f"the loss became {loss:g} within {progress.iteration} iterations: lower lr_img, now {lr:g}")

@@ -407,7 +407,7 @@ class CondensedMemory:
         whole = self.kind.name == "condensed" and networks is None and indivisible(config.network, shape)
         parts = shared_out([len(job.classes) for job in jobs], peers.world, whole)
         for number, (job, part) in enumerate(zip(jobs, parts, strict=True)):
-            step = watched(on_step, number, len(jobs), each, self.config.lr_img)
+            step = watched(on_step, number, len(jobs), each)
             seed = derive(self.seed, "memory", self.updates, job.task, job.ipc)
             network = None if networks is None else StandardizedNetwork(networks(job.task), space)
             made |= job.run(self._condenser, self.kind, config, seed, step, network, part, peers)

@@ -4,11 +4,12 @@ import copy
 
 import pytest
 import torch
-from avalanche.models import IncrementalClassifier, MultiHeadClassifier, MultiTaskModule
+from avalanche.models import IncrementalClassifier, MultiHeadClassifier, MultiTaskModule, SimpleMLP
 from streams import CLASSES, QUICK, labelled, plain, run, strategy
 from torch import nn
+from torchvision.models import resnet18
 
-from dm_replay import CondensedBuffer, DMReplayPlugin
+from dm_replay import CondenseConfig, CondensedBuffer, CondensedMemory, DMReplayPlugin, load_dataset
 from dm_replay.matching import condense as condensing
 
 LEARNED = dict(QUICK, progress=False, extractors="strategy", class_weight=1.0)
@@ -56,6 +57,42 @@ def test_growing_heads_and_heads_of_tasks(borrowed):
             trained.train(experience)
         assert len(plugin.storage_policy.memory) == 12
     assert len(borrowed) == 6
+
+
+def networks():
+    """Ordinary ones for digits, none of which has gradients of the size that ours have."""
+    flat, pooled = nn.Flatten, nn.AvgPool2d(2)
+    yield "simple", SimpleMLP(num_classes=10, input_size=64, hidden_size=64)
+    yield "mlp", nn.Sequential(flat(), nn.Linear(64, 99), nn.ReLU(), nn.Linear(99, 99), nn.ReLU(), nn.Linear(99, 10))
+    yield "linear", nn.Sequential(flat(), nn.Linear(64, 10))
+    yield (
+        "batchnorm",
+        nn.Sequential(nn.Conv2d(1, 16, 3), nn.BatchNorm2d(16), nn.ReLU(), pooled, flat(), nn.Linear(144, 10)),
+    )
+    resnet = resnet18(num_classes=10)
+    resnet.conv1 = nn.Conv2d(1, 64, 3, 1, 1, bias=False)
+    yield "resnet18", resnet
+
+
+@pytest.mark.parametrize("preset", ["fast", "paper"])
+@pytest.mark.parametrize("name", ["simple", "mlp", "linear", "batchnorm", "resnet18"])
+def test_any_network_leaves_images_like_the_real_ones(name, preset):
+    """Trained for a moment, as a strategy's is; the default rate of each preset."""
+    torch.manual_seed(0)
+    model, digits = dict(networks())[name], load_dataset("digits").train.subset([3, 8])
+    optimizer = torch.optim.SGD(model.parameters(), 0.02, momentum=0.9)
+    for rows in torch.arange(len(digits)).roll(7)[:256].split(32):
+        loss = nn.functional.cross_entropy(model(digits.take(rows)), digits.labels[rows])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    many = 8 if name == "resnet18" else 60  # it takes as much time, and two iterations sufficed to leave every bound
+    config = CondenseConfig(preset=preset, iterations=many, batch_real=8, augment="none", compile="no", nested=0.05)
+    memory = CondensedMemory(6, config=config)
+    memory.update(digits, networks=lambda task: model)
+    real, made = digits.take(torch.arange(len(digits))), memory.to_set()[0].images
+    width = real.max() - real.min()
+    assert real.min() - width < made.min() and made.max() < real.max() + width
 
 
 def test_a_copy_of_the_buffer_leaves_the_network_behind():
