@@ -288,3 +288,18 @@ def test_as_many_images_as_fit_the_bytes_of_a_class(storage, color, each):
         condense(pool, CondenseConfig(**settings, class_bytes=each - 1))
     with pytest.raises(ValueError, match="class_bytes must be a whole number of at least 1, got 0"):
         CondenseConfig(class_bytes=0)
+
+
+@pytest.mark.parametrize(("network", "features"), [("convnet:width=4", 16), ("convnet:width=16,depth=1", 256)])
+def test_the_class_term_keeps_its_proportion_to_a_sum_over_features(pool, monkeypatch, network, features):
+    weights = []
+
+    class Seen(Matcher):
+        def __init__(self, *args, class_weight, **more):
+            weights.append(class_weight)
+            super().__init__(*args, class_weight=class_weight, **more)
+
+    monkeypatch.setattr("dm_replay.matching.condense.Matcher", Seen)
+    settings = dict(ipc=1, iterations=1, extractors=1, extractor_steps=1, batch_real=4, compile="no", device="cpu")
+    condense(pool, CondenseConfig(preset="fast", class_weight=10.0, network=network, **settings))
+    assert weights == [10.0 * features / 2048]
