@@ -11,7 +11,7 @@ __all__ = ["RealRange", "at_most"]
 
 SAMPLE = 64  # images, whose range and deviation are enough for bounds of an order of magnitude
 LOOK = 50  # iterations; looking at the pixels waits for the device
-FAR = 50  # times the range of real images; from noise, in a network of one layer, pixels reached 33 times and were right
+FAR = 50  # times the range of real images; from noise, in a network of one layer, pixels rightly reached 33 times
 # Root mean square of a class's gradient, times its images, in deviations of the real ones. With our own networks it was
 # 0.03 to 0.5 (digits, 4 and 20 images a class, presets "paper" and "fast"); with torchvision's resnet18 1,300.
 GRADIENT = 0.5

@@ -29,6 +29,8 @@ def engine_for(pool: TensorPool, classes: int, config: CondenseConfig, activatio
     images = config.iterations * classes * (config.batch_real + config.updates * synthetic)
     if config.seconds is not None:
         images = sys.maxsize if config.seconds >= WORTH_COMPILING else 0
+    elif config.patience is not None and config.patience <= WORTH_COMPILING:
+        images = 0
     how = config.device, config.precision, config.compile
     return choose(*how, pool.shape[1:], images, config.memory_budget, activations)
 

@@ -70,7 +70,8 @@ class Progress:
     @property
     def state(self) -> dict[str, Any]:
         """What :func:`condense` takes as ``state`` to go on from here."""
-        seconds = {} if self.schedule.config.seconds is None else {"seconds": self.schedule.seconds}
+        timed = self.schedule.config.limit is not None
+        seconds = {"seconds": self.schedule.seconds} if timed else {}
         return {"iteration": self.iteration, **seconds, **self.matcher.state()}
 
     def as_set(self) -> CondensedSet:
@@ -165,9 +166,10 @@ class Condenser:
 
         iteration = 0 if state is None else int(state["iteration"])
         with contextlib.closing(steps):
-            while (progress := schedule.progress(iteration)) < 1:
-                loss = steps.step(iteration, schedule.lr(progress))
-                if schedule.averages(progress):
+            part = schedule.progress(iteration)
+            while part < 1:
+                loss = steps.step(iteration, schedule.lr(part))
+                if schedule.averages(part):
                     steps.matcher.synthetic.average()
                 iteration += 1
                 part = schedule.progress(iteration)
@@ -337,7 +339,7 @@ def _trained(
     """None for random networks, and where there is but one class to tell from others."""
     if config.extractors == 0 or len(classes) < 2:
         return None
-    seconds = math.inf if config.seconds is None else TRAINING * config.seconds
+    seconds = math.inf if config.limit is None else TRAINING * config.limit
     many, steps = config.extractors, config.extractor_steps
     return train_networks(pool, classes, extractor, many, steps, seed, seconds, previous, peers)
 

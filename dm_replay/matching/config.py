@@ -33,6 +33,9 @@ class CondenseConfig:
         iterations: draws of real images and of a network.
         seconds: instead of ``iterations``, how long to condense, all preparations counted; the falling learning rate
             and the averaging are stretched to it. Such a run is not repeatable.
+        patience: seconds, all preparations counted, after which a run of ``iterations`` ends, too: where it cannot make
+            them in that time it makes fewer, and the learning rate and the averaging follow. A run that is fast enough
+            is what it would be without.
         batch_real: real images of each class per iteration; where every class has fewer, all of them.
         batch_syn: training images of each class per update, drawn at random from those that the stored ones decode to;
             0 takes all of them.
@@ -89,6 +92,7 @@ class CondenseConfig:
     class_bytes: int | None = None
     iterations: int = FROM_PRESET
     seconds: float | None = None
+    patience: float | None = None
     batch_real: int = FROM_PRESET
     batch_syn: int = FROM_PRESET
     updates: int = FROM_PRESET
@@ -136,9 +140,16 @@ class CondenseConfig:
         parse(self.network)
         SiameseAugment.parse(self.augment)
 
+    @property
+    def limit(self) -> float | None:
+        """Seconds after which it ends in any case."""
+        return self.patience if self.seconds is None else self.seconds
+
     def _check_numbers(self) -> None:
-        if self.seconds is not None and not self.seconds > 0:
-            raise ValueError(f"seconds must be above 0, got {self.seconds}")
+        for name in ("seconds", "patience"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"{name} must be above 0, got {value}")
         if not 0 <= self.lr_final <= 1 or not 0 <= self.average <= 1 or not self.class_weight >= 0:
             raise ValueError(
                 "expected lr_final and average in [0, 1] and class_weight >= 0, "

@@ -28,6 +28,10 @@ class DMReplayPlugin(ReplayPlugin, supports_distributed=True):  # type: ignore[c
     on, each mini-batch of the strategy's own loader is followed by ``batch_size_mem`` condensed
     images, augmented anew on the strategy's device.
 
+    Condensing an experience of ten classes of 500 images (3, 32, 32) takes two CPU cores about a minute: the default of
+    200 iterations would take several, so that they end after ``patience=60`` seconds. Iterations that were asked for,
+    ``DMReplayPlugin(200, iterations=200)``, are all made, and repeatable. ``kind="herding"`` takes a few seconds.
+
     Of several processes, once Avalanche's ``DistributedHelper.init_distributed`` has been called in each and its
     ``wrap_model`` on the network, each condenses some of the classes and all end with the same memory, which is that of
     one process; from the second experience on each is given its part of the current images and other condensed ones.

@@ -14,7 +14,7 @@ from ..runtime.engine import resolve_device
 
 __all__ = ["check_begun", "check_network", "condense_config"]
 
-DEFAULTS = {name: getattr(DEFAULT, name) for name in ("preset", "iterations", "nested")}
+DEFAULTS = {name: getattr(DEFAULT, name) for name in ("preset", "iterations", "patience", "nested")}
 LARGE = (3, 512, 512)  # an image that any sensible depth fits; the real one is known when an experience comes
 
 
@@ -29,7 +29,8 @@ def condense_config(config: CondenseConfig | None, settings: dict[str, Any]) -> 
     plain = {name: value.item() if isinstance(value, np.generic) else value for name, value in settings.items()}
     if plain.get("storage", "auto") not in ("auto", *BITS):
         raise ValueError(f"a memory's storage is one of auto, {', '.join(BITS)}, got {plain['storage']!r}")
-    config = config or CondenseConfig(**{**DEFAULTS, **plain})
+    asked = {"patience": None} if plain.keys() & {"iterations", "seconds"} else {}
+    config = config or CondenseConfig(**{**DEFAULTS, **asked, **plain})
     if config.device != "auto":
         resolve_device(config.device)
     check_network(config.network, LARGE)

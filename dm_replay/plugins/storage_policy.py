@@ -76,8 +76,8 @@ class CondensedBuffer(BalancedExemplarsBuffer):
         kind, real_fraction: "condensed", or real images, "random" or "herding"; or that part of each class real ones
             beside condensed ones. All are stored as ``config`` says. Or "webp": herded ones as small files.
         config: how to condense; or give its fields as keywords, such as ``iterations=2000``. The
-            default of 200 iterations is for the patience of CPU users; on a GPU take 2,000 to
-            20,000. Leave ``flip`` out of ``augment`` where mirror images mean something else.
+            default is 200 iterations, or as many as 60 seconds suffice for, which is for the patience of CPU users; on
+            a GPU take 2,000 to 20,000. Leave ``flip`` out of ``augment`` where mirror images mean something else.
         seed: of everything random in the memory and its replay.
         progress: whether to show a bar while condensing (on a terminal only).
         memory: that it begins with, instead of all of these but ``progress``: a :class:`CondensedMemory` that was

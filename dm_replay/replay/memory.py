@@ -32,8 +32,9 @@ __all__ = ["DEFAULT", "CondensedMemory", "Group"]
 
 Shape = tuple[int, int, int]
 
-# 0.37 s per iteration for two classes of CIFAR-10 at 10 images each on two CPU cores, 0.75 s at 100.
-DEFAULT = CondenseConfig(preset=USUAL, iterations=200, nested=0.05)
+# 0.37 s per iteration for two classes of CIFAR-10 at 10 images each on two CPU cores, 0.75 s at 100; ten classes of
+# CIFAR-100 at 20 images each would take minutes, of which the patience is the first.
+DEFAULT = CondenseConfig(preset=USUAL, iterations=200, patience=60.0, nested=0.05)
 
 
 class CondensedMemory:
@@ -402,8 +403,9 @@ class CondensedMemory:
         """The images of the pools' classes, condensed together with what is held of them."""
         jobs = [job for task, pool in pools.items() for job in self._jobs(task, pool, held, sizes, space)]
         shape, each, made = jobs[0].pool.shape, self.config.iterations, dict[Group, AnySet]()
-        seconds = None if self.config.seconds is None else self.config.seconds / max(1, len(jobs))
-        config = replace(self.fitted(shape), seconds=seconds)
+        times = {"seconds": self.config.seconds, "patience": self.config.patience}
+        shared = {name: None if time is None else time / max(1, len(jobs)) for name, time in times.items()}
+        config = replace(self.fitted(shape), **shared)  # type: ignore[arg-type]
         whole = self.kind.name == "condensed" and networks is None and indivisible(config.network, shape)
         parts = shared_out([len(job.classes) for job in jobs], peers.world, whole)
         for number, (job, part) in enumerate(zip(jobs, parts, strict=True)):
@@ -431,7 +433,7 @@ class CondensedMemory:
         counts = zip(classes, pool.counts.tolist(), strict=True)
         found = {c: len(previous.get(c, ())) - (-new // tiles) for c, new in counts}
         own = {c: min(sizes[task, c], found[c]) for c in classes}
-        together = self.config.nested > 0 and self.config.seconds is not None
+        together = self.config.nested > 0 and self.config.limit is not None
         largest = max(own.values(), default=0)
         by_size = defaultdict(list)
         for c, size in own.items():

@@ -81,8 +81,8 @@ def condense_run(
         raise ValueError(f"checkpoint_seconds must be at least 0, got {checkpoint_seconds}")
     settings = settings_of(dataset, config, seed)
     with joined() as world, _locked(folder, world):
-        if config.seconds is not None and world.size > 1:
-            raise ValueError("seconds bound a single process, since clocks differ: give iterations")
+        if config.limit is not None and world.size > 1:
+            raise ValueError("seconds and patience bound a single process, since clocks differ: give iterations")
         checkpoint = None if overwrite else checkpoint_to_resume(folder, settings, resume)
         if resume and folder.finished:
             return CondensedSet.load(folder.condensed)
