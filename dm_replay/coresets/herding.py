@@ -11,6 +11,7 @@ from ..networks import build_network
 from ..networks.activations import activation_values
 from ..runtime.engine import GIB
 from ..runtime.seeding import derive
+from ..runtime.stages import counted
 from .config import ExemplarConfig
 from .random import chosen
 
@@ -60,7 +61,8 @@ def herded_by_class(pool: TensorPool, count: int, embed: Callable[[Tensor], Tens
 
 def by_class(pool: TensorPool, choose: Callable[[Tensor], Tensor]) -> Tensor:
     """What ``choose`` takes (count,) of each class's rows (N,), in the order of ``pool.classes``: (K, count)."""
-    return torch.stack([choose((pool.labels == label).nonzero()[:, 0]) for label in pool.classes])
+    labels = counted("choosing images", pool.classes, len(pool.classes))
+    return torch.stack([choose((pool.labels == label).nonzero()[:, 0]) for label in labels])
 
 
 def herded(pool: TensorPool, rows: Tensor, count: int, embed: Callable[[Tensor], Tensor]) -> Tensor:

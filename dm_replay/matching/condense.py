@@ -23,11 +23,13 @@ from ..data.class_index import EVERY, ClassShard
 from ..data.pool import TensorPool
 from ..runtime.engine import Engine
 from ..runtime.peers import ALONE, Peers
+from ..runtime.stages import at, mapped
 from . import self_check
 from .borrowed import Borrowed, Enlarged, as_trained
 from .bounds import LOOK, RealRange
 from .budget import activations_of, engine_for, note_whole_batches
 from .config import CondenseConfig
+from .expected import Expected
 from .extractors import Extractor, TrainedNetworks
 from .initial import initial_pixels
 from .losses import prefix_weights
@@ -127,14 +129,19 @@ class Condenser:
             note_whole_batches(pool, len(chosen), config, activations, engine)
         if whole and not group.whole:
             raise ValueError(f"the classes cannot be shared out: {config.network} has statistics over all of them")
-        start = initial_pixels(pool, group, previous, config, seed) if state is None else state["pixels"]
+        iteration, trains = 0 if state is None else int(state["iteration"]), borrowed is None and len(chosen) > 1
+        pixels = pool.shape[1] * pool.shape[2]
+        expected = Expected.of(config, engine, pixels, len(group.mine), decoder.tiles, iteration, trains)
+        with mapped(lambda part: schedule.shown(expected.of_start(part))):
+            start = initial_pixels(pool, group, previous, config, seed) if state is None else state["pixels"]
         placed = _placed(pool, group.mine, engine.device)
         real_range = RealRange.of(pool)
         bound = None if borrowed is None else real_range.gradient(config.ipc)
-        if borrowed is None:
-            trained = _trained(pool, chosen, previous, extractor, config, seed, peers)
-        else:
-            trained = as_trained(extractor.network)
+        with mapped(lambda part: schedule.shown(expected.of_training(part))):
+            if borrowed is None:
+                trained = _trained(pool, chosen, previous, extractor, config, seed, peers)
+            else:
+                trained = as_trained(extractor.network)
 
         class_weight = config.class_weight * extractor.features / FEATURES
 
@@ -164,9 +171,9 @@ class Condenser:
             as_stored = config.storage, decoder.formation, decoder.color, decoder.enlarging
             return CondensedSet.from_images(images, labels, matcher.real.counts, about, *as_stored).decoded_to(*size)
 
-        iteration = 0 if state is None else int(state["iteration"])
         with contextlib.closing(steps):
-            part = schedule.progress(iteration)
+            part = before = schedule.progress(iteration)
+            at("condensing", schedule.shown(expected.of_steps(0.0)))
             while part < 1:
                 loss = steps.step(iteration, schedule.lr(part))
                 if schedule.averages(part):
@@ -175,6 +182,7 @@ class Condenser:
                 part = schedule.progress(iteration)
                 if iteration % LOOK == 0 or part >= 1:
                     real_range.check(steps.matcher.pixels, loss, iteration, config.lr_img)
+                at("condensing", schedule.shown(expected.of_steps((part - before) / (1 - before))))
                 if on_step is not None:
                     on_step(Progress(iteration, config.iterations, loss, part, steps.matcher, schedule, finish))
         return finish()

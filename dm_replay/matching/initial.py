@@ -9,6 +9,7 @@ from ..coresets.returning import joined, new_among, stored_values
 from ..data.class_index import ClassShard
 from ..data.pool import TensorPool
 from ..runtime.seeding import new_generator
+from ..runtime.stages import counted
 from .config import CondenseConfig
 
 __all__ = ["initial_pixels"]
@@ -57,4 +58,9 @@ def _rows(
         return rows.draw(each, generator)
     embed = random_embedding(pool, config.network, seed, config.memory_budget)
     candidates = rows.draw(max(FEWEST, CANDIDATES * each), generator)
-    return torch.stack([herded(pool, of_class.unique(), each, embed) for of_class in candidates])
+    return torch.stack(
+        [
+            herded(pool, of_class.unique(), each, embed)
+            for of_class in counted("choosing images", candidates, len(candidates))
+        ]
+    )

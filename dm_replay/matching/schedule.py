@@ -47,6 +47,13 @@ class Schedule:
             return wanted if rest > 0 else 0
         return min(wanted, round(rest * done / since)) if since > 0 else wanted
 
+    def shown(self, part: float) -> float:
+        """What of the run is over, to who waits for it, where this part of its work is."""
+        limit = self.config.limit
+        if limit is None:
+            return part
+        return min(1.0, max(self.seconds / limit, part if self.config.seconds is None else 0.0))
+
     def lr(self, progress: float) -> float:
         """A cosine from ``lr_img`` to its part ``lr_final``."""
         falling = (1 + math.cos(math.pi * progress)) / 2

@@ -17,6 +17,7 @@ from ..networks import reset
 from ..runtime.engine import Engine, compiled
 from ..runtime.peers import ALONE, Peers
 from ..runtime.seeding import new_generator
+from ..runtime.stages import at, span
 from .extractors import Extractor, TrainedNetworks, read_flat
 from .pieces import equal_parts
 from .previous import Previous
@@ -48,10 +49,11 @@ def train_networks(
     trainer = _Trainer(pool, classes, extractor.network, extractor.augment, extractor.engine, previous)
     began = time.perf_counter()
     mine = range(count)[peers.world.shard(count)]
-    pairs = [
-        trainer.run(steps, new_generator(seed, "extractor", number), began + seconds * turn / len(mine))
-        for turn, number in enumerate(mine, 1)
-    ]
+    pairs = []
+    for turn, number in enumerate(mine, 1):
+        with span((turn - 1) / len(mine), turn / len(mine)):
+            until = began + seconds * turn / len(mine)
+            pairs.append(trainer.run(steps, new_generator(seed, "extractor", number), until))
     if peers.world.size > 1:
         pairs = [pair for part in peers.exchanged([(a.cpu(), b.cpu()) for a, b in pairs]) for pair in part]
     return TrainedNetworks(*(torch.stack(side).to(extractor.engine.device) for side in zip(*pairs, strict=True)))
@@ -83,7 +85,8 @@ class _Trainer:
         reset(self.network, generator)
         initial = read_flat(self.network)
         optimizer = torch.optim.SGD(self.parameters, LR, MOMENTUM, weight_decay=WEIGHT_DECAY)
-        for _ in range(steps):
+        for number in range(steps):
+            at("training networks", number / steps)
             rows = self.rows.draw(self.each, generator).flatten()
             params = self.augment.sample(len(rows), self.pool.shape[1:], generator).to(self.engine.device)
             gradients = self._gradients(rows, self._previous_places(generator), params)

@@ -1,5 +1,6 @@
 """CondensedBuffer: a CondensedMemory as Avalanche's replay plugins know their buffers."""
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import replace
 from time import perf_counter
@@ -12,15 +13,17 @@ from avalanche.distributed import DistributedHelper
 from avalanche.models import avalanche_forward
 from avalanche.training.storage_policy import BalancedExemplarsBuffer
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from ..matching.condense import Progress
 from ..matching.config import CondenseConfig
 from ..replay.checks import whole_number
+from ..replay.job import OnStep
 from ..replay.memory import CondensedMemory
 from ..replay.sharing import agreed
 from ..replay.standardize import AnySet
 from ..runtime.peers import Peers
+from ..runtime.stage_bar import StageBar
+from ..runtime.stages import watched_by
 from .experience import RealImages, groups_of, inspect, read, warn_if_random
 from .filling import as_task, readable
 from .items import ItemForm, as_dataset
@@ -253,8 +256,9 @@ class CondensedBuffer(BalancedExemplarsBuffer):
         try:
             real = RealImages.join(aside)
             shown = self.progress and peers.world.main
-            with tqdm(desc="condensing", leave=False, disable=None if shown else True) as bar:
-                into(real.pools(), None if bar.disable else _BarUpdater(bar), self._networks, peers)
+            bar = StageBar("condensing", quiet=None if shown else True, leave=False)
+            with contextlib.closing(bar), watched_by(bar):
+                into(real.pools(), _noting(bar) if bar.shown else None, self._networks, peers)
         except Exception:
             self._aside = []
             raise
@@ -322,14 +326,11 @@ def _at_boundary(exp, which: str) -> bool:
     return True
 
 
-class _BarUpdater:
-    """Moves a progress bar; reads the loss, which waits for the device, only now and then."""
+def _noting(bar: StageBar) -> OnStep:
+    """Reads the loss, which waits for the device, only now and then."""
 
-    def __init__(self, bar: tqdm):
-        self.bar = bar
+    def note(done: int, total: int, progress: Progress) -> None:
+        if progress.iteration % 50 == 0:
+            bar.note(f"loss {float(progress.loss):.3g}")
 
-    def __call__(self, done: int, total: int, progress: Progress) -> None:
-        self.bar.total = total
-        self.bar.update()
-        if done % 50 == 0:
-            self.bar.set_postfix(loss=f"{float(progress.loss):.3g}")
+    return note

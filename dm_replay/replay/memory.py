@@ -18,6 +18,7 @@ from ..matching.config import CondenseConfig
 from ..matching.presets import USUAL
 from ..runtime.peers import ALONE, Peers
 from ..runtime.seeding import derive, new_generator
+from ..runtime.stages import span
 from .beginning import begin, stored_like
 from .checks import whole_number
 from .dealing import dealt
@@ -412,7 +413,8 @@ class CondensedMemory:
             step = watched(on_step, number, len(jobs), each)
             seed = derive(self.seed, "memory", self.updates, job.task, job.ipc)
             network = None if networks is None else StandardizedNetwork(networks(job.task), space)
-            made |= job.run(self._condenser, self.kind, config, seed, step, network, part, peers)
+            with span(number / len(jobs), (number + 1) / len(jobs)):
+                made |= job.run(self._condenser, self.kind, config, seed, step, network, part, peers)
         return {group: part for of_one in peers.exchanged(made) for group, part in of_one.items()}
 
     def _jobs(

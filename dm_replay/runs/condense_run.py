@@ -23,6 +23,7 @@ from ..runtime.interrupts import Interrupts
 from ..runtime.peers import Peers
 from ..runtime.provenance import provenance
 from ..runtime.self_check import engine_record
+from ..runtime.stages import watched_by
 from .loss_log import LossLog
 from .resuming import check_out, checkpoint_to_resume, settings_of, snapshots_to_take
 from .run_folder import RunFolder
@@ -88,9 +89,8 @@ def condense_run(
             return CondensedSet.load(folder.condensed)
         settings["snapshots"] = snapshots_to_take(snapshots, folder, resume)
         shard = world.shard(settings["classes"])
-        total = config.iterations if config.seconds is None else None
-        loss_log = LossLog(total, checkpoint and checkpoint["loss_log"], quiet or not world.main)
-        with _Signals(world) as signals, loss_log:
+        loss_log = LossLog(checkpoint and checkpoint["loss_log"], quiet or not world.main)
+        with _Signals(world) as signals, loss_log, watched_by(loss_log.bar):
             recorder = RunRecorder(folder, settings, loss_log, signals, world, checkpoint_seconds, checkpoint is None)
             state = checkpoint and _part(checkpoint["state"], shard)
             about: dict[str, Any] = dict(seed=seed, on_step=recorder, state=state, shard=shard, peers=Peers(world))
@@ -128,6 +128,7 @@ class RunRecorder:
     def __call__(self, step: Progress) -> None:
         self.loss_log.note(step.loss)
         if not self.begun:
+            self.signals.preparing = False
             self.last_sync = step.iteration - 1
             self.origin["engine"] = engine_record(step.matcher.engine)
             self._begin()
@@ -245,6 +246,7 @@ class _Signals(Interrupts):
     def __init__(self, world: World):
         super().__init__()
         self.many = world.size > 1
+        self.preparing = True
 
     def __enter__(self) -> "_Signals":
         super().__enter__()
@@ -261,6 +263,8 @@ class _Signals(Interrupts):
     def _note(self, *_) -> None:
         if self.many:
             self.requested = True
+        elif self.preparing:
+            raise KeyboardInterrupt("stopped before the first iteration")
         else:
             super()._note()
 

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from ..runtime.stage_bar import StageBar
+
 __all__ = ["LossLog", "progress_bar"]
 
 STRETCH = 0.25  # seconds between two readings of the device
@@ -29,21 +31,21 @@ class LossLog:
     first sample of a process holds warm-up and compilation and counts only where there is no other.
     """
 
-    def __init__(self, iterations: int | None, state: dict | None = None, quiet: bool = False):
+    def __init__(self, state: dict | None = None, quiet: bool = False):
         state = state or {"losses": torch.zeros(0), "samples": torch.zeros(0), "seconds": 0.0}
         self.losses: list[float] = state["losses"].tolist()
         self._samples: list[float] = state["samples"].tolist()
         self._warm_up: float | None = None
         self._earlier_seconds: float = state["seconds"]
         self._pending: list[Tensor] = []
-        self._bar = progress_bar("condensing", iterations, len(self.losses), quiet)
+        self.bar = StageBar("condensing", quiet)
         self._entered = self._read = self._saved = time.perf_counter()
 
     def __enter__(self) -> "LossLog":
         return self
 
     def __exit__(self, *_) -> None:
-        self._bar.close()
+        self.bar.close()
 
     @property
     def seconds(self) -> float:
@@ -57,7 +59,6 @@ class LossLog:
     def note(self, loss: Tensor) -> None:
         """The loss of the next iteration, a 0-d tensor."""
         self._pending.append(loss)
-        self._bar.update()
         if time.perf_counter() - self._read >= STRETCH:
             self.catch_up()
 
@@ -74,7 +75,7 @@ class LossLog:
             self._warm_up = sample
         else:
             self._samples.append(sample)
-        self._bar.set_postfix_str(f"loss {self.losses[-1]:.4g}", refresh=False)
+        self.bar.note(f"iteration {len(self.losses)}, loss {self.losses[-1]:.4g}")
         self._pending, self._read = [], now
 
     @contextlib.contextmanager
