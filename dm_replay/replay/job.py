@@ -1,6 +1,7 @@
 """What is condensed together in one update of a memory, and how."""
 
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,7 +14,7 @@ from ..runtime.peers import Peers
 from .kinds import Kind, merged
 from .standardize import AnySet, Standardization
 
-__all__ = ["Group", "Job", "OnStep", "StandardizedNetwork", "watched"]
+__all__ = ["Group", "Job", "OnStep", "StandardizedNetwork", "planned", "watched"]
 
 Group = tuple[int, int]  # task, class
 OnStep = Callable[[int, int, Progress], None]
@@ -69,6 +70,43 @@ class Job:
         meta = {name: value for name, value in result.meta.items() if name not in ("mean", "std")}
         result = replace(result if kind.coded else self.space.undo_set(result), meta=meta | self.known)
         return {(self.task, label): result.of_class(label) for label in mine}
+
+
+def planned(
+    task: int,
+    pool: TensorPool,
+    held: Mapping[Group, AnySet],
+    sizes: Mapping[Group, int],
+    space: Standardization,
+    tiles: int,
+    config: CondenseConfig,
+) -> list[Job]:
+    """A pool's classes by how many images are made of them: their size, if there are images enough.
+
+    Args:
+        held: what the memory holds of them. sizes: stored images of each. tiles: training images of a stored one.
+
+    Where time bounds them and prefixes count in the loss, sizes that differ by one (a memory seldom divides by its
+    classes) are made as the larger and cut: one condensation instead of two of half the time each.
+    """
+    classes = pool.classes.tolist()
+    previous = {c: held[task, c] for c in classes if (task, c) in held}
+    counts = zip(classes, pool.counts.tolist(), strict=True)
+    found = {c: len(previous.get(c, ())) - (-new // tiles) for c, new in counts}
+    own = {c: min(sizes[task, c], found[c]) for c in classes}
+    together = config.nested > 0 and config.limit is not None
+    largest = max(own.values(), default=0)
+    by_size = defaultdict(list)
+    for c, size in own.items():
+        raised = together and size == largest - 1 and found[c] >= largest
+        by_size[largest if raised else size].append(c)
+    about = {"mean": pool.mean, "std": pool.std}
+    known = {name: list(values) for name, values in about.items() if values is not None}
+    pool = space.apply_to_pool(pool)
+    return [
+        Job(task, pool, members, ipc, [previous[c] for c in members if c in previous], space, known)
+        for ipc, members in by_size.items()
+    ]
 
 
 class StandardizedNetwork(nn.Module):

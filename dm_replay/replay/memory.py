@@ -1,6 +1,5 @@
 """CondensedMemory: a fixed number of condensed images, shared among the groups seen so far."""
 
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,9 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..condensed.coded_set import SPAN
 from ..condensed.condensed_set import CondensedSet
-from ..condensed.quantize import BITS, check_storage, stored_bytes
 from ..data.pool import TensorPool
 from ..matching.condense import Condenser
 from ..matching.config import CondenseConfig
@@ -22,7 +19,8 @@ from ..runtime.stages import span
 from .beginning import begin, stored_like
 from .checks import whole_number
 from .dealing import dealt
-from .job import Group, Job, OnStep, StandardizedNetwork, watched
+from .fixed_size import FixedSize, Shape
+from .job import Group, OnStep, StandardizedNetwork, planned, watched
 from .kinds import Kind, merged
 from .memory_file import read_memory, write_memory
 from .sharing import agreed, indivisible, shared_out
@@ -31,14 +29,12 @@ from .waiting import Waiting, WaitingRoom, cut
 
 __all__ = ["DEFAULT", "CondensedMemory", "Group"]
 
-Shape = tuple[int, int, int]
-
 # 0.37 s per iteration for two classes of CIFAR-10 at 10 images each on two CPU cores, 0.75 s at 100; ten classes of
 # CIFAR-100 at 20 images each would take minutes, of which the patience is the first.
 DEFAULT = CondenseConfig(preset=USUAL, iterations=200, patience=60.0, nested=0.05)
 
 
-class CondensedMemory:
+class CondensedMemory(FixedSize):
     """Condensed images in a memory of a fixed size: at most so many stored images, or so many bytes.
 
     They have 8, 6 or 4 bits a value and a scale and offset per image and channel. A memory of ``mem_bytes`` has the
@@ -90,16 +86,8 @@ class CondensedMemory:
         kind: str = "condensed",
         real_fraction: float = 0.0,
     ):
-        if (mem_size is None) == (mem_bytes is None):
-            raise ValueError(f"give mem_size or mem_bytes, got {mem_size} and {mem_bytes}")
-        self.mem_size = None if mem_size is None else whole_number("mem_size", mem_size, 1)
-        self.mem_bytes = None if mem_bytes is None else whole_number("mem_bytes", mem_bytes, 1)
+        super().__init__(mem_size, mem_bytes, ipc, config or DEFAULT, Kind(kind, real_fraction))
         self.seed = whole_number("seed", seed)
-        self.ipc = None if ipc is None else whole_number("ipc", ipc, 1)
-        if self.ipc is not None and self.mem_size is not None and self.ipc > self.mem_size:
-            raise ValueError(f"ipc must lie between 1 and mem_size {mem_size}, got {ipc}")
-        self.config = config or DEFAULT
-        self.kind = Kind(kind, real_fraction)
         self.groups: dict[Group, AnySet] = {}
         self.waiting: dict[Group, Waiting] = {}
         self.updates = self.arrivals = 0
@@ -195,50 +183,6 @@ class CondensedMemory:
         """(C, H, W) of the images held, if any are."""
         return next((part.shape for part in self.groups.values()), None)
 
-    def fitted(self, shape: Shape) -> CondenseConfig:
-        """How images (C, H, W) are condensed and stored."""
-        whole = self.mem_bytes is None or self.kind.coded
-        config = self.config if whole else replace(self.config, class_bytes=self.mem_bytes)
-        config = config.sized(shape)
-        return replace(config, class_bytes=None, storage=config.storage if config.storage in BITS else "uint8")
-
-    def capacity(self, groups: int, shape: Shape | None = None) -> int:
-        """How many stored images it may hold of so many groups.
-
-        Args:
-            shape: (C, H, W); where bytes are counted and nothing is held yet, it has to be given.
-
-        Raises:
-            ValueError: if it is not, or not even one image fits the bytes.
-        """
-        if self.mem_bytes is None:
-            assert self.mem_size is not None
-            return self.mem_size
-        shape = shape or self.shape
-        if shape is None:
-            raise ValueError("how many images mem_bytes hold depends on their shape, and none have come yet")
-        config = self.fitted(shape)
-        decoder = config.decoder(shape[0])
-        ranges = 2 * 4 * shape[0]  # of the standardization, and where channels are stored as others, of each group
-        if self.kind.coded:
-            return max(0, self.mem_bytes - ranges) // (self.kind.code_bytes(shape) + SPAN)
-        spent = ranges * (1 + (groups if decoder.color > 1 else 0))
-        each = stored_bytes(decoder.stored_shape(config.condensed_shape(shape)), config.storage)
-        return max(0, self.mem_bytes - spent) // each
-
-    def lengths(self, groups: int, shape: Shape | None = None) -> list[int]:
-        """The shares of that many groups in order of arrival.
-
-        Raises:
-            ValueError: if they do not fit.
-        """
-        need, size = groups * (self.ipc or 1), self.capacity(groups, shape)
-        if need > size:
-            whole = f"mem_size {size}" if self.mem_bytes is None else f"mem_bytes {self.mem_bytes}, of {size} images,"
-            more = f": it must be at least {need}" if self.mem_bytes is None else ""
-            raise ValueError(f"{whole} cannot hold {groups} classes of {self.ipc or 'at least 1'} images{more}")
-        return [self.ipc or -((first - size) // groups) for first in range(groups)]
-
     def shares(self, incoming: Iterable[Group], shape: Shape | None = None) -> dict[Group, int]:
         """The share of every group once the incoming ones, of images (C, H, W), have joined; ValueError likewise."""
         joined = list(dict.fromkeys([*self.groups, *incoming]))
@@ -271,7 +215,7 @@ class CondensedMemory:
         pools = _by_task(incoming)
         with peers.together():
             shape, space = self._space(pools, peers)
-            tiles, counts = self._tiles(shape), _counts(pools)
+            tiles, counts = self.tiles(shape), _counts(pools)
             limits = {group: len(self.groups.get(group, ())) - (-many // tiles) for group, many in counts.items()}
             sizes = self._sizes(limits, shape)
             made = self._condensed(pools, self.groups, sizes, space, on_step, networks, peers)
@@ -325,11 +269,11 @@ class CondensedMemory:
         Raises:
             ValueError: if the groups do not fit, or another unit of size would store images otherwise than those held.
         """
-        about = dict(kind=self.kind.name, real_fraction=self.kind.real_fraction)
-        resized = CondensedMemory(mem_size, self.ipc, self.config, mem_bytes=mem_bytes, **about)  # type: ignore[arg-type]
-        if self.shape and _how(resized.fitted(self.shape)) != _how(self.fitted(self.shape)):
+        resized = FixedSize(mem_size, mem_bytes, self.ipc, self.config, self.kind)
+        if self.shape and not resized.stored_alike(self, self.shape):
             raise ValueError("the images held are stored as their count or their bytes asked for: resize in the same")
-        resized.shares(self.groups, self.shape)
+        if self.groups:
+            resized.lengths(len(self.groups), self.shape)
         self.mem_size, self.mem_bytes = resized.mem_size, resized.mem_bytes
         if self.shape and self.standardization:
             self._settle(self.groups, self.waiting, self._sizes({}, self.shape), self.standardization)
@@ -343,16 +287,7 @@ class CondensedMemory:
         found = sorted({tuple(shape) for shape in shapes} | ({self.shape} if self.shape else set()))
         if len(found) != 1:
             raise ValueError(f"expected images of one shape, got {found or 'none'}")
-        channels, height, width = found[0]
-        shape = channels, height, width
-        if self.kind.coded:
-            self.kind.code_bytes(shape)
-            return shape
-        config = self.fitted(shape)
-        small = config.condensed_shape(shape)
-        check_storage(config.storage, small[2])
-        config.decoder(channels).check(small)
-        return shape
+        return self.check_shape(found[0])
 
     def _space(self, pools: Mapping[int, TensorPool], peers: Peers) -> tuple[Shape, Standardization]:
         """The shape of all images, and the space to condense them in; the same in all processes."""
@@ -366,10 +301,6 @@ class CondensedMemory:
         made = self.updates, self.arrivals, self.counts
         config = replace(self.config, device="auto")
         return images, made, self.seed, self.kind, self.mem_size, self.mem_bytes, self.ipc, config
-
-    def _tiles(self, shape: Shape) -> int:
-        """Training images of a stored one."""
-        return 1 if self.kind.coded else self.fitted(shape).decoder(shape[0]).tiles
 
     def _sizes(self, limits: Mapping[Group, int], shape: Shape) -> dict[Group, int]:
         """Stored images of every group, at most ``limits`` of those that come in and what is held of the others."""
@@ -402,7 +333,11 @@ class CondensedMemory:
         peers: Peers,
     ) -> dict[Group, AnySet]:
         """The images of the pools' classes, condensed together with what is held of them."""
-        jobs = [job for task, pool in pools.items() for job in self._jobs(task, pool, held, sizes, space)]
+        jobs = [
+            job
+            for task, pool in pools.items()
+            for job in planned(task, pool, held, sizes, space, self.tiles(pool.shape), self.config)
+        ]
         shape, each, made = jobs[0].pool.shape, self.config.iterations, dict[Group, AnySet]()
         times = {"seconds": self.config.seconds, "patience": self.config.patience}
         shared = {name: None if time is None else time / max(1, len(jobs)) for name, time in times.items()}
@@ -417,38 +352,6 @@ class CondensedMemory:
                 made |= job.run(self._condenser, self.kind, config, seed, step, network, part, peers)
         return {group: part for of_one in peers.exchanged(made) for group, part in of_one.items()}
 
-    def _jobs(
-        self,
-        task: int,
-        pool: TensorPool,
-        held: Mapping[Group, AnySet],
-        sizes: Mapping[Group, int],
-        space: Standardization,
-    ) -> list["Job"]:
-        """A pool's classes by how many images are made of them: their size, if there are as many real ones.
-
-        Where seconds bound them and prefixes count in the loss, sizes that differ by one (a memory seldom divides by
-        its classes) are made as the larger and cut: one condensation instead of two of half the time each.
-        """
-        classes, tiles = pool.classes.tolist(), self._tiles(pool.shape)
-        previous = {c: held[task, c] for c in classes if (task, c) in held}
-        counts = zip(classes, pool.counts.tolist(), strict=True)
-        found = {c: len(previous.get(c, ())) - (-new // tiles) for c, new in counts}
-        own = {c: min(sizes[task, c], found[c]) for c in classes}
-        together = self.config.nested > 0 and self.config.limit is not None
-        largest = max(own.values(), default=0)
-        by_size = defaultdict(list)
-        for c, size in own.items():
-            raised = together and size == largest - 1 and found[c] >= largest
-            by_size[largest if raised else size].append(c)
-        about = {"mean": pool.mean, "std": pool.std}
-        known = {name: list(values) for name, values in about.items() if values is not None}
-        pool = space.apply_to_pool(pool)
-        return [
-            Job(task, pool, members, ipc, [previous[c] for c in members if c in previous], space, known)
-            for ipc, members in by_size.items()
-        ]
-
 
 def _by_task(incoming: TensorPool | Mapping[int, TensorPool]) -> Mapping[int, TensorPool]:
     return incoming if isinstance(incoming, Mapping) else {0: incoming}
@@ -458,8 +361,3 @@ def _counts(pools: Mapping[int, TensorPool]) -> dict[Group, int]:
     """Real images of each group."""
     counts = ((task, zip(pool.classes.tolist(), pool.counts.tolist(), strict=True)) for task, pool in pools.items())
     return {(task, c): many for task, classes in counts for c, many in classes}
-
-
-def _how(config: CondenseConfig) -> tuple[str, int, int, str]:
-    """How images are stored; those that differ in it cannot be in one memory."""
-    return config.storage, config.formation, config.color, config.enlarging
