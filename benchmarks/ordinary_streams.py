@@ -25,6 +25,8 @@ Part = tuple[Tensor, Tensor]  # images (N, 1, 8, 8), labels (N,)
 MEMORIES = {
     "condensed": "condensed",
     "herding": 'herded (`kind="herding"`)',
+    "condensed, plain": "condensed, `augment_replay=False`",
+    "herding, plain": "herded, `augment_replay=False`",
     "reservoir": "Avalanche's `ReservoirSamplingBuffer`",
     "balanced": "Avalanche's `ClassBalancedBuffer`",
 }
@@ -162,8 +164,9 @@ def plugin_of(memory: str, images: int, seed: int):
     if memory in ("reservoir", "balanced"):
         made = {"reservoir": ReservoirSamplingBuffer, "balanced": ClassBalancedBuffer}[memory]
         return ReplayPlugin(images, storage_policy=made(images))
-    buffer = CondensedBuffer(mem_bytes=images * RAW, kind=memory, seed=seed, progress=False, storage="uint8", **MADE)
-    return DMReplayPlugin(mem_bytes=images * RAW, storage_policy=buffer)
+    kind, *plain = memory.split(", ")
+    buffer = CondensedBuffer(mem_bytes=images * RAW, kind=kind, seed=seed, progress=False, storage="uint8", **MADE)
+    return DMReplayPlugin(mem_bytes=images * RAW, storage_policy=buffer, augment_replay=not plain)
 
 
 def bytes_of(buffer) -> int:
