@@ -68,6 +68,9 @@ class ConvNet(Network):
         halvings = min(height, width_px).bit_length() - 1
         depth = _usual_depth(halvings) if depth is None else depth
         deepest = DEEPEST if pooling == "none" else halvings
+        if deepest < 1:
+            size = f"{image_shape[1]}x{image_shape[2]}"
+            raise ValueError(f"pooling does not fit {size} images: choose pooling=none, or the network mlp")
         if depth > deepest:
             raise ValueError(f"depth {depth} does not fit {image_shape[1]}x{image_shape[2]} images: 1 to {deepest}")
 

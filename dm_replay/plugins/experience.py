@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from itertools import repeat
 from typing import NamedTuple
 
@@ -12,9 +13,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ..data.pool import TensorPool
+from .collated import checked, collated, read_items
 from .items import ItemForm
 
-__all__ = ["RealImages", "groups_of", "inspect", "read", "warn_if_random"]
+__all__ = ["READ_BATCH", "RealImages", "as_pool", "groups_of", "inspect", "read", "warn_if_random"]
 
 Group = tuple[int, int]  # task, class
 
@@ -45,10 +47,10 @@ class RealImages(NamedTuple):
         """The images by task, in the values that the experience has; their pixels are shared."""
         present = self.tasks.unique().tolist()
         rows = {task: None if len(present) == 1 else (self.tasks == task).nonzero()[:, 0] for task in present}
-        return {task: _pool(self.images, self.labels, own) for task, own in rows.items()}
+        return {task: as_pool(self.images, self.labels, own) for task, own in rows.items()}
 
 
-def _pool(images: Tensor, labels: Tensor, rows: Tensor | None) -> TensorPool:
+def as_pool(images: Tensor, labels: Tensor, rows: Tensor | None = None) -> TensorPool:
     """A pool of some rows that gives the values as they are: uint8 pixels, which it would divide by 255, too."""
     labels = labels if rows is None else labels[rows]
     if images.dtype != torch.uint8:
@@ -67,7 +69,7 @@ def inspect(dataset: AvalancheDataset) -> tuple[tuple[int, int, int], ItemForm]:
         raise ValueError("expected an experience with at least one image, got an empty one")
     dataset = dataset.eval()
     item = dataset[0]
-    images, *_ = _checked(_collated(dataset, [item]))
+    images, *_ = checked(collated(dataset.collate_fn, [item]))
     label, *task = (part.dtype if isinstance(part, Tensor) else None for part in item[1:])
     tasks = "none" if not task else "attribute" if hasattr(dataset, "targets_task_labels") else "item"
     channels, height, width = images.shape[1:]
@@ -86,7 +88,7 @@ def read(dataset: AvalancheDataset, num_workers: int = 0) -> RealImages:
     loader = DataLoader(
         dataset,
         batch_size=READ_BATCH,
-        collate_fn=dataset.collate_fn,
+        collate_fn=partial(collated, dataset.collate_fn),
         num_workers=num_workers,
         generator=torch.Generator(),
     )
@@ -95,7 +97,7 @@ def read(dataset: AvalancheDataset, num_workers: int = 0) -> RealImages:
     labels, tasks = torch.zeros(2, len(dataset), dtype=torch.long)
     first = 0
     for batch in loader:
-        images, *numbers = _checked(batch)
+        images, *numbers = checked(batch)
         if tuple(images.shape[1:]) != shape:
             raise ValueError(f"expected images of one shape, got {shape} and {tuple(images.shape[1:])}")
         rows = slice(first, first + len(images))
@@ -121,14 +123,21 @@ def groups_of(dataset: AvalancheDataset, form: ItemForm) -> set[Group]:
     if form.tasks == "item":
         return set()  # known only when all items are read
     tasks = getattr(dataset, "targets_task_labels", repeat(0))
-    return {(int(task), int(target)) for task, target in zip(tasks, targets, strict=False)}
+    try:
+        groups = {(int(task), int(target)) for task, target in zip(tasks, targets, strict=False)}
+    except (TypeError, ValueError):
+        return set()  # a transform makes the numbers that the items have
+    for row, target in enumerate(targets) if any(target < 0 for _, target in groups) else ():
+        if int(target) < 0:
+            read_items(dataset.eval(), [row])  # which raises, unless a transform makes another number of it
+    return groups
 
 
 def warn_if_random(dataset: AvalancheDataset) -> None:
     """Read a few items twice, each time as one mini-batch; if the images differ, warn."""
     dataset = dataset.eval()
     rows = torch.linspace(0, len(dataset) - 1, min(REREAD, len(dataset))).long().tolist()
-    once, again = (torch.as_tensor(_collated(dataset, [dataset[row] for row in rows])[0]) for _ in range(2))
+    once, again = (torch.as_tensor(collated(dataset.collate_fn, [dataset[row] for row in rows])[0]) for _ in range(2))
     if not torch.equal(once.nan_to_num(), again.nan_to_num()):
         warnings.warn(
             "the experience's images differ each time they are read, so augmented images are "
@@ -136,34 +145,3 @@ def warn_if_random(dataset: AvalancheDataset) -> None:
             "train_transform and eval_transform to the benchmark instead",
             stacklevel=2,
         )
-
-
-def _collated(dataset: AvalancheDataset, items: Sequence) -> Sequence:
-    try:
-        return dataset.collate_fn(items)
-    except TypeError as error:
-        kind = type(items[0][0]).__name__
-        raise ValueError(
-            f"expected tensors after the eval transforms, got {kind}: "
-            "give the benchmark an eval_transform that ends in a tensor"
-        ) from error
-
-
-def _checked(batch: Sequence) -> list[Tensor]:
-    """A mini-batch's images (N, C, H, W), labels (N,) and, where it has them, task labels (N,), on the CPU."""
-    if not isinstance(batch, Sequence) or len(batch) not in (2, 3):
-        parts = f"{len(batch)} parts" if isinstance(batch, Sequence) else f"a {type(batch).__name__}"
-        raise ValueError(f"expected items (x, y) or (x, y, task label), got {parts}")
-    images, labels, *tasks = batch
-    if not isinstance(images, Tensor | np.ndarray):
-        raise ValueError(f"expected each x to be an image as a tensor, got {type(images).__name__}")
-    images = torch.as_tensor(images).detach().cpu()
-    if images.ndim != 4:
-        raise ValueError(f"expected images (C, H, W), got {tuple(images.shape[1:])} for each x")
-    numbers = [torch.as_tensor(part).detach().cpu() for part in (labels, *tasks)]
-    for part in numbers:
-        if part.ndim != 1:
-            raise ValueError(f"expected one label for each image, got {tuple(part.shape[1:])}")
-        if part.is_floating_point():
-            raise ValueError(f"expected labels that are whole numbers, got {part.dtype}")
-    return [images, *numbers]

@@ -14,7 +14,9 @@ from ..replay.loader import Batches, ReplayLoader
 from ..replay.transform import Transform, check_transform
 from ..runtime.peers import Peers
 from ..runtime.seeding import derive
-from .experience import inspect
+from .experience import READ_BATCH, as_pool, inspect
+from .looking import check_train_size, some_images
+from .other_plugins import check_neighbours, check_not_made, name_those_behind
 from .shared_data import shared_among_processes
 from .storage_policy import CondensedBuffer
 
@@ -77,6 +79,7 @@ class DMReplayPlugin(ReplayPlugin, supports_distributed=True):  # type: ignore[c
     current: CropFlip | None = None  # these of the class, since older checkpoints lack them
     resampled: float = 0.0
     _black: Tensor | None = None
+    _untried: ReplayLoader | None = None  # of an experience, no mini-batch of which has been seen
 
     def __init__(
         self,
@@ -130,17 +133,33 @@ class DMReplayPlugin(ReplayPlugin, supports_distributed=True):  # type: ignore[c
         self._experiences = 0
 
     def before_training_exp(self, strategy, *args, shuffle: bool = True, **kwargs) -> None:
-        """Let condensed images follow the current data; raise if the new ones cannot be condensed or will not fit."""
-        self.storage_policy.prepare(strategy.experience)
+        """Let condensed images follow the current data; raise if the new ones cannot be condensed or will not fit.
+
+        Where another plugin's mini-batches would be thrown away, or would take the place of these, it raises, too.
+        """
+        check_neighbours(strategy, self, self._anew)
+        self.storage_policy.begin(strategy)
         with Peers.of_job().together():
+            self._look(strategy.experience, kwargs.get("num_workers", 0))
+            if self._anew:
+                check_not_made(strategy, self, self._anew, shuffle=shuffle, **kwargs)
             if self.transform is not None:
                 check_transform(self.transform, inspect(strategy.experience.dataset)[0], strategy.device)
             if self.current is not None or len(self.storage_policy.memory):
                 strategy.dataloader = self._current(strategy, shuffle=shuffle, **kwargs)
             if len(self.storage_policy.memory):
                 strategy.dataloader = self._replaying(strategy.dataloader, strategy, shuffle)
+                self._untried = strategy.dataloader
+
+    def before_training_iteration(self, strategy, **kwargs) -> None:
+        """Raise before anything is trained if another plugin's mini-batches have taken the place of these."""
+        loader, self._untried = self._untried, None
+        if loader is not None and not loader.batches:
+            others = name_those_behind(strategy, self)
+            raise ValueError(f"a plugin behind {type(self).__name__} ({others}) threw its replay away: put it before")
 
     def after_training_exp(self, strategy, **kwargs) -> None:
+        self._untried = None
         super().after_training_exp(strategy, **kwargs)
         self._experiences += 1
 
@@ -148,6 +167,28 @@ class DMReplayPlugin(ReplayPlugin, supports_distributed=True):  # type: ignore[c
         """Condense the rest of an online stream, unless ``train`` is called for each part of it."""
         if self._experiences > 1:
             self.storage_policy.flush()
+        self.storage_policy.done()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_untried": None}
+
+    @property
+    def _anew(self) -> str | None:
+        """The argument by which mini-batches of current images are made here, if any is."""
+        return "current=" if self.current is not None else None if self.batch_size is None else "batch_size="
+
+    def _look(self, experience, num_workers: int) -> None:
+        """Raise if images differ in size, or in scale from those of the memory; all that are read anyway are seen."""
+        policy, dataset = self.storage_policy, experience.dataset
+        if self.current is not None:
+            images = policy.read_ahead(experience, num_workers).images
+        elif len(dataset) <= READ_BATCH:
+            images = policy.read_ahead(experience).images
+        else:
+            images = some_images(dataset)
+        policy.memory.check_scale([as_pool(images, torch.zeros(len(images)).long())])
+        if self.current is None:
+            check_train_size(dataset, images.shape[1:])
 
     def _current(self, strategy, **kwargs) -> Batches:
         """The strategy's own loader, made anew if this plugin has its own ``batch_size``; or one of tensors."""

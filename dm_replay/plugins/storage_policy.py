@@ -1,6 +1,7 @@
 """CondensedBuffer: a CondensedMemory as Avalanche's replay plugins know their buffers."""
 
 import contextlib
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from time import perf_counter
@@ -24,6 +25,7 @@ from ..replay.standardize import AnySet
 from ..runtime.peers import Peers
 from ..runtime.stage_bar import StageBar
 from ..runtime.stages import watched_by
+from .attempt import Attempt
 from .experience import RealImages, groups_of, inspect, read, warn_if_random
 from .filling import as_task, readable
 from .items import ItemForm, as_dataset
@@ -137,6 +139,8 @@ class CondensedBuffer(BalancedExemplarsBuffer):
         self._of_strategy = False
         self._checked = False
         self._model: nn.Module | None = None
+        self._attempt: Attempt | None = None
+        self._strategy: weakref.ref | None = None  # that has been trained; None also after loading
         self._refresh()
 
     @property
@@ -177,6 +181,26 @@ class CondensedBuffer(BalancedExemplarsBuffer):
         else:
             self._aside = aside
 
+    def begin(self, strategy) -> None:
+        """Before ``strategy.experience`` is trained: as :meth:`prepare`, and undo what it left if it had failed.
+
+        Raises:
+            ValueError: likewise, and if the memory is that of another strategy.
+        """
+        if self._strategy is not None and self._strategy() is not strategy and (len(self.memory) or self._aside):
+            raise ValueError(
+                f"the memory holds {len(self.memory)} images of another strategy's stream: make a new plugin for each "
+                "strategy, with memory=plugin.storage_policy.memory to go on with this one"
+            )
+        if self._attempt is not None and self._attempt.of(strategy.experience):
+            self._attempt.undo(self)
+        self.prepare(strategy.experience)
+        self._strategy, self._attempt = weakref.ref(strategy), Attempt(self, strategy.experience)
+
+    def done(self) -> None:
+        """After experiences were trained: trained again, they count again."""
+        self._attempt = None
+
     def prepare(self, exp) -> None:
         """Before an experience: condense what came before, and raise now if it cannot be condensed or will not fit."""
         if _at_boundary(exp, "is_first_subexp"):
@@ -210,6 +234,7 @@ class CondensedBuffer(BalancedExemplarsBuffer):
         if self._with_strategy and model is None:
             raise ValueError('extractors="strategy" condenses with a trained network: give fill the model, too')
         self.flush()
+        self.done()
         with Peers.of_job().together():
             dataset = readable(dataset)
             self._check(dataset)
@@ -239,6 +264,7 @@ class CondensedBuffer(BalancedExemplarsBuffer):
 
     def resize(self, strategy, new_size: int) -> None:
         """As :meth:`CondensedMemory.resize`, in images or bytes as before."""
+        self.done()
         in_bytes = self.memory.mem_bytes is not None
         self.memory.resize(**{"mem_bytes" if in_bytes else "mem_size": new_size})
         self.max_size = _size_of(self.memory)
@@ -248,7 +274,8 @@ class CondensedBuffer(BalancedExemplarsBuffer):
         return self.memory.lengths(num_groups)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_buffer": None, "_model": None, "_ahead": None}
+        passing = dict.fromkeys(("_buffer", "_model", "_ahead", "_attempt", "_strategy"))
+        return {**self.__dict__, **passing}
 
     def _put(self, aside: list[RealImages], into: Callable[..., Any]) -> None:
         """What raises an error now would raise it again, so it is given up; what Ctrl-C stopped would not."""

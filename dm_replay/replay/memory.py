@@ -23,6 +23,7 @@ from .fixed_size import FixedSize, Shape
 from .job import Group, OnStep, StandardizedNetwork, planned, watched
 from .kinds import Kind, merged
 from .memory_file import read_memory, write_memory
+from .scale import check_scale
 from .sharing import agreed, indivisible, shared_out
 from .standardize import AnySet, Standardization
 from .waiting import Waiting, WaitingRoom, cut
@@ -289,10 +290,16 @@ class CondensedMemory(FixedSize):
             raise ValueError(f"expected images of one shape, got {found or 'none'}")
         return self.check_shape(found[0])
 
+    def check_scale(self, pools: Iterable[TensorPool]) -> None:
+        """ValueError if the pools' images are in another scale than those held, see :func:`check_scale`."""
+        if self.standardization is not None:
+            check_scale(self.standardization, list(self.groups.values()), pools)
+
     def _space(self, pools: Mapping[int, TensorPool], peers: Peers) -> tuple[Shape, Standardization]:
         """The shape of all images, and the space to condense them in; the same in all processes."""
         shape = self.check_shapes(pool.shape for pool in pools.values())
         self.shares(_counts(pools), shape)
+        self.check_scale(pools.values())
         return shape, agreed(peers, self._plan(pools), self.standardization or Standardization.fit(pools.values()))
 
     def _plan(self, pools: Mapping[int, TensorPool]) -> tuple:

@@ -36,13 +36,17 @@ class Standardization:
     std: Tensor
 
     @classmethod
-    def fit(cls, pools: Iterable[TensorPool]) -> "Standardization":
-        """Mean and standard deviation of every channel, of at most :data:`SAMPLE` images spread over the pools.
+    def fit(cls, pools: Iterable[TensorPool], sample: int | None = None) -> "Standardization":
+        """Mean and standard deviation of every channel, of at most ``sample`` images spread over the pools.
+
+        It is :data:`SAMPLE` by default.
 
         A constant channel is only shifted.
         """
         pools = list(pools)
-        counts, variances, means = zip(*(part for pool in pools for part in _moments(pool, len(pools))), strict=True)
+        counts, variances, means = zip(
+            *(part for pool in pools for part in _moments(pool, (sample or SAMPLE) // len(pools))), strict=True
+        )
         weights = torch.tensor(counts, dtype=torch.float64)[:, None] / sum(counts)
         mean = (weights * torch.stack(means)).sum(0)
         std = (weights * (torch.stack(variances) + (torch.stack(means) - mean) ** 2)).sum(0).sqrt()
@@ -78,7 +82,9 @@ class Standardization:
 
 
 def to_dtype(images: Tensor, dtype: torch.dtype) -> Tensor:
-    """Images in the type of a stream's own; integers are rounded and kept within their range."""
+    """Images in the type of a stream's own; integers are rounded and kept within their range, bool is 0.5 and more."""
+    if dtype == torch.bool:
+        return images >= 0.5
     if not dtype.is_floating_point:
         images = images.round().clamp(torch.iinfo(dtype).min, torch.iinfo(dtype).max)
     return images.to(dtype)
@@ -100,9 +106,9 @@ def _composed(affine: Tensor | None, gain: Tensor, shift: Tensor) -> Tensor:
     return torch.stack([before[0] * gain, before[1] * gain + shift])
 
 
-def _moments(pool: TensorPool, pools: int) -> Iterable[tuple[int, Tensor, Tensor]]:
+def _moments(pool: TensorPool, sample: int) -> Iterable[tuple[int, Tensor, Tensor]]:
     """Number of images, variance (C,) and mean (C,) in float64, chunk by chunk."""
-    many = min(len(pool), max(1, SAMPLE // pools))
+    many = min(len(pool), max(1, sample))
     together = min(CHUNK, max(1, PIXELS // math.prod(pool.shape[1:])))
     for rows in torch.linspace(0, len(pool) - 1, many, dtype=torch.float64).long().split(together):
         yield len(rows), *torch.var_mean(pool.take(rows).cpu().double(), (0, 2, 3), correction=0)

@@ -6,11 +6,13 @@ roles are independent, and a run that resumes at iteration i needs no saved gene
 
 import contextlib
 import hashlib
+import random
 from collections.abc import Iterator, Mapping
 
+import numpy as np
 import torch
 
-__all__ = ["derive", "new_generator", "isolated"]
+__all__ = ["derive", "isolated", "new_generator", "undisturbed"]
 
 
 def derive(seed: int, *roles: str | int) -> int:
@@ -42,6 +44,18 @@ def isolated(seed: int, *roles: str | int) -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(derive(seed, *roles))
         yield
+
+
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """Run a user's code, such as transforms, after which Python's, NumPy's and PyTorch's generators are as before."""
+    python, numpy = random.getstate(), np.random.get_state()
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)
 
 
 class RoleStreams:
