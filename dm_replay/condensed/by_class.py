@@ -7,11 +7,14 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from ..runtime.default_device import cpu_by_default
+
 __all__ = ["ByClass", "added_counts"]
 
 Self = TypeVar("Self", bound="ByClass")
 
 
+@cpu_by_default
 class ByClass(ABC):
     """Stored images with labels (N,) and, for each class, the number of real images it stands for, ``counts`` (K,)."""
 

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from ..runtime.default_device import cpu_by_default
 from .by_class import ByClass, added_counts
 from .coding import ImageCodec
 from .decoder import Decoder, Resolution
@@ -17,6 +18,7 @@ __all__ = ["SPAN", "CodedSet"]
 SPAN = 8  # bytes of what is black and what is white in a picture
 
 
+@cpu_by_default
 @dataclass(frozen=True, eq=False)
 class CodedSet(ByClass):
     """Images with hard labels, each the bytes of one WebP or JPEG picture. Make one with :meth:`from_pixels`.

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..runtime.default_device import cpu_by_default
 from ..runtime.labels import class_labels
 from ..runtime.sealed_files import save_sealed
 from .by_class import ByClass, added_counts
@@ -20,6 +21,7 @@ __all__ = ["STORAGES", "CondensedSet"]
 STORAGES = {"float32": torch.float32, "float16": torch.float16, **dict.fromkeys(BITS, torch.uint8)}
 
 
+@cpu_by_default
 @dataclass(frozen=True, eq=False)
 class CondensedSet(ByClass):
     """Synthetic images with hard labels. Make one with :meth:`from_images`.

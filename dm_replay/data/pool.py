@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ..runtime.default_device import cpu_by_default
 from ..runtime.labels import class_labels
 from .channel_map import ChannelMap
 from .class_index import ClassIndex, ClassRows, ClassShard
@@ -28,6 +29,7 @@ EMPTY = "expected at least one image, got none"
 TOGETHER, PIXELS = 256, 64 * 224 * 224
 
 
+@cpu_by_default
 class TensorPool:
     """Real images (N, C, H, W) with labels (N,), normalized when they are drawn.
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ..runtime.default_device import cpu_by_default
 from .arrays import digits, npy_folder, npz, torchvision_files
 from .image_folders import image_folder, imagenet, tiny_imagenet
 from .no_images import NoImages
@@ -107,6 +108,7 @@ def data_root(root: str | Path | None = None) -> Path:
     return Path(chosen).expanduser()
 
 
+@cpu_by_default
 def load_dataset(
     name: str = "digits", root: str | Path | None = None, download: bool = False, repack: bool = False
 ) -> Dataset:

@@ -14,6 +14,7 @@ from ..condensed.coded_set import CodedSet
 from ..condensed.condensed_set import CondensedSet
 from ..data.pool import TensorPool
 from ..networks.activations import activation_values
+from ..runtime.default_device import cpu_by_default
 from ..runtime.engine import choose
 from ..runtime.seeding import derive
 from ..runtime.self_check import engine_record
@@ -28,6 +29,7 @@ __all__ = ["evaluate"]
 ROUNDING = 5e-4  # of mean and std, which are published with three or four digits
 
 
+@cpu_by_default
 def evaluate(
     train_set: CondensedSet | CodedSet,
     test_pool: TensorPool,

@@ -21,6 +21,7 @@ from ..condensed.decoder import Decoder
 from ..condensed.quantize import check_storage
 from ..data.class_index import EVERY, ClassShard
 from ..data.pool import TensorPool
+from ..runtime.default_device import cpu_by_default
 from ..runtime.engine import Engine
 from ..runtime.peers import ALONE, Peers
 from ..runtime.stages import at, mapped
@@ -81,6 +82,7 @@ class Progress:
         return self.finish()
 
 
+@cpu_by_default
 class Condenser:
     """Condenses one pool after another with the same compiled networks, which it lets go when it goes.
 

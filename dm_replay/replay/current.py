@@ -7,12 +7,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..runtime.default_device import cpu_by_default
 from ..runtime.seeding import new_generator
 from .standardize import to_dtype
 
 __all__ = ["CropFlip", "TensorLoader"]
 
 
+@cpu_by_default
 @dataclass(frozen=True)
 class CropFlip:
     """Crops of padded images and mirror images of a whole mini-batch, distributed as torchvision's transforms.
@@ -66,6 +68,7 @@ class CropFlip:
         ]
 
 
+@cpu_by_default
 class TensorLoader:
     """Mini-batches of real images (N, C, H, W) with labels (N,) and, if they have them, tasks (N,).
 
@@ -112,10 +115,12 @@ class TensorLoader:
     def __iter__(self) -> Iterator[list[Tensor]]:
         generator = new_generator(self.seed, "current", self.passes)
         self.passes += 1
-        count = len(self.images)
-        order = torch.randperm(count, generator=generator) if self.shuffle else torch.arange(count)
-        for rows in order.to(self.images.device).split(self.batch_size)[: len(self)]:
+        for rows in self._order(generator).to(self.images.device).split(self.batch_size)[: len(self)]:
             yield [self._augmented(self.images[rows], generator), *(part[rows] for part in self.numbers)]
+
+    def _order(self, generator: torch.Generator) -> Tensor:
+        count = len(self.images)
+        return torch.randperm(count, generator=generator) if self.shuffle else torch.arange(count)
 
     def _augmented(self, images: Tensor, generator: torch.Generator) -> Tensor:
         if self.augment is not None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..augment.siamese import AugmentParams, SiameseAugment
+from ..runtime.default_device import cpu_by_default
 from ..runtime.seeding import new_generator
 from .standardize import AnySet, Standardization, to_dtype
 from .transform import Transform, transformed
@@ -26,6 +27,7 @@ class Batches(Protocol):
     def __iter__(self) -> Iterator: ...
 
 
+@cpu_by_default
 class ReplayLoader:
     """Appends ``rows`` images of a memory to every mini-batch of ``data``.
 
@@ -136,6 +138,7 @@ class ReplayLoader:
         return images if self.standardization is None else self.standardization.undo(images)
 
 
+@cpu_by_default
 class _Hand:
     """Endless parts (size,) of one pass over ``rows`` after another, each in a new order unless the seed is None.
 

@@ -13,6 +13,7 @@ from ..data.pool import TensorPool
 from ..matching.condense import Condenser
 from ..matching.config import CondenseConfig
 from ..matching.presets import USUAL
+from ..runtime.default_device import cpu_by_default
 from ..runtime.peers import ALONE, Peers
 from ..runtime.seeding import derive, new_generator
 from ..runtime.stages import span
@@ -35,6 +36,7 @@ __all__ = ["DEFAULT", "CondensedMemory", "Group"]
 DEFAULT = CondenseConfig(preset=USUAL, iterations=200, patience=60.0, nested=0.05)
 
 
+@cpu_by_default
 class CondensedMemory(FixedSize):
     """Condensed images in a memory of a fixed size: at most so many stored images, or so many bytes.
 
