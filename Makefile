@@ -12,7 +12,7 @@ demo: $(READY)
 	$(BIN)/dm-replay demo --out $(OUT)
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -9,6 +9,13 @@ import torch
 from dm_replay.data.pool import TensorPool
 
 
+# Of several processes that share the cores, each has one thread, also in the processes that it starts: two trainings on
+# two threads each wait for each other in barriers.
+SHARED = "PYTEST_XDIST_WORKER" in os.environ
+if SHARED:
+    os.environ["OMP_NUM_THREADS"] = "1"
+
+
 def pytest_addoption(parser):
     parser.addoption("--device", default="cpu", help="where the laws of the kernels are checked")
 
@@ -22,7 +29,7 @@ def device(request):
 def one_thread(request):
     """Most tests' work is so small that it would only wait for a second thread; a module can ask for ALL_THREADS."""
     threads = torch.get_num_threads()
-    if not getattr(request.module, "ALL_THREADS", False):
+    if SHARED or not getattr(request.module, "ALL_THREADS", False):
         torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)

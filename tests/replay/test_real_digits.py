@@ -85,10 +85,11 @@ def test_a_new_domain_stands_beside_the_old_one(name):
 @pytest.mark.parametrize("size", [100, 500])
 def test_a_stream_without_boundaries_is_remembered_from_its_first_images(size):
     train, test = digits()
+    quick = replace(CONFIG, iterations=10, extractors=1, extractor_steps=20)
     order = torch.randperm(len(train[1]), generator=torch.Generator().manual_seed(0))
     found = {}
     for kind in ("condensed", "herding"):
-        memory = CondensedMemory(size, config=CONFIG, kind=kind)
+        memory = CondensedMemory(size, config=quick, kind=kind)
         for rows in order.split(10):
             memory.add(pool(train, rows))
             assert len(memory) >= min(size // 10, 10)
