@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from statistics import mean
 
 import torch
-from common import command, here, markdown, read_results, write_cell
+from common import command, here, markdown, read_results, spread, write_cell
 from torch import Tensor
 
-from dm_replay import CondensedBuffer, DMReplayPlugin, TensorPool, build_network, load_dataset
+from dm_replay import TensorPool, build_network, load_dataset
 from dm_replay.runtime.seeding import derive, new_generator
 
 __all__ = ["MEMORIES", "STREAMS", "main", "table"]
@@ -161,6 +161,8 @@ def plugin_of(memory: str, images: int, seed: int):
     from avalanche.training.plugins import ReplayPlugin
     from avalanche.training.storage_policy import ClassBalancedBuffer, ReservoirSamplingBuffer
 
+    from dm_replay import CondensedBuffer, DMReplayPlugin
+
     if memory in ("reservoir", "balanced"):
         made = {"reservoir": ReservoirSamplingBuffer, "balanced": ClassBalancedBuffer}[memory]
         return ReplayPlugin(images, storage_policy=made(images))
@@ -170,7 +172,7 @@ def plugin_of(memory: str, images: int, seed: int):
 
 
 def bytes_of(buffer) -> int:
-    return buffer.memory.nbytes if isinstance(buffer, CondensedBuffer) else len(buffer.buffer) * RAW
+    return buffer.memory.nbytes if hasattr(buffer, "memory") else len(buffer.buffer) * RAW
 
 
 @torch.no_grad()
@@ -180,7 +182,7 @@ def accuracy(network: torch.nn.Module, test: Part) -> float:
 
 
 def table() -> str:
-    """Accuracy at the end, mean and range of the seeds, of each stream and memory."""
+    """Accuracy at the end, mean and deviation over the seeds, of each stream and memory."""
     cells, rows = list(read_results(NAME).values()), []
     for stream, text in STREAMS.items():
         found = [
@@ -188,14 +190,8 @@ def table() -> str:
             for memory in MEMORIES
         ]
         if any(found):
-            rows.append([text, *map(_ranged, found)])
+            rows.append([text, *map(spread, found)])
     return markdown(["", *MEMORIES.values()], rows)
-
-
-def _ranged(values: list[float]) -> str:
-    if len(values) < 2:
-        return "".join(f"{value:.1f}" for value in values)
-    return f"{mean(values):.1f} ({min(values):.1f} to {max(values):.1f})"
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import cross_arch
 import nas
 import offline
 import online_cifar100
+import ordinary_streams
 import stream_report
 from common import markdown, read_results, spread, trained_for
 from split_cifar100 import alike, options_of
@@ -160,6 +161,7 @@ TABLES: dict[str, Callable[[], str]] = {
         streams("split_cifar100", options_of(None), network="resnet18:width=20,norm=batch")
     ),
     "streams-others": other_streams,
+    "ordinary-streams": ordinary_streams.table,
     "resampling": lambda: resampling(200),
     "stream-costs": lambda: stream_report.costs(streams("split_cifar100", options_of(None)), 200),
     "online": lambda: online_cifar100.table(

@@ -8,7 +8,6 @@ import torch
 
 from dm_replay.data.pool import TensorPool
 
-
 # Of several processes that share the cores, each has one thread, also in the processes that it starts: two trainings on
 # two threads each wait for each other in barriers.
 SHARED = "PYTEST_XDIST_WORKER" in os.environ
