@@ -15,6 +15,11 @@ if SHARED:
     os.environ["OMP_NUM_THREADS"] = "1"
 
 
+def pytest_collection_modifyitems(items):
+    """What takes longest comes first, so that no process waits for it at the end."""
+    items.sort(key=lambda item: not getattr(item.module, "ALL_THREADS", False))
+
+
 def pytest_addoption(parser):
     parser.addoption("--device", default="cpu", help="where the laws of the kernels are checked")
 

@@ -152,7 +152,11 @@ class DMReplayPlugin(ReplayPlugin, supports_distributed=True):  # type: ignore[c
                 self._untried = strategy.dataloader
 
     def before_training_iteration(self, strategy, **kwargs) -> None:
-        """Raise before anything is trained if another plugin's mini-batches have taken the place of these."""
+        """Before anything is trained: see that these mini-batches are still the strategy's.
+
+        Raises:
+            ValueError: if another plugin's have taken their place.
+        """
         loader, self._untried = self._untried, None
         if loader is not None and not loader.batches:
             others = name_those_behind(strategy, self)

@@ -82,4 +82,4 @@ def test_budgets_bound_every_kind_of_core(cores):
         cores(bfloat16)
         for budget in (1e-6, 0.004, 4.0):
             chunk = choose("cpu", "float32", "no", (32, 32), 1, budget).chunk
-            assert chunk * engine.ACTIVATIONS * 1024 * 4 <= budget * engine.GIB or chunk == 1
+            assert chunk * engine.USUAL[0] * 1024 * 4 <= budget * engine.GIB or chunk == 1
