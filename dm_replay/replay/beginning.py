@@ -36,10 +36,12 @@ def begin(memory: Any, condensed: CondensedSet, task: int, mean: Values | None, 
     if memory.kind.coded:
         raise ValueError(f"a memory of kind {memory.kind.name!r} holds files, a condensed set pixels")
     task, shape = whole_number("task", task, 0), memory.check_shapes([condensed.shape])
-    shares = memory.shares([(task, c) for c in condensed.classes.tolist()], shape)
+    sets = {(task, c): condensed.of_class(c) for c in condensed.classes.tolist()}
+    memory.shares(sets, shape)
+    sizes = memory.sizes({group: len(part) for group, part in sets.items()}, shape)
     stored = condensed.with_storage(memory.fitted(shape).storage)
     stored, space = in_stream_values(stored, mean, std)
-    memory.groups = {group: stored.of_class(group[1]).prefix(share) for group, share in shares.items()}
+    memory.groups = {group: stored.of_class(group[1]).prefix(size) for group, size in sizes.items()}
     memory.standardization, memory.updates = space, 1
 
 

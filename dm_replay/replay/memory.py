@@ -220,7 +220,7 @@ class CondensedMemory(FixedSize):
             shape, space = self._space(pools, peers)
             tiles, counts = self.tiles(shape), _counts(pools)
             limits = {group: len(self.groups.get(group, ())) - (-many // tiles) for group, many in counts.items()}
-            sizes = self._sizes(limits, shape)
+            sizes = self.sizes(limits, shape)
             made = self._condensed(pools, self.groups, sizes, space, on_step, networks, peers)
         waiting = {group: images for group, images in self.waiting.items() if group not in made}
         self._settle(self.groups | made, waiting, sizes, space)
@@ -252,7 +252,7 @@ class CondensedMemory(FixedSize):
             arrived = {(task, c): pools[task].subset([c]) for task, c in _counts(pools)}
             room = WaitingRoom(self.kind, self.fitted(shape), space, self.groups, self.waiting, arrived)
             size = self.capacity(len({*self.groups, *arrived}), shape) if self.ipc is None else None
-            sizes = self._sizes(room.limits(size), shape)
+            sizes = self.sizes(room.limits(size), shape)
             ready, made = room.ready(sizes), dict[Group, AnySet]()
             if ready:
                 made = self._condensed(room.pools(ready), room.held(ready), sizes, space, on_step, networks, peers)
@@ -279,7 +279,7 @@ class CondensedMemory(FixedSize):
             resized.lengths(len(self.groups), self.shape)
         self.mem_size, self.mem_bytes = resized.mem_size, resized.mem_bytes
         if self.shape and self.standardization:
-            self._settle(self.groups, self.waiting, self._sizes({}, self.shape), self.standardization)
+            self._settle(self.groups, self.waiting, self.sizes({}, self.shape), self.standardization)
 
     def check_shapes(self, shapes: Iterable[tuple[int, ...]]) -> Shape:
         """The one shape (C, H, W) of these and of the images held.
@@ -299,6 +299,8 @@ class CondensedMemory(FixedSize):
 
     def _space(self, pools: Mapping[int, TensorPool], peers: Peers) -> tuple[Shape, Standardization]:
         """The shape of all images, and the space to condense them in; the same in all processes."""
+        if not pools:
+            raise ValueError("expected images of one shape, got none")
         shape = self.check_shapes(pool.shape for pool in pools.values())
         self.shares(_counts(pools), shape)
         self.check_scale(pools.values())
@@ -311,7 +313,7 @@ class CondensedMemory(FixedSize):
         config = replace(self.config, device="auto")
         return images, made, self.seed, self.kind, self.mem_size, self.mem_bytes, self.ipc, config
 
-    def _sizes(self, limits: Mapping[Group, int], shape: Shape) -> dict[Group, int]:
+    def sizes(self, limits: Mapping[Group, int], shape: Shape) -> dict[Group, int]:
         """Stored images of every group, at most ``limits`` of those that come in and what is held of the others."""
         every = {group: len(part) for group, part in self.groups.items()} | dict(limits)
         if self.ipc is not None:

@@ -17,6 +17,7 @@ from ..condensed.condensed_set import CondensedSet
 from ..coresets.random import about_pool
 from ..data.pool import TensorPool
 from ..matching.config import CondenseConfig
+from ..runtime.seeding import new_generator
 from .kinds import Kind, merged
 from .standardize import AnySet, Standardization
 
@@ -47,11 +48,12 @@ class Waiting:
 
 
 def cut(part: AnySet, waiting: Waiting, share: int) -> tuple[AnySet, Waiting]:
-    """A class's images at a smaller share: a prefix of the condensed ones, and of those that wait as many as may."""
-    condensed = len(part) - waiting.stored
+    """A class's images at a smaller share: a prefix of the condensed ones, and a draw of those that wait."""
+    condensed, tiles = len(part) - waiting.stored, part.formation**2
     stored = min(waiting.stored, _place(share, condensed))
-    rows = torch.cat([torch.arange(min(condensed, share - stored)), torch.arange(condensed, condensed + stored)])
-    images = min(waiting.images, stored * part.formation**2)
+    kept = torch.randperm(waiting.stored, generator=new_generator(waiting.counts, "cut", share))[:stored].sort().values
+    rows = torch.cat([torch.arange(min(condensed, share - stored)), condensed + kept])
+    images = int((waiting.images - kept * tiles).clamp_max(tiles).sum())
     return part.select(rows), Waiting(stored, images, waiting.counts if stored else 0)
 
 
@@ -97,6 +99,11 @@ def _patched(beside: CondensedSet | None, waiting: Waiting, images: CondensedSet
         parts = [old[slot // tiles] if slot < waiting.images else new[slot - waiting.images] for slot in own]
         stored.append(images.decoder.patchwork(torch.stack(parts)))
     return images.select(torch.zeros(len(stored), dtype=torch.long)).with_values(torch.stack(stored))
+
+
+def _like(pool: TensorPool, images: Tensor, labels: Tensor) -> TensorPool:
+    """Images in the values that a pool gives, with what it says of its own."""
+    return TensorPool(images, labels, pool.mean, pool.std, pool.names, flip_invariant=pool.flip_invariant)
 
 
 class WaitingRoom:
@@ -152,7 +159,9 @@ class WaitingRoom:
             images = self._decoded((task, label))
             parts[task].append((images, torch.full((len(images),), label)))
         joined = {task: [torch.cat(part) for part in zip(*own, strict=True)] for task, own in parts.items()}
-        return {task: TensorPool(images, labels) for task, (images, labels) in joined.items()}
+        like = {task: pool for (task, _), pool in self.arrived.items()}
+        usual = next(iter(self.arrived.values()))
+        return {task: _like(like.get(task, usual), *own) for task, own in joined.items()}
 
     def held(self, groups: list[Group]) -> dict[Group, AnySet]:
         """The condensed images of these classes, which count beside their pool's as they do beside all that came."""
