@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..replay.memory import Group
 from ..replay.standardize import AnySet, to_dtype
+from ..replay.waiting import Waiting, kept_rows
 from ..runtime.peers import Peers
 from .experience import RealImages
 from .storage_policy import CondensedBuffer
@@ -41,7 +42,7 @@ class CondensedBufferWithLogits(CondensedBuffer):
 
     def __init__(self, *args, **settings):
         self._logits: dict[Group, Tensor] = {}
-        self._waiting: dict[Group, int] = {}  # stored images that wait, the last ones of their group
+        self._waiting: dict[Group, Waiting] = {}
         self._with_logits: AvalancheDataset | None = None
         self._asks: nn.Module | None = None
         super().__init__(*args, **settings)
@@ -109,17 +110,16 @@ class CondensedBufferWithLogits(CondensedBuffer):
     def _refresh(self) -> None:
         super()._refresh()
         self._with_logits = None
-        waiting = {group: images.stored for group, images in self.memory.waiting.items()}
         for group, part in self.memory.groups.items():
             if len(self._logits.get(group, ())) > part.decoded:
-                self._logits[group] = self._cut(group, len(part), waiting.get(group, 0), part.formation**2)
-        self._waiting = waiting
+                self._logits[group] = self._cut(group, len(part), part.formation**2)
+        self._waiting = dict(self.memory.waiting)
 
-    def _cut(self, group: Group, stored: int, waiting: int, tiles: int) -> Tensor:
-        """Those of the first condensed and of the first waiting images of a group, as the memory is cut."""
-        logits = self._logits[group]
-        last = len(logits) - self._waiting.get(group, 0) * tiles
-        return torch.cat([logits[: (stored - waiting) * tiles], logits[last : last + waiting * tiles]])
+    def _cut(self, group: Group, share: int, tiles: int) -> Tensor:
+        """Those of the images of a group that are left, as the memory is cut."""
+        logits, waiting = self._logits[group], self._waiting.get(group, Waiting())
+        rows = kept_rows(len(logits) // tiles - waiting.stored, waiting, share)
+        return logits[(rows[:, None] * tiles + torch.arange(tiles)).flatten()]
 
     @torch.no_grad()
     def _asked(self, task: int, part: AnySet) -> Tensor:

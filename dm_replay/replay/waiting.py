@@ -21,7 +21,7 @@ from ..runtime.seeding import new_generator
 from .kinds import Kind, merged
 from .standardize import AnySet, Standardization
 
-__all__ = ["Waiting", "WaitingRoom", "cut", "with_arrived"]
+__all__ = ["Waiting", "WaitingRoom", "cut", "kept_rows", "with_arrived"]
 
 Group = tuple[int, int]  # task, class
 GROWTH = 0.5  # of the real images that a class stands for: as many new ones are worth condensing
@@ -50,11 +50,17 @@ class Waiting:
 def cut(part: AnySet, waiting: Waiting, share: int) -> tuple[AnySet, Waiting]:
     """A class's images at a smaller share: a prefix of the condensed ones, and a draw of those that wait."""
     condensed, tiles = len(part) - waiting.stored, part.formation**2
-    stored = min(waiting.stored, _place(share, condensed))
-    kept = torch.randperm(waiting.stored, generator=new_generator(waiting.counts, "cut", share))[:stored].sort().values
-    rows = torch.cat([torch.arange(min(condensed, share - stored)), condensed + kept])
+    rows = kept_rows(condensed, waiting, share)
+    kept = rows[rows >= condensed] - condensed
     images = int((waiting.images - kept * tiles).clamp_max(tiles).sum())
-    return part.select(rows), Waiting(stored, images, waiting.counts if stored else 0)
+    return part.select(rows), Waiting(len(kept), images, waiting.counts if len(kept) else 0)
+
+
+def kept_rows(condensed: int, waiting: Waiting, share: int) -> Tensor:
+    """Numbers of a class's stored images that are left of so many condensed ones and those that wait behind them."""
+    stored = min(waiting.stored, _place(share, condensed))
+    drawn = torch.randperm(waiting.stored, generator=new_generator(waiting.counts, "cut", share))[:stored]
+    return torch.cat([torch.arange(min(condensed, share - stored)), condensed + drawn.sort().values])
 
 
 def _place(share: int, condensed: int) -> int:
