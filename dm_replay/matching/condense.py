@@ -19,6 +19,7 @@ from ..augment.siamese import SiameseAugment
 from ..condensed.condensed_set import CondensedSet
 from ..condensed.decoder import Decoder
 from ..condensed.quantize import check_storage
+from ..coresets.random import about_pool
 from ..data.class_index import EVERY, ClassShard
 from ..data.pool import TensorPool
 from ..runtime.default_device import cpu_by_default
@@ -165,7 +166,7 @@ class Condenser:
         steps = Steps(matcher_on, engine, most)
         if state is not None:
             steps.matcher.restore(state)
-        about = {"config": asdict(config), "seed": seed, **_normalization(pool)}
+        about = {"config": asdict(config), "seed": seed, **about_pool(pool)}
         labels = group.mine.repeat_interleave(config.ipc)
 
         def finish() -> CondensedSet:
@@ -352,8 +353,3 @@ def _trained(
     seconds = math.inf if config.limit is None else TRAINING * config.limit
     many, steps = config.extractors, config.extractor_steps
     return train_networks(pool, classes, extractor, many, steps, seed, seconds, previous, peers)
-
-
-def _normalization(pool: TensorPool) -> dict[str, list]:
-    known = {"mean": pool.mean, "std": pool.std, "names": pool.names}
-    return {name: list(values) for name, values in known.items() if values is not None}

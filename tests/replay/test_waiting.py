@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from dm_replay import CondensedMemory, CondensedSet, TensorPool
-from dm_replay.condensed.condensed_set import CondensedSet as Images
 from dm_replay.matching.condense import Condenser
 from dm_replay.matching.config import CondenseConfig
 from dm_replay.replay.waiting import Waiting, cut
@@ -35,8 +34,8 @@ def test_what_waited_is_condensed_as_its_pool_says(monkeypatch):
 def test_a_cut_keeps_first_and_last_alike(tiles):
     first = last = 0
     for counts in range(20, 120):
-        images = Images.from_images(torch.arange(20.0)[:, None, None, None].expand(-1, 1, 4, 4), torch.zeros(20))
-        part = Images(images.pixels, images.labels, images.counts, formation=tiles)
+        images = CondensedSet.from_images(torch.arange(20.0)[:, None, None, None].expand(-1, 1, 4, 4), torch.zeros(20))
+        part = CondensedSet(images.pixels, images.labels, images.counts, formation=tiles)
         kept, waiting = cut(part, Waiting(20, 20 * tiles**2 - (tiles > 1), counts), 10)
         values = kept.pixels[:, 0, 0, 0].tolist()
         assert len(kept) == waiting.stored == 10 and values == sorted(values)
