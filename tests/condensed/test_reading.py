@@ -6,6 +6,7 @@ import zipfile
 import numpy as np
 import pytest
 import torch
+from damage import with_bit_flipped
 
 from dm_replay.condensed.condensed_set import STORAGES, CondensedSet
 from dm_replay.runtime.sealed_files import save_sealed
@@ -67,9 +68,7 @@ def test_truncated_anywhere(file):
 def test_every_flipped_bit_is_found(file):
     content = file.read_bytes()
     for bit in random.Random(0).sample(range(8 * len(content)), 300):
-        damaged = bytearray(content)
-        damaged[bit // 8] ^= 1 << bit % 8
-        file.write_bytes(damaged)
+        file.write_bytes(with_bit_flipped(content, bit))
         refused(file, "is damaged: its checksum is not that of its content|is not a condensed set")
 
 

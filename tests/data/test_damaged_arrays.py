@@ -8,6 +8,7 @@ import zipfile
 import numpy as np
 import pytest
 import torch
+from damage import with_bit_flipped
 
 from dm_replay.data.registry import load_dataset
 
@@ -74,9 +75,7 @@ def with_entries(content, change, offset=0):
 def test_any_flipped_bit(file):
     content = file.read_bytes()
     for bit in random.Random(0).sample(range(8 * len(content)), 500):
-        damaged = bytearray(content)
-        damaged[bit // 8] ^= 1 << bit % 8
-        file.write_bytes(damaged)
+        file.write_bytes(with_bit_flipped(content, bit))
         right_or_refused("npz", file)
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from damage import with_bit_flipped
 from PIL import Image
 
 from dm_replay.cli.__main__ import main
@@ -178,9 +179,7 @@ def test_a_damaged_pack_is_made_anew(folder, decoded, spoil):
 def flipped(file, bit):
     """Flip a bit of a file; returns what it held."""
     content = file.read_bytes()
-    damaged = bytearray(content)
-    damaged[bit // 8] ^= 1 << bit % 8
-    file.write_bytes(damaged)
+    file.write_bytes(with_bit_flipped(content, bit))
     return content
 
 

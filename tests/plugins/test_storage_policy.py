@@ -11,6 +11,7 @@ from avalanche.benchmarks import benchmark_from_datasets, nc_benchmark
 from avalanche.benchmarks.utils import AvalancheDataset, as_classification_dataset
 from avalanche.training.plugins import GDumbPlugin
 from streams import CLASSES, QUICK, Blobs, Spy, labelled, plain, run, strategy
+from terminal import Terminal
 from torch import nn
 from torch.utils.data import DataLoader
 from torchvision.transforms import RandomHorizontalFlip, ToPILImage
@@ -153,19 +154,6 @@ def test_an_empty_buffer_survives_pickling_and_resizing():
 
 
 def test_the_bar_counts_the_iterations(monkeypatch):
-    class Terminal:
-        def __init__(self):
-            self.text = ""
-
-        def write(self, text):
-            self.text += text
-
-        def flush(self):
-            pass
-
-        def isatty(self):
-            return True
-
     shown, quiet = Terminal(), Terminal()
     for terminal, progress in ((shown, True), (quiet, False)):
         monkeypatch.setattr("sys.stderr", terminal)

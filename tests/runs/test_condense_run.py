@@ -11,6 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 import torch
+from damage import with_bit_flipped
 from PIL import Image
 
 from dm_replay.condensed.condensed_set import CondensedSet
@@ -322,9 +323,7 @@ def test_every_flipped_bit_of_a_checkpoint_is_found(run, tmp_path, monkeypatch):
     folder = RunFolder(tmp_path / "run")
     content = folder.checkpoint.read_bytes()
     for bit in random.Random(0).sample(range(8 * len(content)), 400):
-        damaged = bytearray(content)
-        damaged[bit // 8] ^= 1 << bit % 8
-        folder.checkpoint.write_bytes(damaged)
+        folder.checkpoint.write_bytes(with_bit_flipped(content, bit))
         with pytest.raises(ValueError, match="checkpoint.pt is not readable; begin anew with --overwrite") as caught:
             folder.read_checkpoint()
         assert "\n" not in str(caught.value), f"bit {bit}"

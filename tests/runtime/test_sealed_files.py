@@ -5,6 +5,7 @@ import zipfile
 
 import pytest
 import torch
+from damage import with_bit_flipped
 
 from dm_replay.runtime.sealed_files import is_sealed, load_sealed, save_sealed
 
@@ -38,18 +39,14 @@ def test_the_file_is_still_an_archive_that_torch_reads(file):
 def test_every_flipped_bit_is_found(file):
     content = file.read_bytes()
     for place in random.Random(0).sample(range(8 * len(content)), 600):
-        damaged = bytearray(content)
-        damaged[place // 8] ^= 1 << place % 8
-        file.write_bytes(damaged)
+        file.write_bytes(with_bit_flipped(content, place))
         refused(file, "checksum")
 
 
 def test_flips_of_the_checksum_itself_are_found(file):
     content = file.read_bytes()
     for place in range(8 * (len(content) - 40), 8 * len(content)):
-        damaged = bytearray(content)
-        damaged[place // 8] ^= 1 << place % 8
-        file.write_bytes(damaged)
+        file.write_bytes(with_bit_flipped(content, place))
         refused(file, "checksum")
 
 

@@ -3,6 +3,7 @@
 import sys
 
 import pytest
+from terminal import Terminal
 
 from dm_replay.runtime.stage_bar import StageBar
 from dm_replay.runtime.stages import at, counted, mapped, span, watched_by
@@ -28,20 +29,6 @@ def test_an_error_ends_the_watch():
         raise KeyError
     at("after", 1.0)
     assert not seen
-
-
-class Terminal:
-    def __init__(self):
-        self.text = ""
-
-    def write(self, text):
-        self.text += text
-
-    def flush(self):
-        pass
-
-    def isatty(self):
-        return True
 
 
 def test_the_bar_names_the_stage_and_counts_what_was_done_before_as_no_pace(monkeypatch):
