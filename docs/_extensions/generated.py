@@ -1,0 +1,76 @@
+"""``{generated} WHAT [NAME]``: what the code knows better than a page, as Markdown while the pages are built."""
+
+import contextlib
+import io
+from collections.abc import Callable
+from dataclasses import MISSING, fields
+from importlib import import_module
+from inspect import isclass
+from pathlib import Path
+
+from docutils import nodes
+from sphinx.ext.napoleon import GoogleDocstring
+from sphinx.util.docutils import SphinxDirective
+
+import dm_replay
+from dm_replay.cli.__main__ import main
+from dm_replay.cli.docstrings import documented
+
+__all__ = ["setup"]
+
+
+def command(name: str) -> str:
+    """What ``dm-replay NAME --help`` prints."""
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.suppress(SystemExit):
+        main([name, "--help"] if name else ["--help"])
+    return f"```text\n{said.getvalue().strip()}\n```"
+
+
+def settings(path: str) -> str:
+    """The fields of a dataclass, ``module.Class`` below ``dm_replay``: names, defaults and what its docstring says."""
+    module, _, name = path.rpartition(".")
+    config = getattr(import_module(f"dm_replay.{module}"), name)
+    texts = documented(config)
+    rows = [f"| `{field.name}` | {_default(field)} | {_cell(texts.get(field.name, ''))} |" for field in fields(config)]
+    return "\n".join(["| setting | default | meaning |", "|---|---|---|", *rows])
+
+
+def _default(field) -> str:
+    if field.default is not MISSING:
+        return f"`{field.default!r}`"
+    return "" if field.default_factory is MISSING else f"`{field.default_factory()!r}`"
+
+
+def _cell(text: str) -> str:
+    return (text[:1].upper() + text[1:]).replace("|", "\\|").replace("*", "\\*")
+
+
+def api(package: str) -> str:
+    """The docstrings of the public names that live in a package."""
+    public = {name: getattr(dm_replay, name) for name in dm_replay.__all__}
+    own = {name: what for name, what in public.items() if what.__module__.split(".")[1] == package}
+    return "\n\n".join(_documented(f"dm_replay.{name}", isclass(what)) for name, what in own.items())
+
+
+def _documented(name: str, is_class: bool) -> str:
+    lines = [f".. autoclass:: {name}", "   :members:"] if is_class else [f".. autofunction:: {name}"]
+    return "\n".join(["```{eval-rst}", *lines, "```"])
+
+
+KINDS: dict[str, Callable[[str], str]] = {"command": command, "settings": settings, "api": api}
+
+
+class Generated(SphinxDirective):
+    required_arguments, optional_arguments = 1, 1
+
+    def run(self) -> list[nodes.Node]:
+        for file in Path(dm_replay.__file__).parent.rglob("*.py"):
+            self.env.note_dependency(str(file))
+        return self.parse_text_to_nodes(KINDS[self.arguments[0]](*[*self.arguments[1:], ""][:1]))
+
+
+def setup(app) -> dict:
+    GoogleDocstring._parse_attribute_docstring = GoogleDocstring._consume_to_end  # "A: b" of a property is no type
+    app.add_directive("generated", Generated)
+    return {"parallel_read_safe": True, "env_version": 1}
