@@ -23,8 +23,8 @@ from common import write_result
 from scaling import DEVICE, seconds_per_iteration
 
 from dm_replay import CondenseConfig, TensorPool
-from dm_replay.data.memmap import mapped_images
-from dm_replay.runtime.provenance import provenance
+from dm_replay.data.arrays import mapped_images
+from dm_replay.runtime.hardware import provenance
 
 LIMIT = 1.25  # how much longer an iteration may take
 IN_MEMORY = 2**30  # bytes of the pool in memory: enough, since its size does not matter

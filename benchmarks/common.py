@@ -16,9 +16,9 @@ from statistics import mean, pstdev
 
 from dm_replay import EvalConfig, EvalReport, evaluate
 from dm_replay.runs.loss_log import progress_bar
-from dm_replay.runtime.atomic_files import atomic
 from dm_replay.runtime.engine import resolve_device
-from dm_replay.runtime.provenance import provenance
+from dm_replay.runtime.files import atomic
+from dm_replay.runtime.hardware import provenance
 
 __all__ = [
     "RESULTS",

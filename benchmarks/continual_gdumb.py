@@ -37,7 +37,7 @@ from targets import targets
 from dm_replay import load_dataset
 from dm_replay.data.registry import Dataset
 from dm_replay.replay.kinds import merged
-from dm_replay.runtime import cpu
+from dm_replay.runtime import hardware
 
 USUAL = ["random", "herding", "our code, herding", "dm", "fast"]
 COLORS = {"random": "#9a9a9a", "herding": "#e0b070", "our code, herding": "#3fa38c", "dm": "#b5432e", "fast": "#2f6db3"}
@@ -55,7 +55,7 @@ def main():
     Budget.add_to(parser)
     add_evaluation(parser)
     options = parsed(parser, seconds=30.0, steps=300, runs=1)
-    cpu.keep_memory()
+    hardware.keep_memory()
     data, budget = load_dataset(options.dataset), Budget.of(options)
     cells = {
         key_of(method, order, step, budget, options): partial(measure, method, order, step, data, budget, options)

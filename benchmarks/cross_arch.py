@@ -18,7 +18,7 @@ from targets import targets
 
 from dm_replay import load_dataset
 from dm_replay.data.registry import Dataset
-from dm_replay.runtime import cpu
+from dm_replay.runtime import hardware
 
 LEARNED = ["convnet", "convnet:norm=batch", "alexnet", "vgg11", "resnet18"]
 TRAINED = ["convnet", "alexnet", "vgg11", "resnet18", "convnet:norm=batch"]
@@ -37,7 +37,7 @@ def main():
     Budget.add_to(parser)
     add_evaluation(parser)
     options = parsed(parser, ipc=10, seconds=60.0, steps=300, runs=1)
-    cpu.keep_memory()
+    hardware.keep_memory()
     data, budget = load_dataset(options.dataset), Budget.of(options)
     cells = {
         key_of(method, learned, trained, seed, budget, options): partial(

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from dm_replay import EvalConfig, TensorPool, load_dataset
 from dm_replay.evaluation.trainer import Trainer
-from dm_replay.runtime import cpu
+from dm_replay.runtime import hardware
 from dm_replay.runtime.engine import choose
 from dm_replay.runtime.seeding import new_generator
 
@@ -37,7 +37,7 @@ def main():
     parser.add_argument("--quick", action="store_true", help="a minute of condensing, 300 steps of training")
     Budget.add_to(parser)
     options = parsed(parser, seconds=60.0, train_steps=300)
-    cpu.keep_memory()
+    hardware.keep_memory()
     data, budget = load_dataset(options.dataset), Budget.of(options)
     network = trained(data.train, options.train_steps)
     labels = data.train.classes[: options.classes]

@@ -21,7 +21,7 @@ from dm_replay import CondenseConfig, CondensedSet, condense, load_dataset
 from dm_replay.condensed.quantize import stored_bytes
 from dm_replay.coresets.config import ExemplarConfig
 from dm_replay.coresets.random import random_exemplars
-from dm_replay.runtime import cpu
+from dm_replay.runtime import hardware
 
 CONDENSED = {
     "paper": dict(preset="paper"),
@@ -43,7 +43,7 @@ def main():
     parser.add_argument("--ipc", type=int, default=10, help="stored images a class")
     add_evaluation(parser)
     options = parser.parse_args()
-    cpu.keep_memory()
+    hardware.keep_memory()
     data = load_dataset(options.dataset)
     cells = {
         key_of(name, seconds, options): partial(measure, name, seconds, data, options)

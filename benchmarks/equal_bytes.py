@@ -22,7 +22,7 @@ from common import add_evaluation, fill, markdown, networks, pyplot, read_result
 from sets import CODED, CONDENSED, REAL, Budget, class_bytes, made
 
 from dm_replay import load_dataset
-from dm_replay.runtime import cpu
+from dm_replay.runtime import hardware
 
 CELLS = [name for name in (*REAL, *CODED, *CONDENSED) if name != "k-means"]
 COMPARED, ACROSS = 4, 3  # cells of a column that make it worth a picture; pictures in a row
@@ -37,7 +37,7 @@ def main():
     parser.add_argument("--network", default="convnet", help="that is trained on the sets")
     add_evaluation(parser)
     options = parser.parse_args()
-    cpu.keep_memory()
+    hardware.keep_memory()
     data = load_dataset(options.dataset)
     cells = {key_of(name, options): partial(measure, name, data, options) for name in options.cells}
     fill("equal_bytes", cells, options)

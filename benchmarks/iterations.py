@@ -21,8 +21,8 @@ from sets import CONDENSED, Budget, class_bytes, described, paper_lr
 from dm_replay import CondenseConfig, CondensedSet, condense, load_dataset
 from dm_replay.data.registry import Dataset
 from dm_replay.runs.loss_log import progress_bar
-from dm_replay.runtime import cpu
-from dm_replay.runtime.sealed_files import load_sealed, save_sealed
+from dm_replay.runtime import hardware
+from dm_replay.runtime.files import load_sealed, save_sealed
 
 KEPT = Path(__file__).parent.parent / "runs" / "iterations"
 SECONDS_BETWEEN_CHECKPOINTS = 60
@@ -39,7 +39,7 @@ def main():
     add_evaluation(parser)
     options = parsed(parser, at=[1, 10, 30, 100], steps=300, runs=1)
     options.at = sorted(set(options.at))
-    cpu.keep_memory()
+    hardware.keep_memory()
     data = load_dataset(options.dataset)
     cells = {
         key_of(method, at, options): partial(measure, method, at, data, options)

@@ -28,7 +28,7 @@ from dm_replay import build_network, load_dataset
 from dm_replay.coresets.config import ExemplarConfig
 from dm_replay.coresets.random import random_exemplars
 from dm_replay.data.registry import Dataset
-from dm_replay.runtime import cpu
+from dm_replay.runtime import hardware
 from dm_replay.runtime.seeding import new_generator
 
 SPACE = {
@@ -56,7 +56,7 @@ def main():
     parser.add_argument("--quick", action="store_true", help="24 networks up to width 64, 300 steps, 1500 on the whole")
     Budget.add_to(parser)
     options = parsed(parser, subsample=24, widest=64, steps=300, whole_steps=1500)
-    cpu.keep_memory()
+    hardware.keep_memory()
     data, budget = load_dataset(options.dataset), Budget.of(options)
     options.steps = options.steps or 201 * -(-options.ipc * len(data.train.classes) // 256)
     proxies = [*options.methods, EARLY, WHOLE]

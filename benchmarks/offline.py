@@ -23,7 +23,7 @@ from targets import published
 
 from dm_replay import load_dataset
 from dm_replay.data.registry import Dataset
-from dm_replay.runtime import cpu
+from dm_replay.runtime import hardware
 
 USUAL = ["random", "herding", "k-means", "shrunk 4", "dm", "fast"]
 
@@ -41,7 +41,7 @@ def main():
     Budget.add_to(parser)
     add_evaluation(parser)
     options = parsed(parser, seconds=60.0, steps=300, runs=1)
-    cpu.keep_memory()
+    hardware.keep_memory()
     data, budget = load_dataset(options.dataset), Budget.of(options)
     cells = {
         key_of(method, ipc, seed, budget, options): partial(measure, method, ipc, seed, data, budget, options)

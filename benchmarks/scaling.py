@@ -19,7 +19,7 @@ import torch
 from common import write_result
 
 from dm_replay import CondenseConfig, TensorPool, condense, load_dataset
-from dm_replay.runtime.provenance import provenance
+from dm_replay.runtime.hardware import provenance
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 

@@ -28,10 +28,9 @@ from common import write_result
 from dm_replay import CondenseConfig, EvalConfig, TensorPool, build_network, evaluate, load_dataset
 from dm_replay.coresets.random import random_set
 from dm_replay.matching.condense import Condenser
-from dm_replay.runtime import cpu, limits
+from dm_replay.runtime import hardware
 from dm_replay.runtime.engine import choose
-from dm_replay.runtime.limits import Limits, Work, measure_limits
-from dm_replay.runtime.provenance import device_name, provenance
+from dm_replay.runtime.hardware import Limits, Work, device_name, measure_limits, provenance
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
@@ -68,9 +67,8 @@ def main():
     chosen = [CASES[i] for i in options.cases] if options.cases else CASES[: 1 if options.quick else None]
 
     kind = kind_of_machine()
-    print(
-        f"{device_name(DEVICE)}\n{kind}; instruction sets of the CPU: {' '.join(cpu.instruction_sets()) or 'unknown'}"
-    )
+    instruction_sets = hardware.instruction_sets()
+    print(f"{device_name(DEVICE)}\n{kind}; instruction sets of the CPU: {' '.join(instruction_sets) or 'unknown'}")
     reached = measure_limits(DEVICE, choose(DEVICE.type, "auto", "yes", (32, 32), 1).dtype)
     print(f"{reached}\n")
     print(f"{'condensation, s per iteration':34}{'ours':>9}{'official':>10}{'ratio':>8}{'floor':>9}{'reached':>9}")
@@ -87,7 +85,7 @@ def main():
     for name in ("epoch", "test", "whole"):
         ours, official = evaluation[f"ours_{name}"], evaluation[f"official_{name}"]
         print(f"{name:34}{ours:9.4f}{official:10.4f}{evaluation[f'ratio_{name}']:8.1f}")
-    machine = {"kind": kind, "instruction_sets": cpu.instruction_sets(), "limits": str(reached)}
+    machine = {"kind": kind, "instruction_sets": instruction_sets, "limits": str(reached)}
     measured = {"condensation": rows, "evaluation": evaluation, "peak_memory_bytes": peak_memory()}
     write_result(options.out or OUT[kind], machine | measured | provenance(DEVICE))
 
@@ -95,7 +93,7 @@ def main():
 def kind_of_machine() -> str:
     if DEVICE.type == "cuda":
         return "GPU"
-    return "bfloat16 cores" if cpu.has_bfloat16() else "no bfloat16"
+    return "bfloat16 cores" if hardware.has_bfloat16() else "no bfloat16"
 
 
 def measure_condensation(case: Case, reached: Limits, turns: int) -> dict:
@@ -215,15 +213,15 @@ def work(case: Case, itemsize: int) -> Work:
     """Of an iteration: the real images forward; the synthetic ones forward and, twice as dear, backward."""
     shape = (3, case.side, case.side)
     network = build_network("convnet", shape, 1, depth=case.depth)
-    return limits.work_of(network, shape, case.classes * (case.batch + 3 * case.ipc), itemsize)
+    return hardware.work_of(network, shape, case.classes * (case.batch + 3 * case.ipc), itemsize)
 
 
 def timed(function) -> float:
-    return limits.timed(function, DEVICE)
+    return hardware.timed(function, DEVICE)
 
 
 def wait() -> None:
-    limits.synchronize(DEVICE)
+    hardware.synchronize(DEVICE)
 
 
 def peak_memory() -> int:

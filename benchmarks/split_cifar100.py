@@ -35,7 +35,7 @@ from stream_report import draw, table
 
 from dm_replay import load_dataset, stream_metrics
 from dm_replay.data.registry import Dataset
-from dm_replay.runtime import cpu
+from dm_replay.runtime import hardware
 
 METHODS = ["naive", "joint", "stock", *MEMORIES, *(f"gdumb {name}" for name in MEMORIES)]
 PROTOCOL = ("dataset", "experiences", "network", "epochs", "batch", "replay", "lr", "momentum", "seconds")
@@ -93,7 +93,7 @@ def resampled_of(method: str, network: str, asked: float | None) -> float:
 
 def run(name: str, options: argparse.Namespace) -> None:
     """All cells that are asked for; those that are new are written to results/<name>.json."""
-    cpu.keep_memory()
+    hardware.keep_memory()
     data, results = load_dataset(options.dataset), read_results(name)
     for seed in options.seeds:
         for images in options.images:

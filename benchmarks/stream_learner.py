@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 from dm_replay import SiameseAugment, TensorPool, build_network
 from dm_replay.data.registry import Dataset
-from dm_replay.runtime.engine import Engine, choose, compiled
+from dm_replay.runtime.acceleration import compiled
+from dm_replay.runtime.engine import Engine, choose
 from dm_replay.runtime.seeding import new_generator
 
 __all__ = ["TESTED_AT_ONCE", "QuickNetwork", "augmenting", "split", "untrained"]

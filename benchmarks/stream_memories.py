@@ -9,7 +9,7 @@ from common import short_hash
 
 from dm_replay import CondensedBuffer, DMReplayPlugin
 from dm_replay.data.registry import Dataset
-from dm_replay.runtime.atomic_files import atomic
+from dm_replay.runtime.files import atomic
 
 __all__ = ["KEPT", "MEMORIES", "bytes_of", "condensing", "memory_of"]
 

@@ -14,7 +14,7 @@ from dm_replay.matching.matcher import Matcher
 from dm_replay.matching.real_batches import RealBatches
 from dm_replay.matching.synthetic import SyntheticPixels
 from dm_replay.runtime import self_check
-from dm_replay.runtime.cuda_graphs import cuda_graphed
+from dm_replay.runtime.acceleration import cuda_graphed
 from dm_replay.runtime.engine import Engine, choose, resolve_device
 from dm_replay.runtime.seeding import new_generator
 

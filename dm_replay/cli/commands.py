@@ -18,10 +18,10 @@ from ..runs.condense_run import Interrupted, condense_run
 from ..runs.evaluate_run import evaluate_run
 from ..runs.resuming import SNAPSHOTS, check_out
 from ..runs.run_folder import RunFolder
-from ..runtime import cpu
+from ..runtime import hardware
 from ..runtime.distributed import RankLost, world
 from ..runtime.engine import resolve_device
-from ..runtime.provenance import provenance
+from ..runtime.hardware import provenance
 from .flags import Arguments, Flags, dataset_of, make
 
 __all__ = ["condense", "demo", "doctor", "evaluate", "export", "show"]
@@ -50,7 +50,7 @@ def condense(argv: Sequence[str]) -> None:
         args = flags.parse_args(argv)
     config = make(CondenseConfig, args)
     check_out(folder, args.resume, args.overwrite)
-    cpu.keep_memory()
+    hardware.keep_memory()
     how = {name: args[name] for name in (*settings, *switches)}
     try:
         condensed = condense_run(args.out, dataset_of(args), config, **how)
@@ -88,7 +88,7 @@ def evaluate(argv: Sequence[str]) -> None:
     flags.add_config("training (auto: what is usual for the dataset)", EvalConfig)
     args = flags.parse_args(argv)
     config = make(EvalConfig, args)
-    cpu.keep_memory()
+    hardware.keep_memory()
     condensed = _load(args.set)
     args.dataset = args.dataset or _dataset_name(condensed)
     dataset = dataset_of(args)

@@ -15,7 +15,7 @@ from ..condensed.condensed_set import CondensedSet
 from ..condensed.figures import grid, save_picture
 from ..data.registry import Dataset, load_dataset
 from ..networks import build_network
-from ..runtime.atomic_files import atomic
+from ..runtime.files import atomic
 from ..runtime.seeding import isolated, new_generator
 from .side_by_side import processes_for, side_by_side
 

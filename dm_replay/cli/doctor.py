@@ -17,10 +17,9 @@ from ..matching import self_check as matching_check
 from ..matching.condense import Progress, condense
 from ..matching.config import CondenseConfig
 from ..networks import build_network
-from ..runtime import cpu
+from ..runtime import hardware
 from ..runtime.engine import Engine, explained, resolve_device
-from ..runtime.limits import measure_limits, synchronize, work_of
-from ..runtime.provenance import provenance
+from ..runtime.hardware import measure_limits, provenance, synchronize, work_of
 from ..runtime.self_check import engine_record, verdict
 
 __all__ = ["examine", "run_doctor"]
@@ -82,12 +81,12 @@ def _version(package: str) -> str:
 
 def _processor() -> dict:
     return {
-        "model": cpu.model(),
+        "model": hardware.cpu_model(),
         "threads": torch.get_num_threads(),
-        "instruction_sets": cpu.instruction_sets(),
+        "instruction_sets": hardware.instruction_sets(),
         "used_by_torch": torch.backends.cpu.get_cpu_capability(),
-        "bfloat16": cpu.has_bfloat16(),
-        "compiler": cpu.compiler() or "missing",
+        "bfloat16": hardware.has_bfloat16(),
+        "compiler": hardware.compiler() or "missing",
     }
 
 

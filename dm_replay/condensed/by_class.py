@@ -7,7 +7,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from ..runtime.default_device import cpu_by_default
+from ..runtime.engine import cpu_by_default
 
 __all__ = ["ByClass", "added_counts"]
 

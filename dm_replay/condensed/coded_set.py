@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ..runtime.default_device import cpu_by_default
+from ..runtime.engine import cpu_by_default
 from .by_class import ByClass, added_counts
 from .coding import ImageCodec
 from .decoder import Decoder, Resolution

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..runtime.default_device import cpu_by_default
-from ..runtime.labels import class_labels
-from ..runtime.sealed_files import save_sealed
+from ..runtime.engine import cpu_by_default
+from ..runtime.files import save_sealed
+from ..runtime.validation import class_labels
 from .by_class import ByClass, added_counts
 from .decoder import Decoder, Resolution
 from .quantize import BITS, dequantize, pack, quantize, unpack

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ..runtime.atomic_files import atomic
+from ..runtime.files import atomic
 from .condensed_set import CondensedSet
 from .figures import class_name, real_pixels
 

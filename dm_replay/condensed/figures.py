@@ -10,7 +10,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from ..runtime.atomic_files import atomic
+from ..runtime.files import atomic
 from .condensed_set import CondensedSet
 
 __all__ = ["ANIMATION", "PICTURE", "animate", "class_name", "grid", "real_pixels", "save_picture"]

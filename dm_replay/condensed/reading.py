@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..runtime.sealed_files import is_sealed
+from ..runtime.files import is_sealed
 from .checks import check_fields, described, expect, is_plain
 from .numpy_numbers import NUMPY_NUMBERS
 

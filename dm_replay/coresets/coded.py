@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from ..condensed.coded_set import CodedSet
+from ..data.pixels import averaged
 from ..data.pool import TensorPool
-from ..data.sizes import averaged
 from ..runtime.seeding import new_generator
 from .config import CodedConfig
 from .random import about_pool, check_enough

@@ -6,7 +6,7 @@ from ..condensed.coding import CODECS
 from ..condensed.condensed_set import STORAGES
 from ..condensed.decoder import Decoder, check_color
 from ..condensed.formation import ENLARGING
-from ..data.sizes import within
+from ..data.pixels import within
 from ..networks import parse
 from ..runtime.validation import check_choices, check_whole_numbers, unwrap_numpy
 

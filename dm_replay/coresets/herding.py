@@ -7,8 +7,7 @@ from torch import Tensor
 
 from ..condensed.condensed_set import CondensedSet
 from ..data.pool import TensorPool
-from ..networks import build_network
-from ..networks.activations import activation_values
+from ..networks import activation_values, build_network
 from ..runtime.engine import GIB
 from ..runtime.seeding import derive
 from ..runtime.stages import counted

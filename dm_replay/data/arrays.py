@@ -1,21 +1,29 @@
-"""Datasets that come as arrays: scikit-learn's digits, torchvision's files, npz and npy."""
+"""Datasets that come as arrays: scikit-learn's digits, torchvision's files, npz, and npy, read or mapped."""
 
 import contextlib
+import mmap
 import sys
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..runtime.labels import class_labels
-from .layout import planar
-from .memmap import mapped_images
-from .npy_files import expect_readable, npy_array
-from .split import Split
+from ..runtime.validation import class_labels
+from .pixels import LAYOUTS, planar
 
-__all__ = ["digits", "npy_folder", "npz", "torchvision_files"]
-
+__all__ = [
+    "Split",
+    "digits",
+    "mapped_array",
+    "mapped_images",
+    "npy_folder",
+    "npz",
+    "torchvision_files",
+]
 ARRAYS = ("images", "labels", "test_images", "test_labels")
 FILES = {
     "CIFAR10": "cifar-10-batches-py",
@@ -24,6 +32,83 @@ FILES = {
     "MNIST": "MNIST/raw",
     "SVHN": "train_32x32.mat and test_32x32.mat",
 }
+LONGEST = 120  # characters of a reason that are shown
+
+
+class Split(NamedTuple):
+    """Images (N, C, H, W) with labels (N,); ``mapped`` where the images are a map of a file."""
+
+    images: Tensor
+    labels: Tensor
+    mapped: bool = False
+
+
+def npy_array(file: str | Path, what: str, mapped: bool = False) -> np.ndarray:
+    """The array of an .npy file. Runs no code.
+
+    Args:
+        what: it holds, for the error.
+        mapped: whether it stays in the file, to be read where it is touched.
+
+    Raises:
+        ValueError: if the file is missing, or is not one plain array.
+    """
+    if not Path(file).is_file():
+        raise ValueError(f"no such file of {what}: {file}")
+    with expect_readable(file, ".npy file of a plain array"):
+        array = np.load(file, mmap_mode="r" if mapped else None, allow_pickle=False)
+        if not isinstance(array, np.ndarray):
+            raise ValueError("an archive")
+    return array
+
+
+@contextlib.contextmanager
+def expect_readable(file: str | Path, kind: str) -> Iterator[None]:
+    """ValueError of one line about whatever the readers of a file stumble over.
+
+    That is any exception: of zip, zlib and numpy, of the parser of Python that reads a header, of a shape that no
+    memory holds.
+    """
+    try:
+        yield
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        shown = reason if len(reason) <= LONGEST else f"{reason[:LONGEST]}…"
+        raise ValueError(f"{file} is not a readable {kind} ({shown})") from error
+
+
+def mapped_images(path: str | Path) -> Tensor:
+    """An .npy file of uint8 pixels as a tensor (N, C, H, W) that is not read yet. It must not be written to.
+
+    Args:
+        path: of an array (N, C, H, W), (N, H, W, C) or (N, H, W).
+
+    Raises:
+        ValueError: if the file is missing, holds something else, or does not tell which axis holds the channels.
+    """
+    return planar(mapped_array(path), path)
+
+
+def mapped_array(path: str | Path) -> Tensor:
+    """The same with its axes as they are in the file."""
+    array = npy_array(path, "images", mapped=True)
+    if array.dtype != np.uint8 or array.ndim not in (3, 4):
+        raise ValueError(f"{path}: expected uint8 pixels {LAYOUTS}, got {array.dtype} {array.shape}")
+    _expect_scattered_reads(array)
+    return _as_tensor(array)
+
+
+def _expect_scattered_reads(array: np.ndarray) -> None:
+    """Without this the system reads ahead of every image that is touched: 100 times what was drawn, when measured."""
+    if isinstance(array.base, mmap.mmap) and hasattr(mmap, "MADV_RANDOM"):
+        array.base.madvise(mmap.MADV_RANDOM)
+
+
+def _as_tensor(array: np.ndarray) -> Tensor:
+    """Read-only: a private writable map would count as memory in use, and be refused where it is larger than that."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)
+        return torch.from_numpy(array)
 
 
 def digits() -> tuple[Split, Split, list[str]]:

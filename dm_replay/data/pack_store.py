@@ -20,10 +20,9 @@ import numpy as np
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
-from ..runtime.sealed_files import blocks_of, checksum
-from .decoding import decoded_blocks
+from ..runtime.files import blocks_of, checksum
 from .image_folders import FileList
-from .pictures import read_rgb
+from .pictures import decoded_blocks, read_rgb
 
 __all__ = ["FORMAT", "PARTS", "PackStore"]
 

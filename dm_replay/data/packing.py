@@ -24,12 +24,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .decoding import decoded_blocks
+from .arrays import Split, mapped_array
 from .image_folders import FileList
-from .memmap import mapped_array
 from .pack_store import FORMAT, PARTS, PackStore
-from .pictures import large_pictures_refused
-from .split import Split
+from .pictures import decoded_blocks, large_pictures_refused
 
 __all__ = ["packed"]
 

@@ -11,15 +11,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..runtime.default_device import cpu_by_default
-from ..runtime.labels import class_labels
-from .channel_map import ChannelMap
+from ..runtime.engine import cpu_by_default
+from ..runtime.validation import class_labels
+from .arrays import mapped_images
 from .class_index import ClassIndex, ClassRows, ClassShard
-from .layout import check_planar, planar
-from .memmap import mapped_images
-from .normalization import check_normalization
 from .pictures import pixels_of
-from .sizes import averaged
+from .pixels import ChannelMap, averaged, check_normalization, check_planar, planar
 
 __all__ = ["TensorPool"]
 

@@ -5,20 +5,40 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import torch
 from torch import Tensor
 
-from ..runtime.default_device import cpu_by_default
-from .arrays import digits, npy_folder, npz, torchvision_files
+from ..runtime.engine import cpu_by_default
+from .arrays import Split, digits, npy_folder, npz, torchvision_files
 from .image_folders import image_folder, imagenet, tiny_imagenet
-from .no_images import NoImages
 from .packing import packed
 from .pool import TensorPool
-from .split import Split
 
-__all__ = ["Dataset", "DatasetSpec", "data_root", "load_dataset", "names"]
+__all__ = ["Dataset", "DatasetSpec", "NoImages", "data_root", "load_dataset", "names"]
+
+
+class NoImages(TensorPool):
+    """A pool that is none: whatever it is asked, it says what is missing, as a ValueError of one line.
+
+    >>> from dm_replay.data.registry import NoImages
+    >>> len(NoImages("there are no test images"))
+    Traceback (most recent call last):
+    ValueError: there are no test images
+    """
+
+    def __init__(self, missing: str):
+        self._missing = missing
+
+    def __getattr__(self, name: str) -> NoReturn:
+        if name.startswith("__"):  # of copying and pickling
+            raise AttributeError(name)
+        raise ValueError(vars(self)["_missing"])
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self)
+
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 SMALLEST, LARGEST = 8, 1024  # pixels a side that pictures are scaled to

@@ -13,12 +13,11 @@ from torch import Tensor
 from ..condensed.coded_set import CodedSet
 from ..condensed.condensed_set import CondensedSet
 from ..data.pool import TensorPool
-from ..networks.activations import activation_values
-from ..runtime.default_device import cpu_by_default
-from ..runtime.engine import choose
+from ..networks import activation_values
+from ..runtime.engine import choose, cpu_by_default
+from ..runtime.out_of_memory import halving
 from ..runtime.seeding import derive
 from ..runtime.self_check import engine_record
-from ..runtime.shrinking import halving
 from . import self_check
 from .config import EvalConfig
 from .report import EvalReport

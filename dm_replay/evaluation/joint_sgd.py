@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
-from ..runtime.cuda_graphs import StreamPool
+from ..runtime.acceleration import StreamPool
 
 __all__ = ["JointSGD"]
 

@@ -11,8 +11,8 @@ from torch.nn import functional as F
 from ..augment.siamese import AugmentParams, SiameseAugment
 from ..data.pool import TensorPool
 from ..networks import build_network, parse, reset
-from ..runtime.cuda_graphs import cuda_graphed
-from ..runtime.engine import Engine, compiled
+from ..runtime.acceleration import compiled, cuda_graphed
+from ..runtime.engine import Engine
 from .config import EvalConfig
 from .epoch_sampler import EpochSampler
 from .joint_sgd import STREAMS, JointSGD

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from ..data.pool import TensorPool
-from ..networks.activations import activation_values
+from ..networks import activation_values
 from ..runtime.engine import GIB, Activations, Engine, choose
 from .config import CondenseConfig
 from .trained_networks import BATCH

@@ -22,9 +22,8 @@ from ..condensed.quantize import check_storage
 from ..coresets.random import about_pool
 from ..data.class_index import EVERY, ClassShard
 from ..data.pool import TensorPool
-from ..runtime.default_device import cpu_by_default
-from ..runtime.engine import Engine
-from ..runtime.peers import ALONE, Peers
+from ..runtime.distributed import ALONE, Peers
+from ..runtime.engine import Engine, cpu_by_default
 from ..runtime.stages import at, mapped
 from . import self_check
 from .borrowed import Borrowed, Enlarged, as_trained

@@ -8,7 +8,7 @@ from ..condensed.condensed_set import STORAGES
 from ..condensed.decoder import Decoder, check_color
 from ..condensed.formation import ENLARGING
 from ..condensed.quantize import stored_bytes
-from ..data.sizes import usual_size, within
+from ..data.pixels import usual_size, within
 from ..networks import parse
 from ..runtime.engine import COMPILE, PRECISIONS
 from ..runtime.validation import check_choices, check_memory_budget, check_whole_numbers, unwrap_numpy

@@ -9,7 +9,8 @@ from torch.nn import functional as F
 
 from ..augment.siamese import AugmentParams, SiameseAugment
 from ..networks import build_network, reset
-from ..runtime.engine import Engine, compiled
+from ..runtime.acceleration import compiled
+from ..runtime.engine import Engine
 from .distances import Distance
 from .losses import matching_loss
 

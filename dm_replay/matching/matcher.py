@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..augment.siamese import AugmentParams, SiameseAugment
-from ..runtime.cuda_graphs import cuda_graphed
+from ..runtime.acceleration import cuda_graphed
 from ..runtime.engine import Engine
 from ..runtime.seeding import RoleStreams
 from .extractors import Extractor, TrainedNetworks

@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from ..runtime.engine import Engine
-from ..runtime.shrinking import within_memory
+from ..runtime.out_of_memory import within_memory
 from .matcher import Matcher
 
 __all__ = ["Steps"]

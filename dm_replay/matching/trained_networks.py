@@ -14,8 +14,9 @@ from ..condensed.condensed_set import CondensedSet
 from ..data.class_index import ClassShard
 from ..data.pool import TensorPool
 from ..networks import reset
-from ..runtime.engine import Engine, compiled
-from ..runtime.peers import ALONE, Peers
+from ..runtime.acceleration import compiled
+from ..runtime.distributed import ALONE, Peers
+from ..runtime.engine import Engine
 from ..runtime.seeding import new_generator
 from ..runtime.stages import at, span
 from .extractors import Extractor, TrainedNetworks, read_flat

@@ -5,9 +5,7 @@ from typing import ClassVar
 
 from torch import nn
 
-from .base import Network, PaddedConv2d, first_padding
-from .instance_norm import InstanceNorm
-from .pooling import AvgPool
+from .base import AvgPool, InstanceNorm, Network, PaddedConv2d, first_padding
 
 __all__ = ["ConvNet"]
 

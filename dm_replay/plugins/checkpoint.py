@@ -13,7 +13,7 @@ import dill
 import numpy as np
 import torch
 
-from ..runtime.atomic_files import atomic
+from ..runtime.files import atomic
 from . import open_files
 
 __all__ = ["load_checkpoint", "save_checkpoint"]

@@ -8,7 +8,7 @@ import torch
 from avalanche.benchmarks.utils import AvalancheDataset
 from torch import Tensor
 
-from ..data.layout import check_planar
+from ..data.pixels import check_planar
 
 __all__ = ["checked", "collated", "read_items"]
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ..replay.memory import Group
 from ..replay.standardize import AnySet, to_dtype
 from ..replay.waiting import Waiting, kept_rows
-from ..runtime.peers import Peers
+from ..runtime.distributed import Peers
 from .experience import RealImages
 from .storage_policy import CondensedBuffer
 

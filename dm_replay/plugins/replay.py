@@ -12,7 +12,7 @@ from ..replay.checks import fraction, whole_number
 from ..replay.current import CropFlip, TensorLoader
 from ..replay.loader import Batches, ReplayLoader
 from ..replay.transform import Transform, check_transform
-from ..runtime.peers import Peers
+from ..runtime.distributed import Peers
 from ..runtime.seeding import derive
 from .experience import READ_BATCH, as_pool, inspect
 from .looking import check_train_size, some_images

@@ -22,9 +22,8 @@ from ..replay.job import OnStep
 from ..replay.memory import CondensedMemory
 from ..replay.sharing import agreed
 from ..replay.standardize import AnySet
-from ..runtime.peers import Peers
-from ..runtime.stage_bar import StageBar
-from ..runtime.stages import watched_by
+from ..runtime.distributed import Peers
+from ..runtime.stages import StageBar, watched_by
 from .attempt import Attempt
 from .experience import RealImages, groups_of, inspect, read, warn_if_random
 from .filling import as_task, readable

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..condensed.condensed_set import CondensedSet
-from ..data.normalization import check_units
+from ..data.pixels import check_units
 from ..matching.config import CondenseConfig
 from .checks import whole_number
 from .standardize import Standardization

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ..data.pool import TensorPool
 from ..matching.condense import Condenser, Progress
 from ..matching.config import CondenseConfig
-from ..runtime.peers import Peers
+from ..runtime.distributed import Peers
 from .kinds import Kind, merged
 from .standardize import AnySet, Standardization
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..augment.siamese import AugmentParams, SiameseAugment
-from ..runtime.default_device import cpu_by_default
+from ..runtime.engine import cpu_by_default
 from ..runtime.seeding import new_generator
 from .standardize import AnySet, Standardization, to_dtype
 from .transform import Transform, transformed

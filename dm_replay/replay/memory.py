@@ -13,8 +13,8 @@ from ..data.pool import TensorPool
 from ..matching.condense import Condenser
 from ..matching.config import CondenseConfig
 from ..matching.presets import USUAL
-from ..runtime.default_device import cpu_by_default
-from ..runtime.peers import ALONE, Peers
+from ..runtime.distributed import ALONE, Peers
+from ..runtime.engine import cpu_by_default
 from ..runtime.seeding import derive, new_generator
 from ..runtime.stages import span
 from .beginning import begin, stored_like

@@ -11,7 +11,7 @@ from ..condensed.coded_set import CodedSet
 from ..condensed.condensed_set import CondensedSet
 from ..condensed.reading import FIELDS
 from ..matching.config import CondenseConfig
-from ..runtime.sealed_files import load_sealed, save_sealed
+from ..runtime.files import load_sealed, save_sealed
 from .checks import whole_number
 from .kinds import Kind
 from .standardize import AnySet, Standardization

@@ -6,8 +6,7 @@ from typing import TypeVar
 import torch
 
 from ..networks import build_network
-from ..runtime.distributed import World
-from ..runtime.peers import Peers
+from ..runtime.distributed import Peers, World
 
 __all__ = ["agreed", "indivisible", "shared_out"]
 

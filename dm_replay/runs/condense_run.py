@@ -17,11 +17,10 @@ from ..condensed.figures import grid, save_picture
 from ..data.registry import Dataset
 from ..matching.condense import Progress, condense
 from ..matching.config import CondenseConfig
-from ..runtime.distributed import World, joined
+from ..runtime.distributed import Peers, World, joined
 from ..runtime.engine import resolve_device
+from ..runtime.hardware import provenance
 from ..runtime.interrupts import Interrupts
-from ..runtime.peers import Peers
-from ..runtime.provenance import provenance
 from ..runtime.self_check import engine_record
 from ..runtime.stages import watched_by
 from .loss_log import LossLog

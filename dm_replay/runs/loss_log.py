@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ..runtime.stage_bar import StageBar
+from ..runtime.stages import StageBar
 
 __all__ = ["LossLog", "progress_bar"]
 

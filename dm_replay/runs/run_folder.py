@@ -16,8 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..condensed.condensed_set import CondensedSet
-from ..runtime.atomic_files import atomic
-from ..runtime.sealed_files import load_sealed, save_sealed
+from ..runtime.files import atomic, load_sealed, save_sealed
 
 __all__ = ["RunFolder"]
 

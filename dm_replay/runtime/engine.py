@@ -1,16 +1,14 @@
 """How a job runs best on a device: precision of the gradient-free work, compilation, images at a time."""
 
+import functools
 import sys
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 
-from . import cpu
-from .agreement import check_compiled
-from .out_of_memory import is_out_of_memory
+from . import hardware
 
 __all__ = [
     "COMPILE",
@@ -19,7 +17,7 @@ __all__ = [
     "Activations",
     "Engine",
     "choose",
-    "compiled",
+    "cpu_by_default",
     "explained",
     "plain",
     "resolve_device",
@@ -44,6 +42,9 @@ PLAIN_CHUNK_WITHOUT_BFLOAT16 = 8 * 32 * 32  # pixels
 PLAIN_IMAGES_WITHOUT_BFLOAT16 = 64
 GPU_CHUNK = 4096 * 32 * 32  # pixels; first-layer activations of 1 GB in bfloat16
 GIB = 2**30  # bytes
+
+
+T = TypeVar("T", bound=Callable)
 
 
 class Activations(NamedTuple):
@@ -151,7 +152,7 @@ def _compilation(device: torch.device, compile: str, pixels: int) -> tuple[bool,
     share = f"{times:{'.0f' if times >= 10 else '.2g'}} times the work that pays for compiling"
     if times < 1:
         return False, share
-    if device.type == "cuda" or cpu.compiler():
+    if device.type == "cuda" or hardware.compiler():
         return True, share
     return False, "no C++ compiler: none of g++, clang++, c++"
 
@@ -162,7 +163,7 @@ def _precision(device: torch.device, precision: str, compiles: bool) -> tuple[to
     if device.type == "cuda":
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
         return (torch.bfloat16 if fast else torch.float32), f"the GPU has {'' if fast else 'no '}bfloat16"
-    if device.type != "cpu" or not cpu.has_bfloat16():
+    if device.type != "cpu" or not hardware.has_bfloat16():
         return torch.float32, "no bfloat16 instructions"
     if not compiles:
         return torch.float32, "bfloat16 gains nothing uncompiled"
@@ -172,7 +173,7 @@ def _precision(device: torch.device, precision: str, compiles: bool) -> tuple[to
 def _chunk(device: torch.device, pixels: int, compiles: bool) -> tuple[int, str]:
     if device.type == "cuda":
         return GPU_CHUNK // pixels, "first-layer activations of 1 GB"
-    if cpu.has_bfloat16():
+    if hardware.has_bfloat16():
         return CPU_CHUNK // pixels, "fastest on cores with bfloat16 instructions"
     if compiles:
         return COMPILED_CHUNK_WITHOUT_BFLOAT16 // pixels, "fastest compiled on cores without bfloat16 instructions"
@@ -193,44 +194,39 @@ def resolve_device(device: str) -> torch.device:
     return where
 
 
-def compiled(function: Callable, engine: Engine) -> Callable:
-    """``function`` through ``torch.compile`` if the engine says so; the plain function where compiling fails.
+def cpu_by_default(made: T) -> T:
+    """A function, or a class with its methods, as it is without ``torch.set_default_device``.
 
-    On an accelerator it is also the plain function where the first compiled call and its gradients do not agree with
-    the plain ones. A lack of memory is raised.
+    >>> import torch
+    >>> from dm_replay.runtime.engine import cpu_by_default
+    >>> with torch.device("meta"):
+    ...     cpu_by_default(torch.zeros)(1).device, torch.zeros(1).device
+    (device(type='cpu'), device(type='meta'))
     """
-    if not engine.compiled:
-        return function
-    _allow_many_shapes()
-    fast = torch.compile(function, dynamic=False)
-    trusted, failed = not engine.accelerated, False
+    if not isinstance(made, type):
+        return _on_cpu(made)
+    for name, value in vars(made).items():
+        wrapped = _wrapped(value)
+        if wrapped is not None:
+            setattr(made, name, wrapped)
+    return made
 
-    def run(*args):
-        nonlocal trusted, failed
-        if not failed:
-            try:
-                if not trusted:
-                    check_compiled(fast, function, args, engine.dtype)
-                    trusted = True
-                return fast(*args)
-            except Exception as error:
-                if is_out_of_memory(error):
-                    raise
-                failed = True
-                _note_uncompiled(engine, f"{type(error).__name__}: {str(error).splitlines()[0]}")
-        return function(*args)
+
+def _wrapped(value: Any) -> Any:
+    """A method, or what stands for one, on the CPU; None for anything else."""
+    if isinstance(value, classmethod | staticmethod):
+        return type(value)(_on_cpu(value.__func__))
+    if isinstance(value, property):
+        return property(value.fget and _on_cpu(value.fget), value.fset and _on_cpu(value.fset), None, value.__doc__)
+    return _on_cpu(value) if callable(value) and not isinstance(value, type) else None
+
+
+def _on_cpu(function: Any) -> Any:
+    @functools.wraps(function)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        if torch.get_default_device().type == "cpu":  # a device as a context costs a call for each of torch's functions
+            return function(*args, **kwargs)
+        with torch.device("cpu"):
+            return function(*args, **kwargs)
 
     return run
-
-
-def _note_uncompiled(engine: Engine, reason: str) -> None:
-    warnings.warn(f"running uncompiled: {reason}", stacklevel=3)
-    if engine.check is not None:
-        engine.check["uncompiled"] = reason
-
-
-def _allow_many_shapes() -> None:
-    """Each network and image shape is one specialization, far more than the default of 8 allows for."""
-    config = torch._dynamo.config
-    limit = "recompile_limit" if hasattr(config, "recompile_limit") else "cache_size_limit"
-    setattr(config, limit, max(64, getattr(config, limit)))

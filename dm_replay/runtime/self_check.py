@@ -17,11 +17,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from .agreement import difference, tolerance
-from .cuda_graphs import failures_raised
+from .acceleration import difference, failures_raised, tolerance
 from .engine import Engine, plain
-from .out_of_memory import is_out_of_memory
-from .shrinking import within_memory
+from .out_of_memory import is_out_of_memory, within_memory
 
 __all__ = ["Probe", "compare", "engine_record", "trusted", "verdict"]
 

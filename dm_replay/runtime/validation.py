@@ -1,12 +1,14 @@
-"""Checks that several settings share."""
+"""Checks that several settings share, and labels as whole numbers."""
 
 from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
-__all__ = ["check_choices", "check_memory_budget", "check_whole_numbers", "unwrap_numpy"]
+__all__ = ["check_choices", "check_memory_budget", "check_whole_numbers", "class_labels", "unwrap_numpy"]
 
 
 def unwrap_numpy(config: Any) -> None:
@@ -36,3 +38,52 @@ def check_memory_budget(gib: float) -> None:
     """ValueError unless these GiB are something that a machine can have."""
     if not 0 < gib < 2**40:
         raise ValueError(f"memory_budget must be above 0 GiB, got {gib}, and what a machine can have")
+
+
+EXACT = 2**53  # floats beyond it are no longer every whole number
+
+
+def class_labels(labels: "Tensor | np.ndarray | Sequence[int]", where: object = "") -> Tensor:
+    """Labels (N,) as int64 on the CPU, in memory of their own.
+
+    Whole numbers of any type are taken; floats too where each of them is exactly whole, as some datasets keep them.
+
+    Args:
+        where: what the labels belong to (a file), for the error.
+
+    Raises:
+        ValueError: for a label that is negative, beyond int64 or not whole; it names the label and its image.
+    """
+    source = f"{where}: " if where else ""
+    given = _as_tensor(labels, source)
+    if given.dtype == torch.bool or given.dtype.is_complex:
+        raise ValueError(f"{source}expected integer labels, got {_dtype(given)}")
+    whole = given.long()
+    if given.is_floating_point():
+        fits = (given.double().abs() < EXACT) & (given == whole)
+        _refuse(given, ~fits, source, "is not a whole number")
+    _refuse(given, whole < 0, source, "is beyond int64" if given.dtype == torch.uint64 else "is negative")
+    return whole.clone()
+
+
+def _as_tensor(labels: "Tensor | np.ndarray | Sequence[int]", source: str) -> Tensor:
+    try:
+        if isinstance(labels, np.ndarray):
+            native = np.float64 if labels.dtype.kind == "f" else labels.dtype.newbyteorder("=")
+            return torch.from_numpy(labels.astype(native))
+        return torch.as_tensor(labels).detach().cpu()
+    except (OverflowError, RuntimeError, TypeError, ValueError) as error:
+        kind = labels.dtype if isinstance(labels, np.ndarray) else type(labels).__name__
+        raise ValueError(f"{source}expected integer labels, got {kind} ({' '.join(str(error).split())})") from error
+
+
+def _refuse(labels: Tensor, bad: Tensor, source: str, why: str) -> None:
+    if bad.any():
+        first = int(bad.flatten().nonzero()[0])
+        value = labels.flatten()[first].item()
+        label = f"{value:.6g}" if isinstance(value, float) else value
+        raise ValueError(f"{source}label {label} of image {first} {why}; expected whole numbers from 0")
+
+
+def _dtype(labels: Tensor) -> str:
+    return str(labels.dtype).removeprefix("torch.")

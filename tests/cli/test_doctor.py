@@ -5,14 +5,14 @@ import json
 import pytest
 
 from dm_replay.cli import doctor
-from dm_replay.runtime import limits
+from dm_replay.runtime import hardware
 
 PARTS = ["versions", "commit", "system", "cpu", "devices", "engine", "self_check", "measured"]
 
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
-    monkeypatch.setattr(limits, "SIZES", dict.fromkeys(("cpu", "gpu"), (64, 2**16)))
+    monkeypatch.setattr(hardware, "SIZES", dict.fromkeys(("cpu", "gpu"), (64, 2**16)))
     for name, value in {"FEW_CLASSES": 2, "FEW_IMAGES": 4, "NETWORK": "convnet:width=8"}.items():
         monkeypatch.setattr(doctor, name, value)
 

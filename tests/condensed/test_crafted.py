@@ -13,7 +13,7 @@ from dm_replay.condensed.condensed_set import CondensedSet
 from dm_replay.condensed.export import to_npz
 from dm_replay.condensed.figures import grid
 from dm_replay.condensed.reading import FIELDS, FORMAT
-from dm_replay.runtime.sealed_files import save_sealed
+from dm_replay.runtime.files import save_sealed
 
 KINDS = {  # what from_images is told, and the shape of the images
     "float32": ({"storage": "float32"}, (5, 1, 4, 4)),

@@ -10,7 +10,7 @@ from dm_replay.coresets.config import ExemplarConfig
 from dm_replay.coresets.random import random_exemplars
 from dm_replay.replay.memory import CondensedMemory
 from dm_replay.replay.standardize import Standardization
-from dm_replay.runtime.sealed_files import save_sealed
+from dm_replay.runtime.files import save_sealed
 
 QUICK = dict(iterations=2, batch_real=4, network="convnet:width=4", compile="no", device="cpu")
 

@@ -10,7 +10,7 @@ from dm_replay.condensed.condensed_set import CondensedSet
 from dm_replay.condensed.export import to_imagefolder, to_npz
 from dm_replay.condensed.figures import grid
 from dm_replay.condensed.formation import check_formation, decode_tiles, encode_tiles
-from dm_replay.runtime.sealed_files import save_sealed
+from dm_replay.runtime.files import save_sealed
 
 
 @pytest.mark.parametrize("enlarging", ["linear", "sharp"])

@@ -5,7 +5,7 @@ import torch
 
 from dm_replay import CondensedSet
 from dm_replay.condensed.quantize import BITS, dequantize, pack, quantize, unpack
-from dm_replay.runtime.sealed_files import save_sealed
+from dm_replay.runtime.files import save_sealed
 
 
 def slow_pack(values: list[int], bits: int) -> list[int]:

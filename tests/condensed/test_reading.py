@@ -9,7 +9,7 @@ import torch
 from damage import with_bit_flipped
 
 from dm_replay.condensed.condensed_set import STORAGES, CondensedSet
-from dm_replay.runtime.sealed_files import save_sealed
+from dm_replay.runtime.files import save_sealed
 
 OLD, NEW = b"numpy.core.multiarray", b"numpy._core.multiarray"
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from dm_replay.data.layout import planar
+from dm_replay.data.pixels import planar
 
 
 @pytest.mark.parametrize(

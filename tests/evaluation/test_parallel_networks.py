@@ -14,10 +14,9 @@ from dm_replay.evaluation import trainer as training
 from dm_replay.evaluation.epoch_sampler import EpochSampler
 from dm_replay.evaluation.evaluate import _groups
 from dm_replay.evaluation.trainer import Trainer, networks_at_once
-from dm_replay.networks import build_network
-from dm_replay.networks.activations import activation_values
+from dm_replay.networks import activation_values, build_network
 from dm_replay.networks.convnet import ConvNet
-from dm_replay.runtime.cuda_graphs import StreamPool, cuda_graphed
+from dm_replay.runtime.acceleration import StreamPool, cuda_graphed
 from dm_replay.runtime.engine import GIB, Engine
 from dm_replay.runtime.seeding import new_generator
 

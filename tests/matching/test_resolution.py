@@ -12,9 +12,9 @@ from torch.nn import functional as F
 from dm_replay import CondenseConfig, CondensedMemory, CondensedSet, TensorPool, condense
 from dm_replay.coresets.config import ExemplarConfig
 from dm_replay.coresets.random import random_exemplars
-from dm_replay.data.sizes import averaged
+from dm_replay.data.pixels import averaged
 from dm_replay.replay.loader import ReplayLoader
-from dm_replay.runtime.sealed_files import save_sealed
+from dm_replay.runtime.files import save_sealed
 
 SMALL = dict(iterations=3, batch_real=6, network="convnet:width=4", compile="no", device="cpu")
 FAST = dict(preset="fast", extractors=2, extractor_steps=2, **SMALL)

@@ -4,8 +4,7 @@ import pytest
 import torch
 
 from dm_replay.networks import build_network, names, parse, reset
-from dm_replay.networks.activations import activation_values
-from dm_replay.networks.registry import FAMILIES
+from dm_replay.networks.registry import FAMILIES, activation_values
 
 CONVNETS = (
     "",

@@ -5,15 +5,15 @@ import torch
 from torch import nn
 
 from dm_replay import build_network
-from dm_replay.networks.instance_norm import InstanceNorm
-from dm_replay.runtime import cpu
+from dm_replay.networks.base import InstanceNorm
+from dm_replay.runtime import hardware
 
 LAST = torch.channels_last
 
 
 @pytest.fixture(params=[True, False], ids=["bfloat16 cores", "no bfloat16"])
 def cores(request, monkeypatch):
-    monkeypatch.setattr(cpu, "has_bfloat16", lambda: request.param)
+    monkeypatch.setattr(hardware, "has_bfloat16", lambda: request.param)
     return request.param
 
 

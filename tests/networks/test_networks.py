@@ -2,10 +2,9 @@ import pytest
 import torch
 from torch.nn.functional import pad
 
-from dm_replay.networks import ConvNet, build_network, parse, reset
-from dm_replay.networks.activations import activation_values
-from dm_replay.networks.pooling import AvgPool
-from dm_replay.runtime.cpu import compiler
+from dm_replay.networks import ConvNet, activation_values, build_network, parse, reset
+from dm_replay.networks.base import AvgPool
+from dm_replay.runtime.hardware import compiler
 
 
 def test_reset_is_in_place_and_by_the_generator():

@@ -19,8 +19,7 @@ from dm_replay import CondensedBuffer, CondensedMemory, DMReplayPlugin, TensorPo
 from dm_replay.matching import condense, trained_networks
 from dm_replay.plugins import storage_policy
 from dm_replay.replay import kinds
-from dm_replay.runtime.distributed import RankLost
-from dm_replay.runtime.peers import Peers
+from dm_replay.runtime.distributed import Peers, RankLost
 
 # One image at a time and one class at a time, whoever makes it, so that each sum is the same.
 EXACT = QUICK | {"memory_budget": 1e-9}

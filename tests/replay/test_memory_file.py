@@ -12,7 +12,7 @@ from dm_replay import CondensedMemory, CondensedSet
 from dm_replay.condensed.coding import ImageCodec
 from dm_replay.data.pool import TensorPool
 from dm_replay.matching.config import CondenseConfig
-from dm_replay.runtime.sealed_files import load_sealed, save_sealed
+from dm_replay.runtime.files import load_sealed, save_sealed
 
 QUICK = CondenseConfig(iterations=2, batch_real=4, network="convnet:width=4", compile="no", device="cpu")
 SMALL = replace(QUICK, preset="fast", formation=2, color=2, enlarging="sharp", storage="uint4")

@@ -3,8 +3,7 @@
 import pytest
 
 from dm_replay.replay.sharing import agreed, indivisible, shared_out
-from dm_replay.runtime.distributed import World
-from dm_replay.runtime.peers import Peers
+from dm_replay.runtime.distributed import Peers, World
 
 SIZES = [[3], [1], [5, 2, 1], [1, 1, 1, 1], [0, 4], []]
 

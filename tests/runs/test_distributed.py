@@ -21,7 +21,7 @@ from dm_replay.matching.condense import condense
 from dm_replay.matching.config import CondenseConfig
 from dm_replay.runs.run_folder import RunFolder
 from dm_replay.runs.run_lock import locked
-from dm_replay.runtime.agreement import difference
+from dm_replay.runtime.acceleration import difference
 from dm_replay.runtime.distributed import RankLost, World, _leave, joined, world
 
 CONFIG = CondenseConfig(

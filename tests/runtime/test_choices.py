@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dm_replay.runtime import cpu, engine
+from dm_replay.runtime import engine, hardware
 from dm_replay.runtime.engine import choose, explained
 
 LONG = 20_000 * 10 * 266  # images of the paper's CIFAR-10
@@ -13,8 +13,8 @@ SHORT = 10_000
 @pytest.fixture
 def cores(monkeypatch):
     """``cores(bfloat16)`` makes the CPU one with or without bfloat16 instructions."""
-    monkeypatch.setattr(cpu, "compiler", lambda: "g++")
-    return lambda bfloat16: monkeypatch.setattr(cpu, "has_bfloat16", lambda: bfloat16)
+    monkeypatch.setattr(hardware, "compiler", lambda: "g++")
+    return lambda bfloat16: monkeypatch.setattr(hardware, "has_bfloat16", lambda: bfloat16)
 
 
 def test_cores_with_bfloat16(cores):
@@ -45,7 +45,7 @@ def test_small_jobs_are_not_compiled(cores):
 
 def test_without_a_compiler_nothing_is_compiled_unasked(cores, monkeypatch):
     cores(True)
-    monkeypatch.setattr(cpu, "compiler", lambda: None)
+    monkeypatch.setattr(hardware, "compiler", lambda: None)
     chosen, why = explained("cpu", "auto", "auto", (32, 32), LONG)
     assert not chosen.compiled and why["compiled"].startswith("no C++ compiler")
     assert choose("cpu", "auto", "yes", (32, 32), LONG).compiled
@@ -68,13 +68,13 @@ def test_capping_pytorchs_instructions_caps_the_choice(monkeypatch):
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True, raising=False)
     for capability, expected in (("AVX512", True), ("AVX2", False), ("DEFAULT", False)):
         monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda capability=capability: capability)
-        cpu.has_bfloat16.cache_clear()
-        assert cpu.has_bfloat16() == expected
-    cpu.has_bfloat16.cache_clear()
+        hardware.has_bfloat16.cache_clear()
+        assert hardware.has_bfloat16() == expected
+    hardware.has_bfloat16.cache_clear()
 
 
 def test_what_is_known_of_a_processor():
-    assert cpu.model() and set(cpu.instruction_sets()) <= set(cpu.SETS)
+    assert hardware.cpu_model() and set(hardware.instruction_sets()) <= set(hardware.SETS)
 
 
 def test_budgets_bound_every_kind_of_core(cores):

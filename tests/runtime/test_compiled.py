@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from dm_replay.runtime import engine as engine_module
-from dm_replay.runtime.engine import Engine, compiled
+from dm_replay.runtime import acceleration
+from dm_replay.runtime.acceleration import compiled
+from dm_replay.runtime.engine import Engine
 
 CPU = torch.device("cpu")
 
@@ -28,7 +29,7 @@ def compile_to(monkeypatch):
     """What the compiler makes of a function."""
 
     def planted(fast):
-        monkeypatch.setattr(engine_module.torch, "compile", lambda function, dynamic: fast)
+        monkeypatch.setattr(acceleration.torch, "compile", lambda function, dynamic: fast)
 
     monkeypatch.setattr(Engine, "accelerated", True)
     return planted

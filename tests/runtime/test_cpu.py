@@ -3,12 +3,12 @@ import sys
 
 import pytest
 
-from dm_replay.runtime import cpu
+from dm_replay.runtime import hardware
 
 FAULTS = """
 import resource, sys, torch
-from dm_replay.runtime import cpu
-kept = sys.argv[1] == "kept" and cpu.keep_memory()
+from dm_replay.runtime import hardware
+kept = sys.argv[1] == "kept" and hardware.keep_memory()
 for turn in range(21):
     if turn == 1:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -32,5 +32,5 @@ def test_kept_memory_brings_no_new_pages():
 
 
 def test_without_mallopt_it_says_so(monkeypatch):
-    monkeypatch.setattr(cpu.ctypes, "CDLL", lambda name: object())
-    assert cpu.keep_memory() is False
+    monkeypatch.setattr(hardware.ctypes, "CDLL", lambda name: object())
+    assert hardware.keep_memory() is False

@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from dm_replay import build_network
-from dm_replay.runtime import limits
-from dm_replay.runtime.limits import Limits, Work, measure_limits, work_of
+from dm_replay.runtime import hardware
+from dm_replay.runtime.hardware import Limits, Work, measure_limits, work_of
 
 
 def test_the_work_of_a_network():
@@ -19,7 +19,7 @@ def test_the_slower_limit_decides():
 
 
 def test_limits_are_measured(monkeypatch):
-    monkeypatch.setattr(limits, "SIZES", {"cpu": (64, 2**16)})
+    monkeypatch.setattr(hardware, "SIZES", {"cpu": (64, 2**16)})
     found = measure_limits(torch.device("cpu"), torch.float32, repeats=2)
     assert found.flops > 0 and found.bytes > 0 and "GFLOP/s in float32" in str(found)
 

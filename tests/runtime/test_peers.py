@@ -2,8 +2,7 @@
 
 import pytest
 
-from dm_replay.runtime.distributed import World
-from dm_replay.runtime.peers import ALONE, Peers, _line
+from dm_replay.runtime.distributed import ALONE, Peers, World, _line
 
 
 def test_alone_without_a_process_group():

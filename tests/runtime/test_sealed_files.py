@@ -7,7 +7,7 @@ import pytest
 import torch
 from damage import with_bit_flipped
 
-from dm_replay.runtime.sealed_files import is_sealed, load_sealed, save_sealed
+from dm_replay.runtime.files import is_sealed, load_sealed, save_sealed
 
 CONTENT = {"pixels": torch.arange(12.0).view(3, 4), "settings": {"seed": 3, "names": ["ant", "bee"]}, "none": None}
 

@@ -1,6 +1,6 @@
 import torch
 
-from dm_replay.runtime.atomic_files import atomic
+from dm_replay.runtime.files import atomic
 from dm_replay.runtime.seeding import derive, isolated, new_generator
 
 

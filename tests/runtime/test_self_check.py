@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from dm_replay.runtime import self_check
-from dm_replay.runtime.agreement import difference
+from dm_replay.runtime.acceleration import difference
 from dm_replay.runtime.engine import Engine, plain
 from dm_replay.runtime.self_check import compare, engine_record, trusted
 

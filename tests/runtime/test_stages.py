@@ -5,8 +5,7 @@ import sys
 import pytest
 from terminal import Terminal
 
-from dm_replay.runtime.stage_bar import StageBar
-from dm_replay.runtime.stages import at, counted, mapped, span, watched_by
+from dm_replay.runtime.stages import StageBar, at, counted, mapped, span, watched_by
 
 
 def test_parts_lie_within_those_of_what_is_around_them():

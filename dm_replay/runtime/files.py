@@ -1,10 +1,8 @@
-"""Tensors and plain values in a file that knows its own checksum, so that a flipped bit is found when it is read.
+"""Files written whole or not at all, that know their own checksum."""
 
-The file is what ``torch.save`` writes, a zip archive, whose comment is ``crc32:`` and the CRC-32, in 8 hexadecimal
-digits, of all that stands before these digits. ``torch.load`` reads it, too, without looking at the checksum.
-"""
-
+import contextlib
 import os
+import tempfile
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -12,9 +10,43 @@ from typing import Any, BinaryIO
 
 import torch
 
-from .atomic_files import atomic
+__all__ = ["atomic", "blocks_of", "checksum", "is_sealed", "load_sealed", "save_sealed"]
 
-__all__ = ["blocks_of", "checksum", "is_sealed", "load_sealed", "save_sealed"]
+
+@contextlib.contextmanager
+def atomic(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``; on success it takes the place of ``path`` in one step.
+
+    Whatever is raised inside (a full disk, Ctrl-C) removes the temporary file and leaves ``path`` as it was.
+    The temporary file keeps the suffix, for writers that choose a format by it.
+
+    >>> from pathlib import Path
+    >>> from dm_replay.runtime.files import atomic
+    >>> with atomic("note.txt") as temporary:
+    ...     size = temporary.write_text("whole or not at all")
+    >>> Path("note.txt").read_text()
+    'whole or not at all'
+    """
+    path = Path(path)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with open(temporary, "rb+") as written:
+            os.fsync(written.fileno())
+        temporary.chmod(0o666 & ~_umask())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
 
 LABEL = b"crc32:"
 DIGITS = 8
@@ -28,7 +60,7 @@ def save_sealed(content: dict[str, Any], path: str | Path) -> None:
         OSError: if the disk is full, or the file cannot be written.
 
     >>> import torch
-    >>> from dm_replay.runtime.sealed_files import load_sealed, save_sealed
+    >>> from dm_replay.runtime.files import load_sealed, save_sealed
     >>> save_sealed({"pixels": torch.zeros(2), "seed": 3}, "content.pt")
     >>> load_sealed("content.pt")["seed"]
     3
