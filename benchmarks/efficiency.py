@@ -80,7 +80,7 @@ def made(name: str, seconds: float, data, options: argparse.Namespace) -> tuple[
     steps = []
     started = time.perf_counter()
     allowed = options.ipc * stored_bytes(data.train.shape, "uint8")
-    config = CondenseConfig(class_bytes=allowed, seconds=seconds, **CONDENSED[name])
+    config = CondenseConfig(bytes_per_class=allowed, seconds=seconds, **CONDENSED[name])
     condensed = condense(data.train, config, on_step=lambda step: steps.append(step.iteration))
     decoded = condensed.decoded // len(condensed.classes)
     each = config.batch_real + config.updates * min(config.batch_syn or decoded, decoded)

@@ -1,4 +1,5 @@
-"""What a mini-batch costs before the network sees it: transforms image by image beside ``current="crop4_flip"``.
+"""What a mini-batch costs before the network sees it: transforms image by image beside
+``current_augment="crop4_flip"``.
 
     DM_DATA=DIR python benchmarks/fast_path.py
 
@@ -33,7 +34,7 @@ def main():
     plugins = {
         "stock replay": ReplayPlugin(200, batch_size_mem=64),
         "condensed replay": DMReplayPlugin(200, **QUICK),
-        "condensed replay, current images as tensors": DMReplayPlugin(200, current="crop4_flip", **QUICK),
+        "condensed replay, current images as tensors": DMReplayPlugin(200, current_augment="crop4_flip", **QUICK),
     }
     stream = experiences()
     loaders, reading = {}, {}

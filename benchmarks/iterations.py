@@ -67,7 +67,7 @@ def made(method: str, data: Dataset, options: argparse.Namespace) -> dict[int, P
     end = options.at[-1]
     settings = {"lr_img": paper_lr(options.dataset, options.ipc, "convnet")} if method == "dm" else {}
     size = class_bytes(data.train, options.ipc)
-    config = CondenseConfig(preset=CONDENSED[method], class_bytes=size, iterations=end, **settings)
+    config = CondenseConfig(preset=CONDENSED[method], bytes_per_class=size, iterations=end, **settings)
     name = f"{options.dataset}_{options.ipc}_{method}_{end}_{short_hash(config)}"
     files = {at: KEPT / f"{name}_{at}.pt" for at in options.at}
     if all(file.exists() for file in files.values()):

@@ -17,12 +17,12 @@ from dm_replay.coresets.random import random_set
 IPC, LENGTHS = 10, (1, 2, 5, 10)
 WEIGHTINGS = {
     "plain": {},
-    "equal": {"nested": 1.0},
-    "k^2": {"nested": 1.0, "nested_power": 2.0},
-    "k": {"nested": 1.0, "nested_power": 1.0},
-    "0.2": {"nested": 0.2},
-    "0.05": {"nested": 0.05},
-    "0.02": {"nested": 0.02},
+    "equal": {"prefix_weight": 1.0},
+    "k^2": {"prefix_weight": 1.0, "prefix_power": 2.0},
+    "k": {"prefix_weight": 1.0, "prefix_power": 1.0},
+    "0.2": {"prefix_weight": 0.2},
+    "0.05": {"prefix_weight": 0.05},
+    "0.02": {"prefix_weight": 0.02},
 }
 
 

@@ -42,7 +42,9 @@ STREAMS = {
 }
 RAW = 64  # bytes of an image
 AUGMENT = "color_crop_cutout_scale_rotate"
-MADE = dict(preset="fast", iterations=30, extractor_steps=30, network="convnet:width=16", augment=AUGMENT, nested=0.05)
+MADE = dict(
+    preset="fast", iterations=30, extractor_steps=30, network="convnet:width=16", augment=AUGMENT, prefix_weight=0.05
+)
 LR, EPOCHS, BATCH, ONLINE_BATCH = 0.1, 4, 16, 10
 NETWORK = "convnet:width=32"
 

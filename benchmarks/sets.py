@@ -96,7 +96,7 @@ def made(
     settings |= budget.settings
     if method == "dm":
         settings.setdefault("lr_img", paper_lr(data.spec.name, ipc, settings.get("network", "convnet")))
-    config = CondenseConfig(preset=CONDENSED[method], class_bytes=class_bytes(pool, ipc), **settings)
+    config = CondenseConfig(preset=CONDENSED[method], bytes_per_class=class_bytes(pool, ipc), **settings)
     words = [data.spec.name, part, str(ipc), method, str(budget), config.network, str(seed)]
     folder = RunFolder(SETS / "_".join(re.sub(r"[^\w.]", "-", word) for word in words if word))
     condensed = condense_run(folder.path, data, config, seed=seed, resume=folder.begun, snapshots=0)
@@ -143,5 +143,5 @@ def paper_lr(dataset: str, ipc: int, network: str) -> float:
 
 def our_code(pool, ipc: int) -> ExemplarConfig:
     """As many real images as ``fast`` has condensed ones, stored alike."""
-    fast = CondenseConfig(preset="fast", class_bytes=class_bytes(pool, ipc)).sized(pool.shape)
+    fast = CondenseConfig(preset="fast", bytes_per_class=class_bytes(pool, ipc)).sized(pool.shape)
     return ExemplarConfig(fast.ipc, fast.storage, fast.formation, fast.color, fast.enlarging)

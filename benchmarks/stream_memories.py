@@ -46,7 +46,7 @@ def memory_of(method: str, images: int, seed: int, resampled: float, data: Datas
     folder = KEPT / f"{name}_{short_hash(settings)}"
     buffer = KeptBuffer(folder, mem_bytes=allowed, seed=seed, progress=False, **settings)
     if not method.startswith("gdumb "):
-        shown = dict(batch_size_mem=options.replay, augment_replay=False, resampled=resampled)
+        shown = dict(batch_size_mem=options.replay, augment_replay=False, match_resolution=resampled)
         return [DMReplayPlugin(mem_bytes=allowed, storage_policy=buffer, **shown)], buffer
     plugin = GDumbPlugin(allowed)
     plugin.storage_policy = buffer

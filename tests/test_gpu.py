@@ -35,7 +35,7 @@ def matcher(pool, where, dtype=torch.float32, draws=CPU, network="convnet:width=
     extractor = Extractor(network, pool.shape, augment, engine)
     real = RealBatches(placed, ClassShard(pool.classes), 6, None, engine, whole=extractor.batch_statistics)
     start, nested = (value.to(where, extractor.master) for value in (start, torch.tensor([0.1, 0.1, 1.0])))
-    synthetic = SyntheticPixels(start, decoder=Decoder(), momentum=0.5, batch=0, nested=nested)
+    synthetic = SyntheticPixels(start, decoder=Decoder(), momentum=0.5, batch=0, prefix_weight=nested)
     return Matcher(real, extractor, synthetic, augment=augment, engine=engine, seed=4)
 
 
@@ -119,9 +119,11 @@ def fast_matcher(pool):
     extractor = Extractor("convnet:width=16", pool.shape, augment, engine, len(pool.classes), True, "moments")
     real = RealBatches(pool, ClassShard(pool.classes), 6, None, engine)
     start = torch.randn(3, 4, *decoder.stored_shape(pool.shape))
-    synthetic = SyntheticPixels(start, decoder=decoder, momentum=0.5, batch=5, nested=torch.tensor([0.1, 0.1, 0.1, 1]))
+    synthetic = SyntheticPixels(
+        start, decoder=decoder, momentum=0.5, batch=5, prefix_weight=torch.tensor([0.1, 0.1, 0.1, 1])
+    )
     trained = TrainedNetworks(*torch.randn(2, 2, len(read_flat(extractor.network))))
-    how = {"updates": 2, "trained": trained, "class_weight": 10.0}
+    how = {"inner_steps": 2, "trained": trained, "class_weight": 10.0}
     return Matcher(real, extractor, synthetic, augment=augment, engine=engine, seed=4, **how)
 
 

@@ -77,7 +77,7 @@ def evaluate(
     work = runs * ((config.epochs + 1) * len(images) * 3 + len(test_pool))
     how, activations = (config.device, config.precision, config.compile), activation_values(network, test_pool.shape)
     engine = choose(*how, test_pool.shape[1:], work, config.memory_budget, activations)
-    engine = self_check.trusted(engine, network, images, labels, classes, config)
+    engine = self_check.verified_engine(engine, network, images, labels, classes, config)
     together = networks_at_once(config, engine, runs, len(images), test_pool.shape[1:])
     trainer = Trainer(network, test_pool.shape, classes, config, engine)
     _note_whole_batches(trainer, min(config.batch, len(images)))

@@ -14,18 +14,20 @@ from ..runtime.seeding import new_generator
 from .config import EvalConfig
 from .trainer import Trainer
 
-__all__ = ["probe", "trusted"]
+__all__ = ["probe", "verified_engine"]
 
 IMAGES = 16
 BATCH = 8  # two steps an epoch, of two epochs
 SEEDS = (0, 1)  # two networks, side by side where the engine does so
 
 
-def trusted(engine: Engine, network: str, images: Tensor, labels: Tensor, classes: int, config: EvalConfig) -> Engine:
+def verified_engine(
+    engine: Engine, network: str, images: Tensor, labels: Tensor, classes: int, config: EvalConfig
+) -> Engine:
     """The engine that has been found right for such a training, or the plain one."""
     configuration = ("evaluation", network, tuple(images.shape[1:]), classes, replace(config, epochs=1, steps=None))
     how = functools.partial(probe, network=network, images=images, labels=labels, classes=classes, config=config)
-    return self_check.trusted(engine, how, configuration, images=IMAGES)
+    return self_check.verified_engine(engine, how, configuration, images=IMAGES)
 
 
 def probe(

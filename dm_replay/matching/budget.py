@@ -26,7 +26,7 @@ def activations_of(pool: TensorPool, config: CondenseConfig, network: nn.Module 
 def engine_for(pool: TensorPool, classes: int, config: CondenseConfig, activations: Activations) -> Engine:
     """The engine of a condensation of so many of the pool's classes."""
     synthetic = config.batch_syn or config.ipc * config.formation**2
-    images = config.iterations * classes * (config.batch_real + config.updates * synthetic)
+    images = config.iterations * classes * (config.batch_real + config.inner_steps * synthetic)
     if config.seconds is not None:
         images = sys.maxsize if config.seconds >= WORTH_COMPILING else 0
     elif config.patience is not None and config.patience <= WORTH_COMPILING:

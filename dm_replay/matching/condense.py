@@ -26,7 +26,6 @@ from ..runtime.distributed import ALONE, Peers
 from ..runtime.engine import Engine, cpu_by_default
 from ..runtime.stages import at, mapped
 from . import self_check
-from .borrowed import Borrowed, Enlarged, as_trained
 from .bounds import LOOK, RealRange
 from .budget import activations_of, engine_for, note_whole_batches
 from .config import CondenseConfig
@@ -35,6 +34,7 @@ from .extractors import Extractor, TrainedNetworks
 from .initial import initial_pixels
 from .losses import prefix_weights
 from .matcher import Matcher
+from .pretrained import Enlarged, PretrainedExtractor, as_trained
 from .real_batches import RealBatches
 from .schedule import Schedule
 from .steps import Steps
@@ -122,9 +122,9 @@ class Condenser:
         decoder.check(pool.shape)
         check_storage(config.storage, pool.shape[2])
         _check_state(state, (len(group.mine), config.ipc, *decoder.stored_shape(pool.shape)))
-        borrowed = None if network is None else Borrowed(network, pool.shape, chosen)
+        borrowed = None if network is None else PretrainedExtractor(network, pool.shape, chosen)
         activations = activations_of(pool, config, borrowed)
-        engine = self_check.trusted(engine_for(pool, len(chosen), config, activations), pool, config)
+        engine = self_check.verified_engine(engine_for(pool, len(chosen), config, activations), pool, config)
         extractor = self._extractor(pool.shape, len(chosen), config, engine, borrowed)
         whole = extractor.batch_statistics
         if whole:
@@ -156,7 +156,7 @@ class Condenser:
                 augment=SiameseAugment.parse(config.augment),
                 engine=engine,
                 seed=seed,
-                updates=config.updates,
+                inner_steps=config.inner_steps,
                 trained=trained,
                 class_weight=0.0 if trained is None or len(chosen) == 1 else class_weight,
             )
@@ -206,7 +206,7 @@ class Condenser:
         chosen = torch.as_tensor(list(classes)).long().unique()
         pool, previous = _shrunk(pool, previous, chosen, config)
         engine = engine_for(pool, len(chosen), config, activations_of(pool, config, None))
-        engine = self_check.trusted(engine, pool, config)
+        engine = self_check.verified_engine(engine, pool, config)
         extractor = self._extractor(pool.shape, len(chosen), config, engine)
         _trained(pool, chosen, previous, extractor, config, seed, peers)
 
@@ -216,7 +216,7 @@ class Condenser:
         classes: int,
         config: CondenseConfig,
         engine: Engine,
-        borrowed: Borrowed | None = None,
+        borrowed: PretrainedExtractor | None = None,
     ) -> Extractor:
         """Kept from the last pools of the same kind, so that a stream compiles once; not so a borrowed network's."""
         if borrowed is not None:
@@ -258,7 +258,8 @@ def condense(
             they have among all of them; so processes that share the classes out make what one alone would make.
             ValueError for networks with BatchNorm, whose statistics are over all classes.
         network: a network that is trained already, normalized images (N, C, H, W) -> logits (N, L) by class number, as
-            the only embedding and for the class term; see :class:`Borrowed`. It is copied, and never compiled. Since
+            the only embedding and for the class term; see :class:`PretrainedExtractor`. It is copied, and never
+            compiled. Since
             its gradients may be of any size, each class's is bounded to what those of our own networks are.
         peers: processes that condense other shards of the same classes: they share the training of extractors out.
 
@@ -326,13 +327,13 @@ def _synthetic(
     start: Tensor, config: CondenseConfig, decoder: Decoder, extractor: Extractor, bound: float | None
 ) -> SyntheticPixels:
     pixels = start.to(extractor.engine.device, extractor.master, copy=True)
-    nested = prefix_weights(config.ipc, config.nested, config.nested_power)
+    nested = prefix_weights(config.ipc, config.prefix_weight, config.prefix_power)
     return SyntheticPixels(
         pixels,
         decoder=decoder,
         momentum=config.momentum,
         batch=config.batch_syn,
-        nested=None if nested is None else nested.to(pixels),
+        prefix_weight=None if nested is None else nested.to(pixels),
         bound=bound,
     )
 

@@ -31,7 +31,7 @@ class Expected:
         cls, config: CondenseConfig, engine: Engine, pixels: int, classes: int, tiles: int, iteration: int, trains: bool
     ) -> "Expected":
         every = config.ipc * tiles
-        step = classes * (config.batch_real + GRADIENT * config.updates * (config.batch_syn or every))
+        step = classes * (config.batch_real + GRADIENT * config.inner_steps * (config.batch_syn or every))
         herds = config.init == "herding" and iteration == 0
         return cls(
             iteration * step,

@@ -25,7 +25,7 @@ class Matcher:
     Args:
         real: what each class is matched to. extractor: the embedding. trained: networks that it takes.
         synthetic: the pixels, on the engine's device in at least float32.
-        updates: of the pixels in each step. class_weight: of the trained networks' cross-entropy.
+        inner_steps: updates of the pixels in each step. class_weight: of the trained networks' cross-entropy.
         seed: each iteration's draws depend on it and on the iteration's number alone.
 
     On a GPU that holds the real images, random numbers are drawn there and a whole step is one CUDA graph.
@@ -40,12 +40,12 @@ class Matcher:
         augment: SiameseAugment,
         engine: Engine,
         seed: int,
-        updates: int = 1,
+        inner_steps: int = 1,
         trained: TrainedNetworks | None = None,
         class_weight: float = 0.0,
     ):
         self.real, self.extractor, self.synthetic = real, extractor, synthetic
-        self.augment, self.engine, self.updates, self.trained = augment, engine, updates, trained
+        self.augment, self.engine, self.inner_steps, self.trained = augment, engine, inner_steps, trained
         self.row_weights = real.weights.to(engine.device, extractor.master)
         self.class_weight = class_weight
         labels = real.shard.take(torch.arange(len(real.shard.classes))).to(engine.device)
@@ -102,7 +102,7 @@ class Matcher:
         params = self.augment.sample(classes, self.real.pool.shape[1:], self._streams["augment"])
         params = shard.take(params).to(self.engine.device)
         targets = self.targets(self.real.blocks(iteration, self._streams["draw"]), params)
-        for _ in range(self.updates):
+        for _ in range(self.inner_steps):
             rows = self.synthetic.draw(classes, self._streams["tiles"])
             loss, gradient = self.gradient(targets, params, None if rows is None else shard.take(rows))
             self.synthetic.update(gradient)
@@ -130,7 +130,7 @@ class Matcher:
     ) -> tuple[Tensor, Tensor]:
         """Those of some classes; of a single one that has too many images, in pieces."""
         rows = None if rows is None else rows[part].to(self.pixels.device)
-        nested = self.synthetic.nested if rows is None else None
+        nested = self.synthetic.prefix_weight if rows is None else None
         labels = None if self.labels is None else self.labels[part]
         pixels, params = self.pixels[part].detach(), params.take(part)
         about = targets[part], nested, self.synthetic.decoder.tiles, labels, self.class_weight

@@ -61,4 +61,4 @@ class Schedule:
 
     def averages(self, progress: float) -> bool:
         """Whether an iteration's pixels count for the result's mean."""
-        return self.config.average > 0 and progress >= 1 - self.config.average
+        return self.config.tail_average > 0 and progress >= 1 - self.config.tail_average

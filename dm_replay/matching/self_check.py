@@ -18,7 +18,7 @@ from .matcher import Matcher
 from .real_batches import RealBatches
 from .synthetic import SyntheticPixels
 
-__all__ = ["probe", "trusted"]
+__all__ = ["probe", "verified_engine"]
 
 # Enough for every part of a step to matter, and so few that the CPU takes a tenth of a second for it.
 CLASSES, REAL, SYNTHETIC = 3, 8, 3
@@ -26,13 +26,20 @@ NOISE = 0.5  # standard deviations; without it a class of one image would leave 
 STEPS = 2  # a graph that always draws the same numbers is right in the first step
 
 
-def trusted(engine: Engine, pool: TensorPool, config: CondenseConfig) -> Engine:
+def verified_engine(engine: Engine, pool: TensorPool, config: CondenseConfig) -> Engine:
     """The engine that has been found right for such images and networks, or the plain one."""
     decoder = config.decoder(pool.shape[0])
-    method = (config.network, config.augment, config.nested > 0, decoder, config.synthetic_precision, config.distance)
+    method = (
+        config.network,
+        config.augment,
+        config.prefix_weight > 0,
+        decoder,
+        config.synthetic_precision,
+        config.distance,
+    )
     configuration = ("matching", pool.shape, pool.images.dtype, *method)
     how = functools.partial(probe, pool=pool, config=config)
-    return self_check.trusted(engine, how, configuration, images=CLASSES * max(REAL, SYNTHETIC))
+    return self_check.verified_engine(engine, how, configuration, images=CLASSES * max(REAL, SYNTHETIC))
 
 
 def probe(engine: Engine, pool: TensorPool, config: CondenseConfig) -> dict[str, Tensor]:
@@ -48,10 +55,10 @@ def probe(engine: Engine, pool: TensorPool, config: CondenseConfig) -> dict[str,
     extractor = Extractor(config.network, pool.shape, augment, engine, mixed=mixed, distance=config.distance)
     placed, whole = few.resident(few.classes, engine.device), extractor.batch_statistics
     real = RealBatches(placed, shard, REAL, None, engine, whole=whole)
-    weights = prefix_weights(ipc, config.nested, config.nested_power)
+    weights = prefix_weights(ipc, config.prefix_weight, config.prefix_power)
     start = start.to(engine.device, extractor.master)
     nested = None if weights is None else weights.to(start)
-    synthetic = SyntheticPixels(start, decoder=decoder, momentum=0.0, batch=0, nested=nested)
+    synthetic = SyntheticPixels(start, decoder=decoder, momentum=0.0, batch=0, prefix_weight=nested)
     matcher = Matcher(real, extractor, synthetic, augment=augment, engine=engine, seed=0)
     losses, gradients = [], []
     for step in range(STEPS):

@@ -15,7 +15,8 @@ class SyntheticPixels:
     Args:
         pixels: (G, ipc, …) to start from. decoder: what training images they stand for.
         momentum: of the SGD. batch: training images of each class per update; 0 for all of them.
-        nested: weights (ipc,) of the prefixes of a class's images, None where only their full number counts. Where a
+        prefix_weight: weights (ipc,) of the prefixes of a class's images, None where only their full number counts.
+            Where a
             part is drawn, it is drawn from a prefix, chosen by these weights.
         bound: of each class's gradient, see :func:`at_most`; None takes it as it is.
     """
@@ -27,7 +28,7 @@ class SyntheticPixels:
         decoder: Decoder,
         momentum: float,
         batch: int,
-        nested: Tensor | None,
+        prefix_weight: Tensor | None,
         bound: float | None = None,
     ):
         self.pixels, self.decoder, self.momentum, self.bound = pixels, decoder, momentum, bound
@@ -36,8 +37,10 @@ class SyntheticPixels:
         self.each = pixels.shape[1] * decoder.tiles
         self.batch = batch if 0 < batch < self.each else 0
         self.lr = torch.ones((), device=pixels.device, dtype=pixels.dtype)
-        self.nested = nested
-        self._choices = None if nested is None else (nested.flip(0).cumsum(0) / nested.sum())[:-1].contiguous()
+        self.prefix_weight = prefix_weight
+        self._choices = (
+            None if prefix_weight is None else (prefix_weight.flip(0).cumsum(0) / prefix_weight.sum())[:-1].contiguous()
+        )
 
     @property
     def rows(self) -> int:

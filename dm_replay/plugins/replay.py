@@ -51,12 +51,14 @@ class DMReplayPlugin(ReplayPlugin, supports_distributed=True):  # type: ignore[c
         transform: of replayed images, once they are augmented: a function of those of a mini-batch, (M, C, H, W)
             float32 in the stream's values on the strategy's device, that gives as many; random numbers are its own
             affair. Like the rest of the plugin it is written into checkpoints.
-        current: how the current images are augmented, "none", "flip", "crop4" or "crop4_flip" (any number of pixels):
+        current_augment: how the current images are augmented, "none", "flip", "crop4" or "crop4_flip" (any number
+            of pixels):
             they are read once, as the eval transforms give them, and each mini-batch is made of tensors on the
             strategy's device instead of by train transforms, image by image. Crops are padded with the darkest value
             that each channel has had, and the tasks of an experience of several are not balanced. By default the
             strategy's own loader.
-        resampled: the part of the current images, 0 to 1, that is shrunk and enlarged as the memory's are, once there
+        match_resolution: the part of the current images, 0 to 1, that is shrunk and enlarged as the memory's are,
+            once there
             is a memory; none where it keeps images, and their color, at full resolution, or as WebP. For networks with
             BatchNorm.
         settings: of the :class:`CondensedBuffer`: ``iterations`` (200 by default; on a GPU take
@@ -76,8 +78,8 @@ class DMReplayPlugin(ReplayPlugin, supports_distributed=True):  # type: ignore[c
     >>> strategy = Naive(model=model, optimizer=optimizer, plugins=[plugin], evaluator=None)
     """
 
-    current: CropFlip | None = None  # these of the class, since older checkpoints lack them
-    resampled: float = 0.0
+    current_augment: CropFlip | None = None
+    match_resolution: float = 0.0
     _black: Tensor | None = None
     _untried: ReplayLoader | None = None  # of an experience, no mini-batch of which has been seen
 
@@ -92,8 +94,8 @@ class DMReplayPlugin(ReplayPlugin, supports_distributed=True):  # type: ignore[c
         mem_bytes: int | None = None,
         augment_replay: bool = True,
         transform: Transform | None = None,
-        current: str | None = None,
-        resampled: float = 0.5,
+        current_augment: str | None = None,
+        match_resolution: float = 0.5,
         **settings: Any,
     ):
         if batch_size is not None:
@@ -112,12 +114,12 @@ class DMReplayPlugin(ReplayPlugin, supports_distributed=True):  # type: ignore[c
         elif storage_policy.max_size not in (mem_size, mem_bytes):
             raise ValueError(f"mem_size {mem_size or mem_bytes} is not the storage_policy's {storage_policy.max_size}")
         super().__init__(storage_policy.max_size, batch_size, batch_size_mem, task_balanced_dataloader, storage_policy)
-        self.augment_replay, self.resampled = augment_replay, fraction("resampled", resampled)
+        self.augment_replay, self.match_resolution = augment_replay, fraction("match_resolution", match_resolution)
         if transform is not None and not callable(transform):
             raise ValueError(f"transform must be a function of images (M, C, H, W), got {transform!r}")
         self.transform = transform
-        if current is not None:
-            self.current = CropFlip.parse(current)
+        if current_augment is not None:
+            self.current_augment = CropFlip.parse(current_augment)
         self._loaders = self._experiences = 0
 
     def fill(
@@ -145,7 +147,7 @@ class DMReplayPlugin(ReplayPlugin, supports_distributed=True):  # type: ignore[c
                 check_not_made(strategy, self, self._anew, shuffle=shuffle, **kwargs)
             if self.transform is not None:
                 check_transform(self.transform, inspect(strategy.experience.dataset)[0], strategy.device)
-            if self.current is not None or len(self.storage_policy.memory):
+            if self.current_augment is not None or len(self.storage_policy.memory):
                 strategy.dataloader = self._current(strategy, shuffle=shuffle, **kwargs)
             if len(self.storage_policy.memory):
                 strategy.dataloader = self._replaying(strategy.dataloader, strategy, shuffle)
@@ -179,25 +181,31 @@ class DMReplayPlugin(ReplayPlugin, supports_distributed=True):  # type: ignore[c
     @property
     def _anew(self) -> str | None:
         """The argument by which mini-batches of current images are made here, if any is."""
-        return "current=" if self.current is not None else None if self.batch_size is None else "batch_size="
+        return (
+            "current_augment="
+            if self.current_augment is not None
+            else None
+            if self.batch_size is None
+            else "batch_size="
+        )
 
     def _look(self, experience, num_workers: int) -> None:
         """Raise if images differ in size, or in scale from those of the memory; all that are read anyway are seen."""
         policy, dataset = self.storage_policy, experience.dataset
-        if self.current is not None:
+        if self.current_augment is not None:
             images = policy.read_ahead(experience, num_workers).images
         elif len(dataset) <= READ_BATCH:
             images = policy.read_ahead(experience).images
         else:
             images = some_images(dataset)
         policy.memory.check_scale([as_pool(images, torch.zeros(len(images)).long())])
-        if self.current is None:
+        if self.current_augment is None:
             check_train_size(dataset, images.shape[1:])
 
     def _current(self, strategy, **kwargs) -> Batches:
         """The strategy's own loader, made anew if this plugin has its own ``batch_size``; or one of tensors."""
-        if self.current is not None:
-            return self._of_tensors(self.current, strategy, **kwargs)
+        if self.current_augment is not None:
+            return self._of_tensors(self.current_augment, strategy, **kwargs)
         if self.batch_size is not None:
             usual, strategy.train_mb_size = strategy.train_mb_size, self.batch_size
             try:
@@ -215,7 +223,7 @@ class DMReplayPlugin(ReplayPlugin, supports_distributed=True):  # type: ignore[c
         self, augment: CropFlip, strategy, shuffle: bool, num_workers: int = 0, drop_last: bool = False, **_
     ) -> TensorLoader:
         if DistributedHelper.is_distributed:
-            raise ValueError("current= makes the mini-batches of a single process, and there are several")
+            raise ValueError("current_augment= makes the mini-batches of a single process, and there are several")
         real = self.storage_policy.read_ahead(strategy.experience, num_workers)
         darkest = real.images.amin((0, 2, 3))
         self._black = darkest if self._black is None else torch.minimum(self._black, darkest)
@@ -250,5 +258,5 @@ class DMReplayPlugin(ReplayPlugin, supports_distributed=True):  # type: ignore[c
             seed=derive(memory.seed, "replay", self._loaders, DistributedHelper.rank),
             shuffle=shuffle,
             task_balanced=self.task_balanced_dataloader,
-            resampled=self.resampled,
+            match_resolution=self.match_resolution,
         )

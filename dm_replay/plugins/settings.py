@@ -14,7 +14,7 @@ from ..runtime.engine import resolve_device
 
 __all__ = ["check_begun", "check_network", "condense_config"]
 
-DEFAULTS = {name: getattr(DEFAULT, name) for name in ("preset", "iterations", "patience", "nested")}
+DEFAULTS = {name: getattr(DEFAULT, name) for name in ("preset", "iterations", "patience", "prefix_weight")}
 LARGE = (3, 512, 512)  # an image that any sensible depth fits; the real one is known when an experience comes
 
 
@@ -22,7 +22,7 @@ def condense_config(config: CondenseConfig | None, settings: dict[str, Any]) -> 
     """The config, or the default with these fields changed; ValueError if it cannot be run here."""
     if config is not None and settings:
         raise ValueError(f"give config or single settings, got config and {', '.join(settings)}")
-    known = sorted({field.name for field in fields(CondenseConfig)} - {"ipc", "class_bytes"})
+    known = sorted({field.name for field in fields(CondenseConfig)} - {"ipc", "bytes_per_class"})
     for name in settings:
         if name not in known:
             raise ValueError(f"unknown setting {name!r}; choose from {', '.join(known)}")

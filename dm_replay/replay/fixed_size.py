@@ -44,9 +44,9 @@ class FixedSize:
     def fitted(self, shape: Shape) -> CondenseConfig:
         """How images (C, H, W) are condensed and stored."""
         whole = self.mem_bytes is None or self.kind.coded
-        config = self.config if whole else replace(self.config, class_bytes=self.mem_bytes)
+        config = self.config if whole else replace(self.config, bytes_per_class=self.mem_bytes)
         config = config.sized(shape)
-        return replace(config, class_bytes=None, storage=config.storage if config.storage in BITS else "uint8")
+        return replace(config, bytes_per_class=None, storage=config.storage if config.storage in BITS else "uint8")
 
     def capacity(self, groups: int, shape: Shape | None = None) -> int:
         """How many stored images it may hold of so many groups.

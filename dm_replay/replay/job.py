@@ -94,7 +94,7 @@ def planned(
     counts = zip(classes, pool.counts.tolist(), strict=True)
     found = {c: len(previous.get(c, ())) - (-new // tiles) for c, new in counts}
     own = {c: min(sizes[task, c], found[c]) for c in classes}
-    together = config.nested > 0 and config.limit is not None
+    together = config.prefix_weight > 0 and config.limit is not None
     largest = max(own.values(), default=0)
     by_size = defaultdict(list)
     for c, size in own.items():

@@ -50,7 +50,7 @@ class ReplayLoader:
         standardization: of the space that ``augment`` acts in; by default that of the memory's images.
         shuffle: whether each pass has a new order.
         task_balanced: as many images of each task as of every other.
-        resampled: the part of the current images, 0 to 1, that is brought to the resolution of the memory's.
+        match_resolution: the part of the current images, 0 to 1, that is brought to the resolution of the memory's.
 
     >>> import torch
     >>> from dm_replay import CondensedSet
@@ -76,11 +76,11 @@ class ReplayLoader:
         seed: int = 0,
         shuffle: bool = True,
         task_balanced: bool = False,
-        resampled: float = 0.0,
+        match_resolution: float = 0.0,
     ):
         self.data, self.rows, self.augment, self.device = data, rows, augment, torch.device(device)
         self.resolution, self.seen = memory.resolution.to(device), 0
-        self.resampled = 0.0 if self.resolution.full else resampled
+        self.match_resolution = 0.0 if self.resolution.full else match_resolution
         self.transform, self.standardization = transform, None
         if augment is not None and standardization is not None:
             self.standardization, memory = standardization.to(device), standardization.apply_to_set(memory)
@@ -109,7 +109,9 @@ class ReplayLoader:
 
     def _partly_resampled(self, images: Tensor) -> Tensor:
         """Images (N, C, H, W) with some of them, spread evenly over mini-batches, too, at the memory's resolution."""
-        turns = (torch.arange(self.seen, self.seen + len(images) + 1, dtype=torch.float64) * self.resampled).floor()
+        turns = (
+            torch.arange(self.seen, self.seen + len(images) + 1, dtype=torch.float64) * self.match_resolution
+        ).floor()
         self.seen += len(images)
         rows = turns.diff().nonzero()[:, 0].to(images.device)
         if not len(rows):

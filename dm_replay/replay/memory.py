@@ -33,7 +33,7 @@ __all__ = ["DEFAULT", "CondensedMemory", "Group"]
 
 # 0.37 s per iteration for two classes of CIFAR-10 at 10 images each on two CPU cores, 0.75 s at 100; ten classes of
 # CIFAR-100 at 20 images each would take minutes, of which the patience is the first.
-DEFAULT = CondenseConfig(preset=USUAL, iterations=200, patience=60.0, nested=0.05)
+DEFAULT = CondenseConfig(preset=USUAL, iterations=200, patience=60.0, prefix_weight=0.05)
 
 
 @cpu_by_default
@@ -42,7 +42,7 @@ class CondensedMemory(FixedSize):
 
     They have 8, 6 or 4 bits a value and a scale and offset per image and channel. A memory of ``mem_bytes`` has the
     ``mem_size`` that these come to, all that decoding needs counted, and stores images as small as it pays, as
-    ``class_bytes`` of :class:`CondenseConfig` does. Of kind "webp" each image takes at most
+    ``bytes_per_class`` of :class:`CondenseConfig` does. Of kind "webp" each image takes at most
     :meth:`Kind.code_bytes`.
 
     The memory is dealt round among the groups seen, in order of arrival: shares differ by one, and none grows when

@@ -219,7 +219,7 @@ class RunRecorder:
     def _record_of(self, status: str, **result: int) -> dict:
         about = {**self.origin, **({"processes": self.world.size} if self.world.size > 1 else {})}
         summary = self.loss_log.summary()
-        updates = summary["iterations_done"] * self.settings["updates"]
+        updates = summary["iterations_done"] * self.settings["inner_steps"]
         return {"status": status, "settings": self.settings, **about, **result, "updates_done": updates, **summary}
 
 

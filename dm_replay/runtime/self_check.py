@@ -21,7 +21,7 @@ from .acceleration import difference, failures_raised, tolerance
 from .engine import Engine, plain
 from .out_of_memory import is_out_of_memory, within_memory
 
-__all__ = ["Probe", "compare", "engine_record", "trusted", "verdict"]
+__all__ = ["Probe", "compare", "engine_record", "verified_engine", "verdict"]
 
 # Runs a few steps of a job on an engine, the same ones at each call; gives what came of them by name: "loss" and more.
 Probe = Callable[[Engine], dict[str, Tensor]]
@@ -41,7 +41,7 @@ class _Failed(Exception):
     """A path raised."""
 
 
-def trusted(engine: Engine, probe: Probe, configuration: Hashable, images: int) -> Engine:
+def verified_engine(engine: Engine, probe: Probe, configuration: Hashable, images: int) -> Engine:
     """The engine, or the plain one if the check fails; the CPU needs no check. What was found is in its ``check``.
 
     Args:

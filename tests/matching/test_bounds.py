@@ -26,7 +26,7 @@ def test_a_network_of_any_scale_moves_pixels_no_further_than_ours(pool):
         start = condense(pool, CondenseConfig(**vars(config) | {"lr_img": 1e-30}), network=network).images
         moves = (condense(pool, config, network=network).images - start).view(3, -1)
         moved.append(float(moves.square().mean(1).sqrt().max()))
-    assert max(moved) <= config.updates * config.lr_img * RealRange.of(pool).gradient(2) * 1.001
+    assert max(moved) <= config.inner_steps * config.lr_img * RealRange.of(pool).gradient(2) * 1.001
     assert min(moved) > 0
 
 

@@ -29,7 +29,7 @@ def matcher(pool, families=FAMILIES, network="convnet:width=8", weights=None, en
     start = pool.draw(pool.classes, ipc, torch.Generator().manual_seed(1))
     start = start.to(engine.device, extractor.master)
     nested = None if weights is None else weights.to(start)
-    synthetic = SyntheticPixels(start, decoder=Decoder(), momentum=0.5, batch=0, nested=nested)
+    synthetic = SyntheticPixels(start, decoder=Decoder(), momentum=0.5, batch=0, prefix_weight=nested)
     return Matcher(real, extractor, synthetic, augment=augment, engine=engine, seed=4)
 
 
@@ -40,7 +40,9 @@ def slow_step(fast, iteration, previous_images=None):
     real = pool.take(fast.real.draw(new_generator(4, "draw", iteration))).double()
     pixels = fast.pixels.clone().requires_grad_()
     network = fast.extractor.network
-    loss = matching_loss(network, list(real), list(pixels), params, network.batch_statistics, fast.synthetic.nested)
+    loss = matching_loss(
+        network, list(real), list(pixels), params, network.batch_statistics, fast.synthetic.prefix_weight
+    )
     return loss.detach() / groups, torch.autograd.grad(loss, pixels)[0]
 
 

@@ -28,19 +28,19 @@ FAST = CondenseConfig(preset="fast", **SMALL, formation=2, batch_syn=5, extracto
 PLUS = CondenseConfig(preset="plus", **SMALL, formation=2, batch_syn=5, extractors=2, extractor_steps=3)
 
 
-def matcher(pool, batch=0, nested=None, class_weight=0.0, trained=None, updates=1):
+def matcher(pool, batch=0, prefix_weight=None, class_weight=0.0, trained=None, inner_steps=1):
     augment = SiameseAugment()
     extractor = Extractor("convnet:width=8", pool.shape, augment, EXACT, classes=3)
     real = RealBatches(pool, ClassShard(pool.classes), 6, None, EXACT)
     start = pool.draw(pool.classes, 3, torch.Generator().manual_seed(1)).double()
-    synthetic = SyntheticPixels(start, decoder=Decoder(2), momentum=0.5, batch=batch, nested=nested)
+    synthetic = SyntheticPixels(start, decoder=Decoder(2), momentum=0.5, batch=batch, prefix_weight=prefix_weight)
     return Matcher(
         real, extractor, synthetic, augment=augment, engine=EXACT, seed=4,
-        class_weight=class_weight, trained=trained, updates=updates,
+        class_weight=class_weight, trained=trained, inner_steps=inner_steps,
     )  # fmt: skip
 
 
-def slow_gradient(fast, rows=None, nested=None, class_weight=0.0):
+def slow_gradient(fast, rows=None, prefix_weight=None, class_weight=0.0):
     """Loss per class and pixel gradient, class by class and image by image, with the network as it was left."""
     pool, network = fast.real.pool, fast.extractor.network
     params = fast.augment.sample(3, pool.shape[1:], new_generator(4, "augment", 0))
@@ -52,7 +52,11 @@ def slow_gradient(fast, rows=None, nested=None, class_weight=0.0):
         images = slow_decode(pixels[group], 2)
         images = images if rows is None else images[rows[group]]
         features = network.embed(torch.stack([augment_image(x, params.take(group)) for x in images]))
-        lengths = {len(features): 1.0} if nested is None else {4 * (k + 1): w for k, w in enumerate(nested.tolist())}
+        lengths = (
+            {len(features): 1.0}
+            if prefix_weight is None
+            else {4 * (k + 1): w for k, w in enumerate(prefix_weight.tolist())}
+        )
         for length, weight in lengths.items():
             total = total + weight * (target.detach() - features[:length].mean(0)).square().sum()
         if class_weight:
@@ -61,14 +65,16 @@ def slow_gradient(fast, rows=None, nested=None, class_weight=0.0):
     return total.detach() / 3, torch.autograd.grad(total, pixels)[0]
 
 
-@pytest.mark.parametrize("nested", [None, torch.tensor([0.3, 0.1, 1.0], dtype=torch.float64)], ids=["plain", "nested"])
+@pytest.mark.parametrize(
+    "nested", [None, torch.tensor([0.3, 0.1, 1.0], dtype=torch.float64)], ids=["plain", "prefix_weight"]
+)
 def test_a_step_through_the_decoder_equals_the_slow_loop(pool, nested):
-    fast = matcher(pool, nested=nested)
+    fast = matcher(pool, prefix_weight=nested)
     before = fast.pixels.clone()
     loss = fast.step(0)
     after = fast.pixels.clone()
     fast.pixels.copy_(before)
-    expected, gradient = slow_gradient(fast, nested=nested)
+    expected, gradient = slow_gradient(fast, prefix_weight=nested)
     torch.testing.assert_close(loss, expected, rtol=1e-9, atol=0)
     torch.testing.assert_close(after, before - gradient, rtol=1e-8, atol=1e-9)
 
@@ -92,7 +98,9 @@ def test_a_part_of_the_training_images_and_the_class_term(pool):
 
 
 def test_parts_are_drawn_without_repetition_and_uniformly():
-    synthetic = SyntheticPixels(torch.zeros(2, 3, 1, 8, 8), decoder=Decoder(2), momentum=0.5, batch=5, nested=None)
+    synthetic = SyntheticPixels(
+        torch.zeros(2, 3, 1, 8, 8), decoder=Decoder(2), momentum=0.5, batch=5, prefix_weight=None
+    )
     generator, seen = torch.Generator().manual_seed(0), torch.zeros(12)
     for _ in range(400):
         rows = synthetic.draw(2, generator)
@@ -103,7 +111,9 @@ def test_parts_are_drawn_without_repetition_and_uniformly():
 
 def test_nested_parts_come_from_prefixes_as_often_as_they_weigh():
     nested = torch.tensor([0.5, 0.25, 1.0])
-    synthetic = SyntheticPixels(torch.zeros(1, 3, 1, 8, 8), decoder=Decoder(2), momentum=0.5, batch=4, nested=nested)
+    synthetic = SyntheticPixels(
+        torch.zeros(1, 3, 1, 8, 8), decoder=Decoder(2), momentum=0.5, batch=4, prefix_weight=nested
+    )
     generator = torch.Generator().manual_seed(0)
     draws = torch.cat([synthetic.draw(500, generator) for _ in range(4)])
     longest = draws.amax(1) // 4  # of the first prefix all four tiles are drawn, of longer ones some
@@ -112,7 +122,9 @@ def test_nested_parts_come_from_prefixes_as_often_as_they_weigh():
 
 
 def test_all_of_the_images_where_the_part_is_not_smaller():
-    synthetic = SyntheticPixels(torch.zeros(1, 2, 1, 8, 8), decoder=Decoder(), momentum=0.5, batch=2, nested=None)
+    synthetic = SyntheticPixels(
+        torch.zeros(1, 2, 1, 8, 8), decoder=Decoder(), momentum=0.5, batch=2, prefix_weight=None
+    )
     assert synthetic.draw(1, torch.Generator()) is None and synthetic.rows == 2
     assert synthetic.decode(synthetic.pixels, None) is synthetic.pixels
 
@@ -125,7 +137,9 @@ def test_formation_1_of_the_fast_schedule_is_the_plain_set(pool):
     assert torch.equal(condense(pool, plain).images, condense(pool, same).images)
 
 
-@pytest.mark.parametrize("config", [FAST, PLUS, replace(FAST, nested=0.1)], ids=["fast", "plus", "nested"])
+@pytest.mark.parametrize(
+    "config", [FAST, PLUS, replace(FAST, prefix_weight=0.1)], ids=["fast", "plus", "prefix_weight"]
+)
 def test_resumed_and_shared_runs_give_the_same_pixels(pool, config):
     states = []
     whole = condense(pool, config, seed=3, on_step=lambda p: states.append(p.state))
@@ -137,15 +151,15 @@ def test_resumed_and_shared_runs_give_the_same_pixels(pool, config):
 
 
 def test_the_result_is_the_mean_of_the_tail(pool):
-    config, images = replace(FAST, average=0.5, storage="float32"), []
+    config, images = replace(FAST, tail_average=0.5, storage="float32"), []
     result = condense(pool, config, on_step=lambda p: images.append(p.images))
     torch.testing.assert_close(result.mosaics, torch.stack(images[3:]).mean(0), rtol=1e-5, atol=1e-6)
-    last = condense(pool, replace(config, average=0.0), on_step=lambda p: images.append(p.images))
+    last = condense(pool, replace(config, tail_average=0.0), on_step=lambda p: images.append(p.images))
     assert torch.equal(last.mosaics, images[-1])
 
 
 def test_the_learning_rate_falls_as_a_cosine():
-    schedule = Schedule(CondenseConfig(lr_img=2.0, lr_final=0.1, average=0.25, iterations=100))
+    schedule = Schedule(CondenseConfig(lr_img=2.0, lr_final=0.1, tail_average=0.25, iterations=100))
     assert [schedule.lr(p) for p in (0.0, 0.5, 1.0)] == pytest.approx([2.0, 1.1, 0.2])
     assert not schedule.averages(0.74) and schedule.averages(0.75)
     assert [schedule.progress(i) for i in (0, 50, 100)] == [0.0, 0.5, 1.0]
@@ -211,14 +225,14 @@ def test_one_class_alone_has_no_class_term_and_random_networks(pool):
 
 def test_presets_are_what_they_were():
     paper = {
-        "iterations": 20_000, "batch_real": 256, "batch_syn": 0, "updates": 1, "lr_img": 1.0, "lr_final": 1.0,
-        "momentum": 0.5, "average": 0.0, "formation": 1, "color": 1, "enlarging": "linear", "extractors": 0,
+        "iterations": 20_000, "batch_real": 256, "batch_syn": 0, "inner_steps": 1, "lr_img": 1.0, "lr_final": 1.0,
+        "momentum": 0.5, "tail_average": 0.0, "formation": 1, "color": 1, "enlarging": "linear", "extractors": 0,
         "extractor_steps": 200, "class_weight": 0.0, "distance": "mean", "init": "real",
         "synthetic_precision": "float32",
     }  # fmt: skip
     fast = {
-        "iterations": 300, "batch_real": 32, "batch_syn": 40, "updates": 2, "lr_img": 0.5, "lr_final": 0.1,
-        "momentum": 0.5, "average": 0.5, "formation": 0, "color": 0, "enlarging": "sharp", "extractors": 2,
+        "iterations": 300, "batch_real": 32, "batch_syn": 40, "inner_steps": 2, "lr_img": 0.5, "lr_final": 0.1,
+        "momentum": 0.5, "tail_average": 0.5, "formation": 0, "color": 0, "enlarging": "sharp", "extractors": 2,
         "extractor_steps": 150, "class_weight": 10.0, "distance": "moments", "init": "herding",
         "synthetic_precision": "auto",
     }  # fmt: skip
@@ -240,12 +254,12 @@ def test_presets_are_what_they_were():
     ],
 )
 def test_where_bytes_count_images_are_stored_as_small_as_fits(shape, formation, color, storage):
-    bounded = CondenseConfig(preset="fast", class_bytes=5000).sized(shape)
+    bounded = CondenseConfig(preset="fast", bytes_per_class=5000).sized(shape)
     assert (bounded.formation, bounded.color, bounded.storage) == (formation, color, storage)
     assert bounded.sized(shape) == bounded and bounded.decoder(shape[0]).check(shape) is None
     images = CondenseConfig(preset="fast", ipc=3).sized(shape)
     assert (images.ipc, images.formation, images.color, images.storage) == (3, formation, 1, "float32")
-    whole = CondenseConfig(class_bytes=5000).sized((3, 32, 32))
+    whole = CondenseConfig(bytes_per_class=5000).sized((3, 32, 32))
     assert (whole.ipc, whole.formation, whole.color, whole.storage) == (1, 1, 1, "uint8")
 
 
@@ -260,7 +274,7 @@ def test_without_networks_a_preset_has_no_class_term():
         (dict(formation=-1), "formation must be a whole number of at least 0"),
         (dict(batch_syn=-1), "batch_syn must be a whole number of at least 0"),
         (dict(seconds=0), "seconds must be above 0"),
-        (dict(average=1.5), "expected lr_final and average in"),
+        (dict(tail_average=1.5), "expected lr_final and tail_average in"),
         (dict(class_weight=1.0), "class_weight needs trained networks"),
     ],
 )
@@ -282,12 +296,14 @@ def test_as_many_images_as_fit_the_bytes_of_a_class(storage, color, each):
     pixels = torch.randint(0, 256, (30, 3, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     pool = TensorPool(pixels, torch.arange(30) % 2)
     settings = SMALL | {"iterations": 1, "storage": storage, "color": color}
-    condensed = condense(pool, CondenseConfig(**settings, class_bytes=3 * each + each - 1))
+    condensed = condense(pool, CondenseConfig(**settings, bytes_per_class=3 * each + each - 1))
     assert len(condensed) == 6 and condensed.nbytes == 6 * each and condensed.meta["config"]["ipc"] == 3
-    with pytest.raises(ValueError, match=f"class_bytes {each - 1} is less than the {each} bytes of one stored image"):
-        condense(pool, CondenseConfig(**settings, class_bytes=each - 1))
-    with pytest.raises(ValueError, match="class_bytes must be a whole number of at least 1, got 0"):
-        CondenseConfig(class_bytes=0)
+    with pytest.raises(
+        ValueError, match=f"bytes_per_class {each - 1} is less than the {each} bytes of one stored image"
+    ):
+        condense(pool, CondenseConfig(**settings, bytes_per_class=each - 1))
+    with pytest.raises(ValueError, match="bytes_per_class must be a whole number of at least 1, got 0"):
+        CondenseConfig(bytes_per_class=0)
 
 
 @pytest.mark.parametrize(("network", "features"), [("convnet:width=4", 16), ("convnet:width=16,depth=1", 256)])

@@ -8,7 +8,7 @@ import torch
 from dm_replay import CondenseConfig, TensorPool, condense
 from dm_replay.matching.extractors import Extractor
 from dm_replay.matching.matcher import Matcher
-from dm_replay.matching.self_check import probe, trusted
+from dm_replay.matching.self_check import probe, verified_engine
 from dm_replay.runtime import self_check
 from dm_replay.runtime.engine import Engine
 from dm_replay.runtime.seeding import RoleStreams
@@ -97,7 +97,7 @@ def test_a_healthy_path_is_left_as_it_is(pool, accelerator, monkeypatch):
 @pytest.mark.parametrize("network", ["convnet", "convnet:norm=batch", "convnet:norm=none,pooling=max"])
 @pytest.mark.parametrize("nested", [0.0, 0.05])
 def test_bfloat16_stays_within_what_is_allowed(pool, network, nested):
-    config = CondenseConfig(network=network, nested=nested)
+    config = CondenseConfig(network=network, prefix_weight=nested)
     differences, wrong = self_check.compare(FAST, lambda engine: probe(engine, pool, config))
     assert wrong is None
     errors = differences["the fast path, the plain path"]
@@ -108,9 +108,9 @@ def test_a_stream_is_checked_once(pool, accelerator, monkeypatch):
     calls = []
     monkeypatch.setattr("dm_replay.matching.self_check.probe", lambda engine, **how: calls.append(engine) or {})
     for classes in ([2, 5], [9]):
-        trusted(FAST, pool.subset(classes), CONFIG)
+        verified_engine(FAST, pool.subset(classes), CONFIG)
     assert len(calls) == 4
-    trusted(FAST, pool, CondenseConfig(network="convnet:width=8"))
+    verified_engine(FAST, pool, CondenseConfig(network="convnet:width=8"))
     assert len(calls) == 8
 
 
@@ -161,7 +161,7 @@ def test_a_failed_warm_up_leaves_the_pixels_alone(pool, accelerator, monkeypatch
         return function
 
     warm_up_only.fails = False
-    self_check.trusted(FAST, lambda engine: {}, "nothing", 1)
+    self_check.verified_engine(FAST, lambda engine: {}, "nothing", 1)
     monkeypatch.setattr("dm_replay.matching.matcher.cuda_graphed", warm_up_only)
     monkeypatch.setattr("dm_replay.matching.condense.self_check.trusted", lambda engine, *_: engine)
     warm_up_only.fails = True

@@ -59,7 +59,7 @@ def test_a_class_in_pieces_has_the_gradient_of_the_whole(pool, embedded, chunk, 
         matcher = Matcher(
             RealBatches(pool, ClassShard(pool.classes), 6, None, engine),
             extractor,
-            SyntheticPixels(start, decoder=Decoder(2), momentum=0.5, batch=batch, nested=nested),
+            SyntheticPixels(start, decoder=Decoder(2), momentum=0.5, batch=batch, prefix_weight=nested),
             augment=augment,
             engine=engine,
             seed=4,

@@ -131,7 +131,7 @@ def test_replayed_images_are_of_the_stream_and_current_ones_get_their_resolution
     memory = CondensedMemory(6, config=CondenseConfig(formation=1, resolution=6, **FAST))
     memory.update(large)
     current = torch.randn(4, 3, 24, 16)
-    loader = ReplayLoader([(current, torch.zeros(4).long())], *memory.to_set(), rows=6, resampled=1.0)
+    loader = ReplayLoader([(current, torch.zeros(4).long())], *memory.to_set(), rows=6, match_resolution=1.0)
     ((x, _),) = loader
     assert x.shape == (10, 3, 24, 16)
     small = F.adaptive_avg_pool2d(current, (6, 4))

@@ -70,7 +70,7 @@ def test_a_run_of_seconds_goes_by_the_clock(pool, monkeypatch):
 
 @pytest.mark.parametrize("kind", ["condensed", "herding"])
 def test_the_jobs_of_a_memory_follow_each_other(pool, kind):
-    memory = CondensedMemory(8, config=replace(CONFIG, nested=0.0), kind=kind)  # 3, 3 and 2 images: two jobs
+    memory = CondensedMemory(8, config=replace(CONFIG, prefix_weight=0.0), kind=kind)  # 3, 3 and 2 images: two jobs
     stages, parts = told(lambda: memory.update(pool))
     assert stages == (STAGES if kind == "condensed" else STAGES[:1])
     check(parts)

@@ -100,7 +100,7 @@ def test_train_and_eval_transforms_of_different_sizes():
 
 
 def test_train_transforms_do_not_matter_where_they_are_not_used():
-    learner = strategy(DMReplayPlugin(12, current="crop1", **QUICK))
+    learner = strategy(DMReplayPlugin(12, current_augment="crop1", **QUICK))
     for experience in experiences(*[transformed((CenterCrop(6), None), None)] * 2):
         learner.train(experience)
 
@@ -148,7 +148,7 @@ class OfSizes(Blobs):
 @pytest.mark.parametrize("each, odd", [(20, lambda index: index % 3 == 0), (10, lambda index: index == 41)])
 def test_images_of_several_sizes(current, each, odd):
     data = transformed((CenterCrop(8), None), None, OfSizes(each, odd))
-    refused(r"expected images of one shape.*\(1, (8, 8|9, 10)\).*\(1, (8, 8|9, 10)\)", data, current=current)
+    refused(r"expected images of one shape.*\(1, (8, 8|9, 10)\).*\(1, (8, 8|9, 10)\)", data, current_augment=current)
 
 
 def test_a_signal_gets_the_names_of_networks_that_work():
@@ -195,7 +195,7 @@ def test_bool_images_are_replayed_as_bool(current):
             return super().forward(x.float())
 
     data = as_classification_dataset(Blobs(lambda x: x > 0.6))
-    replay, spy = DMReplayPlugin(12, current=current, **{**QUICK, "augment": "none", "lr_img": 1e-9}), Spy()
+    replay, spy = DMReplayPlugin(12, current_augment=current, **{**QUICK, "augment": "none", "lr_img": 1e-9}), Spy()
     learner = strategy(replay, spy, model=Thresholded(nn.Flatten(), nn.Linear(64, CLASSES)))
     for experience in experiences(data, data):
         learner.train(experience)

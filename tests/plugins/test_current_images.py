@@ -1,4 +1,4 @@
-"""``current=``: the mini-batches of the strategy's own loader, made of tensors."""
+"""``current_augment=``: the mini-batches of the strategy's own loader, made of tensors."""
 
 import pickle
 
@@ -27,7 +27,7 @@ def test_the_same_mini_batches(stream, batch_size):
     """Current images in the order of the strategy's own loader, and behind them the same memory images."""
     settings = dict(mem_size=8, seed=3, batch_size=batch_size, **QUICK)
     own = run(STREAMS[stream](), DMReplayPlugin(**settings), shuffle=False)
-    ours = run(STREAMS[stream](), DMReplayPlugin(current="none", **settings), shuffle=False)
+    ours = run(STREAMS[stream](), DMReplayPlugin(current_augment="none", **settings), shuffle=False)
     assert len(ours.batches) == len(own.batches) == 3
     for one, other in zip(ours.batches, own.batches, strict=True):
         assert len(one) == len(other) and len(one) in (2, 3)
@@ -37,7 +37,7 @@ def test_the_same_mini_batches(stream, batch_size):
 
 
 def test_every_epoch_has_every_image_once_in_a_new_order():
-    spy = run(plain(), DMReplayPlugin(8, current="none", **QUICK), num_workers=0)
+    spy = run(plain(), DMReplayPlugin(8, current_augment="none", **QUICK), num_workers=0)
     for number, batches in enumerate(spy.batches):
         labels = torch.cat([y[:8] for _, y in batches])
         assert labels.bincount(minlength=6)[2 * number : 2 * number + 2].tolist() == [EACH, EACH]
@@ -56,7 +56,7 @@ def test_the_images_are_read_once_and_as_they_are_tested_on():
     data = as_classification_dataset(Counted(), transform_groups={"train": transforms, "eval": (transforms[1], None)})
     stream = benchmark_from_datasets(train=[data])
     reads.clear()
-    spy = run(stream, DMReplayPlugin(12, current="flip", **QUICK), shuffle=False)
+    spy = run(stream, DMReplayPlugin(12, current_augment="flip", **QUICK), shuffle=False)
     counts = [reads.count(row) for row in range(len(data))]
     few = 0.6 * len(data)  # are looked at before all are read, once to train on and to condense
     assert min(counts) == 1 and sum(counts) < len(data) + few
@@ -66,7 +66,7 @@ def test_the_images_are_read_once_and_as_they_are_tested_on():
 
 
 def test_nothing_of_an_experience_is_kept_in_a_copy():
-    plugin = DMReplayPlugin(8, current="crop1", **QUICK)
+    plugin = DMReplayPlugin(8, current_augment="crop1", **QUICK)
     learner = strategy(plugin)
     learner.train(plain().train_stream[0])
     buffer = plugin.storage_policy
@@ -77,8 +77,8 @@ def test_nothing_of_an_experience_is_kept_in_a_copy():
 
 def test_what_is_refused(monkeypatch):
     with pytest.raises(ValueError, match="expected none, flip, or crop"):
-        DMReplayPlugin(8, current="crop", **QUICK)
+        DMReplayPlugin(8, current_augment="crop", **QUICK)
     monkeypatch.setattr(DistributedHelper, "_rank", 0, raising=False)
     monkeypatch.setattr(type(DistributedHelper), "is_distributed", property(lambda _: True))
     with pytest.raises(ValueError, match="of a single process"):
-        strategy(DMReplayPlugin(8, current="none", **QUICK)).train(plain().train_stream[0])
+        strategy(DMReplayPlugin(8, current_augment="none", **QUICK)).train(plain().train_stream[0])

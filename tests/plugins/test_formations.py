@@ -14,7 +14,7 @@ FORMED = dict(QUICK | {"preset": "fast"}, formation=2, batch_syn=6, extractor_st
 def test_a_preset_and_its_fields_in_the_plugin():
     config = DMReplayPlugin(12, preset="fast", formation=4, seconds=5.0).storage_policy.memory.config
     assert (config.preset, config.formation, config.seconds) == ("fast", 4, 5.0)
-    assert config.iterations == 200 and config.nested == 0.05 and config.average > 0
+    assert config.iterations == 200 and config.prefix_weight == 0.05 and config.tail_average > 0
 
 
 def test_mosaics_are_replayed_decoded():
@@ -41,7 +41,7 @@ def test_images_kept_small_are_replayed_as_large_as_the_streams(kind):
 def test_half_of_the_current_images_get_the_resolution_of_a_mosaic():
     as_they_are, half = (
         run(plain(), DMReplayPlugin(12, progress=False, **resampled, **FORMED), shuffle=False)
-        for resampled in (dict(resampled=0.0), {})
+        for resampled in (dict(match_resolution=0.0), {})
     )
     decoder = Decoder(2, enlarging="sharp")
     for number, (before, after) in enumerate(zip(as_they_are.batches, half.batches, strict=True)):

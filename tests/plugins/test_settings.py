@@ -29,8 +29,8 @@ def test_settings():
         (dict(ipc=7), "between 1 and mem_size 6"),
         (dict(batch_size=-3), "batch_size must be at least 1, got -3"),
         (dict(batch_size_mem=0), "batch_size_mem must be at least 1, got 0"),
-        (dict(resampled=1.5), "resampled must be a number from 0 to 1, got 1.5"),
-        (dict(resampled="half"), "resampled must be a number from 0 to 1, got 'half'"),
+        (dict(match_resolution=1.5), "match_resolution must be a number from 0 to 1, got 1.5"),
+        (dict(match_resolution="half"), "match_resolution must be a number from 0 to 1, got 'half'"),
         (dict(storage_policy=policy, iterations=3), "brings its own settings, got also iterations"),
         (dict(storage_policy=ClassBalancedBuffer(6)), "must be a CondensedBuffer, got a ClassBalancedBuffer"),
     ):

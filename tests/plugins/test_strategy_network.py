@@ -20,12 +20,14 @@ def borrowed(monkeypatch):
     """What was borrowed, each as it was then."""
     seen = []
     monkeypatch.setattr(
-        condensing, "Borrowed", lambda *args: seen.append(condensing_borrowed(*args)) or copy.deepcopy(seen[-1])
+        condensing,
+        "PretrainedExtractor",
+        lambda *args: seen.append(condensing_borrowed(*args)) or copy.deepcopy(seen[-1]),
     )
     return seen
 
 
-condensing_borrowed = condensing.Borrowed
+condensing_borrowed = condensing.PretrainedExtractor
 
 
 def test_the_network_is_the_strategys_after_the_experience_in_its_own_values(borrowed):
@@ -87,7 +89,9 @@ def test_any_network_leaves_images_like_the_real_ones(name, preset):
         loss.backward()
         optimizer.step()
     many = 8 if name == "resnet18" else 60  # it takes as much time, and two iterations sufficed to leave every bound
-    config = CondenseConfig(preset=preset, iterations=many, batch_real=8, augment="none", compile="no", nested=0.05)
+    config = CondenseConfig(
+        preset=preset, iterations=many, batch_real=8, augment="none", compile="no", prefix_weight=0.05
+    )
     memory = CondensedMemory(6, config=config)
     memory.update(digits, networks=lambda task: model)
     real, made = digits.take(torch.arange(len(digits))), memory.to_set()[0].images

@@ -23,7 +23,7 @@ from dm_replay.runtime.distributed import Peers, RankLost
 
 # One image at a time and one class at a time, whoever makes it, so that each sum is the same.
 EXACT = QUICK | {"memory_budget": 1e-9}
-TRAINED = EXACT | {"preset": "fast", "extractors": 3, "extractor_steps": 2, "iterations": 3, "nested": 0.05}
+TRAINED = EXACT | {"preset": "fast", "extractors": 3, "extractor_steps": 2, "iterations": 3, "prefix_weight": 0.05}
 BATCH_NORM = {"network": "convnet:width=4,norm=batch"}
 CASES = {
     "condensed": (plain, EXACT),

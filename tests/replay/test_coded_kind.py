@@ -100,7 +100,7 @@ def test_other_images_stay_as_they_are():
     memory.update(pictures({0: 9}))
     images = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     ((x, _),) = ReplayLoader(
-        [(images, torch.zeros(3).long())], memory.to_set()[0], torch.zeros(2).long(), 2, resampled=1.0
+        [(images, torch.zeros(3).long())], memory.to_set()[0], torch.zeros(2).long(), 2, match_resolution=1.0
     )
     assert torch.equal(x[:3], images)
 

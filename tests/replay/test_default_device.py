@@ -49,7 +49,7 @@ def replayed():
     memory = CondensedSet.from_images(images, labels, storage="uint8")
     current = TensorLoader(images, labels, batch_size=8, augment=CropFlip(1))
     tasks = torch.zeros(24, dtype=torch.long, device="cpu")
-    return torch.cat([batch[0] for batch in ReplayLoader(current, memory, tasks, rows=4, resampled=0.5)])
+    return torch.cat([batch[0] for batch in ReplayLoader(current, memory, tasks, rows=4, match_resolution=0.5)])
 
 
 def loaded():

@@ -134,7 +134,7 @@ def mosaics(space=None):
 @pytest.mark.parametrize("part, changed", [(0.0, []), (0.5, [1, 3]), (0.4, [2, 4]), (1.0, [0, 1, 2, 3, 4])])
 def test_a_part_of_the_current_images_gets_the_memorys_resolution(part, changed):
     current = torch.randn(5, 3, 16, 16, generator=torch.Generator().manual_seed(2))
-    common = dict(rows=3, standardization=Standardization(torch.zeros(3), torch.ones(3)), resampled=part)
+    common = dict(rows=3, standardization=Standardization(torch.zeros(3), torch.ones(3)), match_resolution=part)
     ((x, y),) = ReplayLoader([(current, torch.arange(5))], mosaics(), torch.zeros(1).long(), **common)
     assert [row for row in range(5) if not torch.equal(x[row], current[row])] == changed
     torch.testing.assert_close(x[changed], Decoder(2, 4, "sharp").resample(current[changed]))
@@ -146,7 +146,9 @@ def test_bytes_are_resampled_as_what_they_stand_for():
     space = Standardization(torch.tensor([120.0, 90, 60]), torch.tensor([50.0, 60, 70]))
     current = torch.randint(0, 256, (4, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(2))
     data = [(current, torch.arange(4))]
-    ((x, _),) = ReplayLoader(data, mosaics(space), torch.zeros(1).long(), 1, standardization=space, resampled=1.0)
+    ((x, _),) = ReplayLoader(
+        data, mosaics(space), torch.zeros(1).long(), 1, standardization=space, match_resolution=1.0
+    )
     wanted = space.undo(Decoder(2, 4, "sharp").resample(space.apply(current.float())))
     assert x.dtype == torch.uint8 and (x[:4].float() - wanted.clamp(0, 255)).abs().max() <= 0.51
 
@@ -154,7 +156,7 @@ def test_bytes_are_resampled_as_what_they_stand_for():
 def test_mini_batches_of_one_get_their_part():
     current = torch.randn(6, 3, 16, 16, generator=torch.Generator().manual_seed(2))
     data = [(image[None], torch.zeros(1)) for image in current]
-    batches = ReplayLoader(data, mosaics(), torch.zeros(1).long(), 2, resampled=0.5)
+    batches = ReplayLoader(data, mosaics(), torch.zeros(1).long(), 2, match_resolution=0.5)
     assert [torch.equal(x[:1], image[None]) for (x, _), image in zip(batches, current, strict=True)] == 3 * [
         True,
         False,
@@ -164,7 +166,7 @@ def test_mini_batches_of_one_get_their_part():
 def test_a_memory_of_full_resolution_leaves_the_current_images():
     """To the bit, of double precision, too."""
     current = torch.rand(6, 1, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
-    ((x, *_),) = loader([(current, torch.zeros(6))], 2, resampled=1.0)
+    ((x, *_),) = loader([(current, torch.zeros(6))], 2, match_resolution=1.0)
     assert torch.equal(x[:6], current)
 
 

@@ -12,7 +12,7 @@ from dm_replay.matching.condense import Condenser
 from dm_replay.matching.config import CondenseConfig
 from dm_replay.replay.memory import CondensedMemory
 
-QUICK = CondenseConfig(iterations=2, batch_real=4, network="convnet:width=4", nested=0.05, compile="no")
+QUICK = CondenseConfig(iterations=2, batch_real=4, network="convnet:width=4", prefix_weight=0.05, compile="no")
 STILL = replace(QUICK, iterations=1, lr_img=1e-9)  # the images stay what they start from
 
 
@@ -51,7 +51,7 @@ def test_fewer_bits_a_value(storage, values):
 @pytest.mark.parametrize(("nested", "seconds", "jobs"), [(0.05, 0.05, 1), (0.0, 0.05, 2), (0.05, None, 2)])
 def test_shares_that_differ_by_one_share_their_seconds_where_prefixes_count(nested, seconds, jobs):
     totals = set()
-    memory = CondensedMemory(7, config=replace(QUICK, nested=nested, seconds=seconds))
+    memory = CondensedMemory(7, config=replace(QUICK, prefix_weight=nested, seconds=seconds))
     memory.update(pool({0: 9, 1: 9}), on_step=lambda done, total, progress: totals.add(total))
     assert totals == {jobs * QUICK.iterations} and sorted(lengths(memory).values()) == [3, 4]
     memory.update(pool({0: 1, 2: 9}, seed=1))

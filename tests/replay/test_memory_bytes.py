@@ -9,7 +9,7 @@ from dm_replay.data.pool import TensorPool
 from dm_replay.matching.config import CondenseConfig
 from dm_replay.replay.memory import CondensedMemory
 
-SMALL = dict(iterations=1, batch_real=4, network="convnet:width=4", nested=0.05, compile="no", device="cpu")
+SMALL = dict(iterations=1, batch_real=4, network="convnet:width=4", prefix_weight=0.05, compile="no", device="cpu")
 PAPER = CondenseConfig(**SMALL)
 FAST = CondenseConfig(preset="fast", extractors=0, **SMALL)
 
@@ -52,7 +52,7 @@ def test_what_does_not_fit_is_said_before_anything_is_condensed():
     memory = CondensedMemory(config=PAPER, mem_bytes=2_000)
     with pytest.raises(ValueError, match="mem_bytes 2000, of 2 images, cannot hold 3 classes of at least 1 images"):
         memory.update(pool({0: 3, 1: 3, 2: 3}), on_step=lambda *_: pytest.fail("condensed"))
-    with pytest.raises(ValueError, match="class_bytes 100 is less than the 792 bytes of one stored image"):
+    with pytest.raises(ValueError, match="bytes_per_class 100 is less than the 792 bytes of one stored image"):
         CondensedMemory(config=PAPER, mem_bytes=100).update(pool({0: 3}))
     with pytest.raises(ValueError, match="depends on their shape, and none have come yet"):
         memory.capacity(1)

@@ -13,7 +13,7 @@ from dm_replay.replay.memory import CondensedMemory
 
 AUGMENT = "color_crop_cutout_scale_rotate"
 FAST = CondenseConfig(
-    preset="fast", iterations=20, extractor_steps=30, nested=0.05, network="convnet:width=16", augment=AUGMENT
+    preset="fast", iterations=20, extractor_steps=30, prefix_weight=0.05, network="convnet:width=16", augment=AUGMENT
 )
 CONFIG = replace(FAST, compile="no", device="cpu")
 PAPER = replace(CONFIG, **{**PRESETS["paper"], "preset": "paper", "iterations": 30, "batch_real": 32})

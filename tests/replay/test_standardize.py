@@ -15,7 +15,7 @@ from dm_replay.replay.standardize import Standardization, to_dtype
 
 # Differences by rounding grow with the iterations, so that they are few here.
 CONFIG = CondenseConfig(
-    iterations=20, batch_real=16, network="convnet:width=16", nested=0.05, compile="no", precision="float32"
+    iterations=20, batch_real=16, network="convnet:width=16", prefix_weight=0.05, compile="no", precision="float32"
 )
 
 

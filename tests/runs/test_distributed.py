@@ -101,7 +101,9 @@ def test_a_process_alone_needs_no_others():
 
 
 @pytest.mark.parametrize(
-    "setting", [{}, {"init": "noise"}, {"nested": 0.5}, {"precision": "bfloat16"}, {"memory_budget": 1e-4}], ids=str
+    "setting",
+    [{}, {"init": "noise"}, {"prefix_weight": 0.5}, {"precision": "bfloat16"}, {"memory_budget": 1e-4}],
+    ids=str,
 )
 @pytest.mark.parametrize("size", [2, 3])
 def test_the_union_of_the_shares_is_what_one_process_makes(pool, setting, size):

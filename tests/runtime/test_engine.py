@@ -45,7 +45,7 @@ def test_parts_are_equal_and_cover_the_groups(groups, rows, chunk):
 
 
 @pytest.mark.parametrize("norm", ["instance", "batch"])
-@pytest.mark.parametrize("weights", [None, torch.tensor([0.3, 0.1, 1.0])], ids=["plain", "nested"])
+@pytest.mark.parametrize("weights", [None, torch.tensor([0.3, 0.1, 1.0])], ids=["plain", "prefix_weight"])
 @pytest.mark.parametrize("chunk", [1, 2, 3, 6])
 def test_gradients_by_parts_are_the_gradients(pool, norm, weights, chunk):
     def after(**bound):
@@ -54,7 +54,7 @@ def test_gradients_by_parts_are_the_gradients(pool, norm, weights, chunk):
         extractor = Extractor(f"convnet:width=8,norm={norm}", pool.shape, SiameseAugment(), exact)
         real = RealBatches(pool, ClassShard(pool.classes), 6, None, exact, whole=norm == "batch")
         nested = None if weights is None else weights.double()
-        synthetic = SyntheticPixels(start.double(), decoder=Decoder(), momentum=0.5, batch=0, nested=nested)
+        synthetic = SyntheticPixels(start.double(), decoder=Decoder(), momentum=0.5, batch=0, prefix_weight=nested)
         matcher = Matcher(real, extractor, synthetic, augment=SiameseAugment(), engine=exact, seed=4)
         return [matcher.step(0), matcher.step(1), matcher.pixels], matcher.parts
 

@@ -9,7 +9,7 @@ import torch
 from dm_replay.runtime import self_check
 from dm_replay.runtime.acceleration import difference
 from dm_replay.runtime.engine import Engine, plain
-from dm_replay.runtime.self_check import compare, engine_record, trusted
+from dm_replay.runtime.self_check import compare, engine_record, verified_engine
 
 CPU = torch.device("cpu")
 FAST = Engine(CPU, torch.bfloat16, True, chunk=64)
@@ -50,7 +50,7 @@ def raising(error):
 def test_a_healthy_path_is_kept_in_silence():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        kept = trusted(FAST, probe(), "healthy", 24)
+        kept = verified_engine(FAST, probe(), "healthy", 24)
     assert kept == FAST
     assert kept.check["checked"] and kept.check["fallback"] is None
     assert kept.check["differences"]["the fast path, the plain path"]["loss"] == pytest.approx(0.01, rel=1e-4)
@@ -74,7 +74,7 @@ def test_a_healthy_path_is_kept_in_silence():
 )
 def test_a_fault_leads_to_the_plain_path_with_one_warning(fault, said):
     with pytest.warns(UserWarning, match=f"runs the plain path, .*{said}") as caught:
-        engine = trusted(FAST, probe(fault), said, 24)
+        engine = verified_engine(FAST, probe(fault), said, 24)
     assert len(caught) == 1 and "\n" not in str(caught[0].message)
     assert engine == plain(FAST) and (engine.dtype, engine.compiled, engine.graphs) == (torch.float32, False, False)
     assert engine.check["checked"] and engine.check["fallback"] in str(caught[0].message)
@@ -92,7 +92,7 @@ def test_rounding_that_a_network_multiplies_is_no_fault():
     before, elsewhere = torch.backends.cudnn.conv.fp32_precision, replace(FAST, device=torch.device("meta"))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        kept = trusted(elsewhere, multiplied, "multiplied", 24)
+        kept = verified_engine(elsewhere, multiplied, "multiplied", 24)
     assert kept == elsewhere and kept.check["fallback"] is None
     assert torch.backends.cudnn.conv.fp32_precision == before
     assert kept.check["differences"]["the fast path, the plain path"]["pixel gradient"] > 0.25
@@ -112,7 +112,7 @@ def test_rounding_that_a_network_multiplies_is_no_fault():
 def test_a_fault_is_not_taken_for_rounding(where, fault, request):
     elsewhere = replace(FAST, device=torch.device("meta"))
     with pytest.warns(UserWarning, match="runs the plain path"):
-        assert trusted(elsewhere, probe(lambda: fault, where), request.node.name, 24) == plain(elsewhere)
+        assert verified_engine(elsewhere, probe(lambda: fault, where), request.node.name, 24) == plain(elsewhere)
 
 
 def test_a_plain_path_that_differs_from_the_cpu_is_told():
@@ -122,26 +122,26 @@ def test_a_plain_path_that_differs_from_the_cpu_is_told():
     elsewhere = replace(FAST, device=torch.device("meta"))  # only its name is asked for
     wrong = probe(lambda: {"loss": 2 * LOSS}, is_plain_here)
     with pytest.warns(UserWarning, match="the plain path's loss differs from that of the CPU by 1 of its size"):
-        assert trusted(elsewhere, wrong, "plain", 24) == plain(elsewhere)
+        assert verified_engine(elsewhere, wrong, "plain", 24) == plain(elsewhere)
 
 
 def test_each_configuration_is_checked_once():
     calls = []
-    first = trusted(FAST, probe(calls=calls), "one", 24)
+    first = verified_engine(FAST, probe(calls=calls), "one", 24)
     assert len(calls) == 4
-    assert trusted(FAST, probe(calls=calls), "one", 24) is first and len(calls) == 4
-    trusted(FAST, probe(calls=calls), "two", 24)
-    trusted(replace(FAST, chunk=32), probe(calls=calls), "one", 24)
+    assert verified_engine(FAST, probe(calls=calls), "one", 24) is first and len(calls) == 4
+    verified_engine(FAST, probe(calls=calls), "two", 24)
+    verified_engine(replace(FAST, chunk=32), probe(calls=calls), "one", 24)
     assert len(calls) == 12
 
 
 def test_the_warning_comes_once_as_well():
     wrong = probe(raising(RuntimeError("no")))
     with pytest.warns(UserWarning):
-        trusted(FAST, wrong, "wrong", 24)
+        verified_engine(FAST, wrong, "wrong", 24)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert trusted(FAST, wrong, "wrong", 24) == plain(FAST)
+        assert verified_engine(FAST, wrong, "wrong", 24) == plain(FAST)
 
 
 def test_a_lack_of_memory_is_no_fault_but_asks_for_less():
@@ -151,7 +151,7 @@ def test_a_lack_of_memory_is_no_fault_but_asks_for_less():
         return probe()(engine)
 
     with pytest.warns(UserWarning, match="cpu has too little memory for 24 images at a time: it takes 6") as caught:
-        engine = trusted(FAST, hungry, "hungry", 24)
+        engine = verified_engine(FAST, hungry, "hungry", 24)
     assert len(caught) == 1
     assert (engine.chunk, engine.gradient_chunk) == (6, 6) and engine.check["fallback"] is None
     assert replace(engine, chunk=FAST.chunk, gradient_chunk=FAST.gradient_chunk) == FAST
@@ -160,13 +160,13 @@ def test_a_lack_of_memory_is_no_fault_but_asks_for_less():
 def test_a_lack_of_memory_that_stays_leads_to_the_plain_path():
     never = probe(raising(torch.OutOfMemoryError("CUDA out of memory.")), lambda engine: True)
     with pytest.warns(UserWarning, match="runs the plain path.*out of memory"):
-        assert trusted(FAST, never, "never", 24) == plain(FAST)
+        assert verified_engine(FAST, never, "never", 24) == plain(FAST)
 
 
 def test_the_cpu_needs_no_check(monkeypatch):
     monkeypatch.setattr(Engine, "accelerated", property(lambda engine: engine.device.type != "cpu"))
     calls = []
-    assert trusted(FAST, probe(calls=calls), "cpu", 24) is FAST and not calls
+    assert verified_engine(FAST, probe(calls=calls), "cpu", 24) is FAST and not calls
     assert engine_record(FAST)["self_check"] == {"checked": False, "fallback": None}
 
 

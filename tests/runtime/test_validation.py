@@ -8,8 +8,10 @@ from dm_replay import CondenseConfig, EvalConfig
 
 
 def test_numpy_numbers_are_numbers():
-    config = CondenseConfig(ipc=np.int64(3), iterations=np.int32(7), lr_img=np.float32(0.5), nested=np.float64(0.1))
-    assert config == CondenseConfig(ipc=3, iterations=7, lr_img=0.5, nested=0.1)
+    config = CondenseConfig(
+        ipc=np.int64(3), iterations=np.int32(7), lr_img=np.float32(0.5), prefix_weight=np.float64(0.1)
+    )
+    assert config == CondenseConfig(ipc=3, iterations=7, lr_img=0.5, prefix_weight=0.1)
     assert json.loads(json.dumps(asdict(config)))["iterations"] == 7
     assert EvalConfig(epochs=np.int64(5), lr=np.float64(0.25)) == EvalConfig(epochs=5, lr=0.25)
 

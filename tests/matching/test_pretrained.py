@@ -6,9 +6,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from dm_replay import CondenseConfig, SiameseAugment, condense
-from dm_replay.matching.borrowed import Borrowed
 from dm_replay.matching.bounds import RealRange, at_most
 from dm_replay.matching.condense import FEATURES
+from dm_replay.matching.pretrained import PretrainedExtractor
 
 CONFIG = CondenseConfig(
     ipc=2, iterations=1, batch_real=8, momentum=0.0, augment="none", compile="no", device="cpu", extractors=1,
@@ -38,7 +38,7 @@ def forked():
 
 def test_features_and_logits_are_the_networks(pool, forked):
     classes, images = torch.tensor([2, 9]), torch.randn(4, 3, 8, 8)
-    borrowed = Borrowed(forked, pool.shape, classes).train()
+    borrowed = PretrainedExtractor(forked, pool.shape, classes).train()
     forked.eval()
     torch.testing.assert_close(borrowed.classifier(borrowed.embed(images)), forked(images)[:, classes])
     assert torch.equal(borrowed.embed(images), forked.trunk(images))

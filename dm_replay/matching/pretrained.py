@@ -8,10 +8,10 @@ from torch import Tensor, nn
 from ..condensed.formation import enlarge
 from .extractors import TrainedNetworks, read_flat
 
-__all__ = ["Borrowed", "Enlarged", "as_trained"]
+__all__ = ["PretrainedExtractor", "Enlarged", "as_trained"]
 
 
-class Borrowed(nn.Module):
+class PretrainedExtractor(nn.Module):
     """A copy of a network for evaluation: its features are what the linear layer that it calls last is given.
 
     Args:
@@ -23,9 +23,9 @@ class Borrowed(nn.Module):
 
     >>> import torch
     >>> from torch import nn
-    >>> from dm_replay.matching.borrowed import Borrowed
+    >>> from dm_replay.matching.pretrained import PretrainedExtractor
     >>> network = nn.Sequential(nn.Flatten(), nn.Linear(12, 5), nn.ReLU(), nn.Linear(5, 3))
-    >>> borrowed = Borrowed(network, (3, 2, 2), torch.tensor([0, 2]))
+    >>> borrowed = PretrainedExtractor(network, (3, 2, 2), torch.tensor([0, 2]))
     >>> features = borrowed.embed(torch.rand(4, 3, 2, 2))
     >>> features.shape, borrowed.classifier(features).shape
     (torch.Size([4, 5]), torch.Size([4, 2]))
@@ -49,7 +49,7 @@ class Borrowed(nn.Module):
             own.data = whole.detach()[classes.to(whole.device)].clone()
         last.register_forward_pre_hook(self._keep)
 
-    def train(self, mode: bool = True) -> "Borrowed":
+    def train(self, mode: bool = True) -> "PretrainedExtractor":
         """It stays as it is for evaluation."""
         return super().train(False)
 
