@@ -1,4 +1,4 @@
-"""The README's tables, built from the result files.
+"""The tables of README.md and docs/, built from the result files.
 
     python -m benchmarks.report            # write them anew
     python -m benchmarks.report --check    # exit with 1 where they differ
@@ -16,7 +16,8 @@ from tables import TABLES
 
 __all__ = ["built", "main"]
 
-README = Path(__file__).parent.parent / "README.md"
+HOME = Path(__file__).parent.parent
+PAGES = (HOME / "README.md", *sorted((HOME / "docs").glob("*.md")))
 PLACE = re.compile(r"(<!-- report: (?P<name>[\w-]+) -->\n\n)(?:(?!<!--).)*(<!-- end -->)", re.DOTALL)
 
 
@@ -24,15 +25,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 where a table differs")
     options = parser.parse_args(argv)
-    text = README.read_text()
-    fresh = built(text)
-    if options.check:
-        for before, after in zip(PLACE.finditer(text), PLACE.finditer(fresh), strict=True):
-            if before[0] != after[0]:
-                print(f"README.md: table {before['name']} is not what the results say: python -m benchmarks.report")
-        return int(text != fresh)
-    README.write_text(fresh)
-    return 0
+    stale = False
+    for page in PAGES:
+        text = page.read_text()
+        fresh = built(text)
+        if options.check:
+            for before, after in zip(PLACE.finditer(text), PLACE.finditer(fresh), strict=True):
+                if before[0] != after[0]:
+                    how = "is not what the results say: python -m benchmarks.report"
+                    print(f"{page.name}: table {before['name']} {how}")
+            stale |= text != fresh
+        else:
+            page.write_text(fresh)
+    return int(stale)
 
 
 def built(text: str) -> str:

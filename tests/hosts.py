@@ -1,4 +1,4 @@
-"""What of Avalanche takes the buffer: built for the tests, which show it, and told in the README's table."""
+"""What of Avalanche takes the buffer: built for the tests, which show it, and the table of docs/avalanche.md."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -43,7 +43,7 @@ class Host:
     """A strategy or plugin that has a buffer.
 
     Attributes:
-        learner: policy -> a strategy that uses it. how: the policy gets there, as the README says it.
+        learner: policy -> a strategy that uses it. how: the policy gets there, as the guide says it.
         streams: names of STREAMS that it is tried with. stock: whether Avalanche's own buffer fits it, too.
     """
 

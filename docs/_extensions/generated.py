@@ -3,7 +3,7 @@
 import contextlib
 import io
 from collections.abc import Callable
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, replace
 from importlib import import_module
 from inspect import isclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from sphinx.util.docutils import SphinxDirective
 import dm_replay
 from dm_replay.cli.__main__ import main
 from dm_replay.cli.docstrings import documented
+from dm_replay.replay.memory import DEFAULT, CondensedMemory
 
 __all__ = ["setup"]
 
@@ -46,6 +47,43 @@ def _cell(text: str) -> str:
     return (text[:1].upper() + text[1:]).replace("|", "\\|").replace("*", "\\*")
 
 
+IMAGES = (
+    ((1, 8, 8), 0),
+    ((1, 28, 28), 0),
+    ((3, 32, 32), 0),
+    ((3, 64, 64), 0),
+    ((3, 224, 224), 0),
+    ((3, 224, 224), 224),
+    ((1, 224, 224), 0),
+    ((1, 224, 224), 112),
+    ((1, 224, 224), 224),
+)
+
+
+def sizes(_: str) -> str:
+    """What memories of 200 images and of 600,000 bytes hold, by the shape of the images and the resolution kept."""
+    head = "| images | `mem_size=200` | `mem_bytes=600_000` | raw images in 600,000 bytes |"
+    return "\n".join([head, "|---|---|---|---|", *(_sizes(*image) for image in IMAGES)])
+
+
+def _sizes(shape: tuple[int, int, int], resolution: int) -> str:
+    held = []
+    for size in ({"mem_size": 200}, {"mem_bytes": 600_000}):
+        memory = CondensedMemory(**size, config=replace(DEFAULT, resolution=resolution))
+        stored = memory.capacity(1, shape)
+        held.append(f"{stored * memory.tiles(shape):,} training images in {stored:,} stored")
+    kept = f", `resolution={resolution}`" if resolution else ""
+    raw = 600_000 // (shape[0] * shape[1] * shape[2])
+    return f"| {' × '.join(map(str, shape))}{kept} | {held[0]} | {held[1]} | {raw:,} |"
+
+
+def hosts(_: str) -> str:
+    """The strategies and plugins that the tests try."""
+    from hosts import table  # of tests/, which imports Avalanche
+
+    return table()
+
+
 def api(package: str) -> str:
     """The docstrings of the public names that live in a package."""
     public = {name: getattr(dm_replay, name) for name in dm_replay.__all__}
@@ -58,7 +96,13 @@ def _documented(name: str, is_class: bool) -> str:
     return "\n".join(["```{eval-rst}", *lines, "```"])
 
 
-KINDS: dict[str, Callable[[str], str]] = {"command": command, "settings": settings, "api": api}
+KINDS: dict[str, Callable[[str], str]] = {
+    "command": command,
+    "settings": settings,
+    "sizes": sizes,
+    "hosts": hosts,
+    "api": api,
+}
 
 
 class Generated(SphinxDirective):

@@ -1,15 +1,13 @@
 """Strategies and plugins of Avalanche with our buffer: wherever its own ClassBalancedBuffer works, ours does."""
 
-import re
 import warnings
-from pathlib import Path
 
 import pytest
 import torch
 from avalanche.benchmarks import split_online_stream
 from avalanche.models import MTSimpleMLP
 from avalanche.training.storage_policy import ClassBalancedBuffer
-from hosts import COMPANIONS, HOSTS, SIZE, STREAMS, table
+from hosts import COMPANIONS, HOSTS, SIZE, STREAMS
 from streams import CLASSES, QUICK, labelled, of_tensors, strategy
 
 from dm_replay.plugins.logits import CondensedBufferWithLogits
@@ -64,12 +62,6 @@ def test_a_model_with_a_head_for_each_task():
     for experience in labelled(task_labels=True, class_ids_from_zero_in_each_exp=True).train_stream:
         learner.train(experience)
     assert [len(part) for part in replay.storage_policy.memory.groups.values()] == [2] * 6
-
-
-def test_the_table_of_the_readme_is_what_is_tested():
-    text = (Path(__file__).parents[2] / "README.md").read_text()
-    shown = re.search(r"<!-- hosts: [^\n]* -->\n(.*?)\n<!-- end -->", text, re.DOTALL)
-    assert shown and shown[1] == table(), "put there what `print(hosts.table())` says, in tests/"
 
 
 def test_items_are_like_those_of_the_data():
