@@ -15,10 +15,10 @@ from pathlib import Path
 from statistics import mean, pstdev
 
 from dm_replay import EvalConfig, EvalReport, evaluate
-from dm_replay.runs.loss_log import progress_bar
 from dm_replay.runtime.engine import resolve_device
 from dm_replay.runtime.files import atomic
 from dm_replay.runtime.hardware import provenance
+from dm_replay.runtime.stages import progress_bar
 
 __all__ = [
     "RESULTS",

@@ -20,9 +20,9 @@ from sets import CONDENSED, Budget, class_bytes, described, paper_lr
 
 from dm_replay import CondenseConfig, CondensedSet, condense, load_dataset
 from dm_replay.data.registry import Dataset
-from dm_replay.runs.loss_log import progress_bar
 from dm_replay.runtime import hardware
 from dm_replay.runtime.files import load_sealed, save_sealed
+from dm_replay.runtime.stages import progress_bar
 
 KEPT = Path(__file__).parent.parent / "runs" / "iterations"
 SECONDS_BETWEEN_CHECKPOINTS = 60

@@ -14,9 +14,9 @@ from ..coresets.config import ExemplarConfig
 from ..coresets.random import random_exemplars, random_set
 from ..evaluation.config import EvalConfig
 from ..matching.config import CondenseConfig
-from ..runs.condense_run import Interrupted, condense_run
+from ..runs.condense_run import SNAPSHOTS, check_out, condense_run
 from ..runs.evaluate_run import evaluate_run
-from ..runs.resuming import SNAPSHOTS, check_out
+from ..runs.recorder import Interrupted
 from ..runs.run_folder import RunFolder
 from ..runtime import hardware
 from ..runtime.distributed import RankLost, world

@@ -14,7 +14,7 @@ from ..evaluation.config import EvalConfig
 from ..evaluation.evaluate import evaluate
 from ..evaluation.report import EvalReport
 from ..runtime.distributed import World, joined
-from .loss_log import progress_bar
+from ..runtime.stages import progress_bar
 
 __all__ = ["evaluate_run"]
 

@@ -1,16 +1,30 @@
-"""Files written whole or not at all, that know their own checksum."""
+"""Files written whole or not at all, files that know their own checksum, and folders that one process has at a time."""
 
 import contextlib
+import errno
+import json
 import os
+import socket
 import tempfile
+import time
+import warnings
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
+from filelock import FileLock, Timeout
 
-__all__ = ["atomic", "blocks_of", "checksum", "is_sealed", "load_sealed", "save_sealed"]
+__all__ = ["atomic", "blocks_of", "check_free", "checksum", "is_sealed", "load_sealed", "locked", "save_sealed"]
+
+LABEL = b"crc32:"
+DIGITS = 8
+BLOCK = 2**20  # bytes read at a time
+LOCK = ".lock"
+HOLDER = "process {pid} on {host} since {since}"
+UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)  # on file systems that have no locks
+ATTEMPTS = 100  # at a file that others remove as they finish; each takes microseconds
 
 
 @contextlib.contextmanager
@@ -46,11 +60,6 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
-
-
-LABEL = b"crc32:"
-DIGITS = 8
-BLOCK = 2**20  # bytes read at a time
 
 
 def save_sealed(content: dict[str, Any], path: str | Path) -> None:
@@ -135,3 +144,79 @@ def _seal(file: Path) -> None:
 
 def _digits(value: int) -> bytes:
     return b"%08x" % value
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a folder, which is made if need be, and removed again if nothing was written to it.
+
+    The lock is the system's own on the file ``.lock`` in the folder, so it ends with its process, however and wherever
+    that ends. The file says who holds it; what a killed process left of it is taken over.
+
+    Raises:
+        ValueError: if another process holds it.
+    """
+    missing: list[Path] = []
+    try:
+        lock = _taken(folder, missing)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                (folder / LOCK).unlink()  # while it is held: nobody else's is removed
+            lock.release()
+    finally:
+        with contextlib.suppress(OSError):  # at the first that is not empty
+            for path in missing:
+                path.rmdir()
+
+
+def check_free(folder: Path) -> None:
+    """ValueError if :func:`locked` would refuse the folder. Writes nothing."""
+    if (folder / LOCK).exists():
+        with contextlib.suppress(FileNotFoundError, PermissionError):
+            _acquired(folder).release()
+
+
+def _taken(folder: Path, missing: list[Path]) -> FileLock:
+    """The lock, held and signed. Notes in ``missing`` the folders that it makes, the innermost first."""
+    for _ in range(ATTEMPTS):
+        missing += [path for path in (folder, *folder.parents) if not path.exists() and path not in missing]
+        folder.mkdir(parents=True, exist_ok=True)
+        earlier, host = _holder(folder), socket.gethostname()
+        try:
+            lock = _acquired(folder)
+        except FileNotFoundError:  # another process failed meanwhile, and removed the folder that it had made
+            continue
+        if earlier and earlier["host"] != host:
+            warnings.warn(f"{folder} was left by {HOLDER.format(**earlier)}, and is taken over", stacklevel=3)
+        since = time.strftime("%Y-%m-%d %H:%M:%S")
+        with contextlib.suppress(PermissionError):  # Windows lets nobody write to a file that is locked
+            (folder / LOCK).write_text(json.dumps({"pid": os.getpid(), "host": host, "since": since}))
+        return lock
+    raise ValueError(f"{folder} is locked and left by other processes again and again")
+
+
+def _acquired(folder: Path) -> FileLock:
+    """The lock, held but where the file system has none; ValueError if another process holds it."""
+    lock = FileLock(folder / LOCK, timeout=0, fallback_to_soft=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        holder = _holder(folder)
+        who = HOLDER.format(**holder) if holder else "another process"
+        raise ValueError(f"{folder} is in use by {who}; wait for it, or choose another --out") from None
+    except OSError as error:
+        if error.errno not in UNSUPPORTED:
+            raise
+        warnings.warn(f"{folder} lies where files cannot be locked: start no second process on it", stacklevel=2)
+    return lock
+
+
+def _holder(folder: Path) -> dict[str, str | int]:
+    """Who signed the lock of a folder; {} if nobody has yet, or something else stands there."""
+    try:
+        about = json.loads((folder / LOCK).read_text())
+        return {name: about[name] for name in ("pid", "host", "since")}
+    except (OSError, ValueError, TypeError, KeyError):
+        return {}

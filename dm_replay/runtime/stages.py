@@ -1,14 +1,16 @@
-"""What long work says of itself as it goes on, and the bar that shows it."""
+"""What long work says of itself as it goes on, the bar that shows it, and the wish to stop it."""
 
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tqdm import tqdm
 
-__all__ = ["StageBar", "Watch", "at", "counted", "mapped", "span", "watched_by"]
+__all__ = ["Interrupts", "StageBar", "Watch", "at", "counted", "mapped", "progress_bar", "span", "watched_by"]
 
 Watch = Callable[[str, float], None]
 Thing = TypeVar("Thing")
@@ -95,3 +97,43 @@ class StageBar:
 
     def close(self) -> None:
         self.bar.close()
+
+
+def progress_bar(title: str, total: int | None, done: int = 0, quiet: bool = False, unit: str = "it") -> tqdm:
+    """A bar with rate and time left on stderr; in a log file, a line every half minute."""
+    pause = 0.2 if sys.stderr.isatty() else 30
+    return tqdm(desc=title, total=total, initial=done, unit=unit, disable=quiet, mininterval=pause, delay=1)
+
+
+class Interrupts:
+    """Ctrl-C as a wish that is read between iterations, when the state is whole; pressed again it stops at once.
+
+    Before the first iteration it stops at once, too; while ``deaf`` never. Of several processes each hears it once and
+    without a word, since the launcher repeats it, and SIGTERM likewise, by which it ends the others when one has died.
+    """
+
+    def __init__(self, many: bool):
+        self.many = many
+        self.requested = self.deaf = False
+        self.preparing = True
+        self._replaced: dict[int, Any] = {}
+
+    def __enter__(self) -> "Interrupts":
+        if threading.current_thread() is threading.main_thread():
+            numbers = (signal.SIGINT, signal.SIGTERM) if self.many else (signal.SIGINT,)
+            self._replaced = {number: signal.signal(number, self._note) for number in numbers}
+        return self
+
+    def __exit__(self, *_) -> None:
+        for number, handler in self._replaced.items():
+            signal.signal(number, handler)
+
+    def _note(self, *_) -> None:
+        if not self.many:
+            if self.preparing:
+                raise KeyboardInterrupt("stopped before the first iteration")
+            if self.requested and not self.deaf:
+                raise KeyboardInterrupt
+            if not self.requested:
+                print("\nstopping after this iteration; Ctrl-C again stops at once", file=sys.stderr)
+        self.requested = True

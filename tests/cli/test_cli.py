@@ -18,7 +18,7 @@ from PIL import Image
 from dm_replay.cli.__main__ import main
 from dm_replay.condensed.condensed_set import CondensedSet
 from dm_replay.data.registry import load_dataset
-from dm_replay.runs.loss_log import LossLog
+from dm_replay.runs.recorder import LossLog
 
 SMALL = ["--network", "convnet:width=4,depth=1", "--device", "cpu", "--compile", "no", "--quiet"]
 CONDENSE = ["condense", *SMALL, "--preset", "paper", "--ipc", "2", "--iterations", "4", "--batch-real", "4"]

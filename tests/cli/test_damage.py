@@ -15,7 +15,7 @@ from PIL import Image
 from dm_replay.cli import commands
 from dm_replay.cli.__main__ import main
 from dm_replay.condensed.condensed_set import CondensedSet
-from dm_replay.runs.run_lock import NAME
+from dm_replay.runtime.files import LOCK
 
 SMALL = ["--network", "convnet:width=4,depth=1", "--device", "cpu", "--compile", "no", "--quiet"]
 CONDENSE = ["condense", *SMALL, "--preset", "paper", "--ipc", "2", "--iterations", "4", "--batch-real", "4"]
@@ -102,20 +102,20 @@ def test_two_processes_on_one_folder(refused, cli, tmp_path):
     finally:
         first.kill()
         first.wait()
-    assert (out / NAME).exists() and (out / "checkpoint.pt").exists()
+    assert (out / LOCK).exists() and (out / "checkpoint.pt").exists()
     cli(*CONDENSE, "--overwrite", "--out", out)
-    assert not (out / NAME).exists()
+    assert not (out / LOCK).exists()
 
 
 def test_a_run_that_was_killed_on_another_machine(cli, tmp_path):
-    (tmp_path / NAME).write_text(json.dumps({"pid": 7, "host": "elsewhere", "since": "2020-01-01 00:00:00"}))
+    (tmp_path / LOCK).write_text(json.dumps({"pid": 7, "host": "elsewhere", "since": "2020-01-01 00:00:00"}))
     with pytest.warns(UserWarning, match="was left by process 7 on elsewhere since .*, and is taken over"):
         cli(*CONDENSE, "--out", tmp_path)
-    assert (tmp_path / "condensed.pt").exists() and not (tmp_path / NAME).exists()
+    assert (tmp_path / "condensed.pt").exists() and not (tmp_path / LOCK).exists()
 
 
 def test_the_number_of_snapshots_is_that_of_the_beginning(cli, tmp_path, capsys, monkeypatch):
-    from dm_replay.runs.loss_log import LossLog
+    from dm_replay.runs.recorder import LossLog
 
     out, original, calls = tmp_path / "run", LossLog.note, []
 

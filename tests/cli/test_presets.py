@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from dm_replay.cli.__main__ import main
-from dm_replay.runs.loss_log import LossLog
+from dm_replay.runs.recorder import LossLog
 
 SMALL = ["--network", "convnet:width=4,depth=1", "--device", "cpu", "--compile", "no", "--quiet"]
 FORMED = ["condense", *SMALL, "--preset", "fast", "--formation", "2", "--ipc", "2", "--batch-real", "4"]

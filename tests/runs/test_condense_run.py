@@ -19,11 +19,10 @@ from dm_replay.data.pool import TensorPool
 from dm_replay.data.registry import Dataset, DatasetSpec
 from dm_replay.matching.condense import condense
 from dm_replay.matching.config import CondenseConfig
-from dm_replay.runs.condense_run import Interrupted, RunRecorder, condense_run
-from dm_replay.runs.loss_log import LossLog
+from dm_replay.runs.condense_run import condense_run
+from dm_replay.runs.recorder import Interrupted, LossLog, RunRecorder
 from dm_replay.runs.run_folder import RunFolder
-from dm_replay.runs.run_lock import locked
-from dm_replay.runtime.files import save_sealed
+from dm_replay.runtime.files import locked, save_sealed
 
 CONFIG = CondenseConfig(
     ipc=2, iterations=6, batch_real=4, network="convnet:width=4,depth=1", device="cpu", compile="no"

@@ -20,9 +20,9 @@ from dm_replay.condensed.condensed_set import CondensedSet
 from dm_replay.matching.condense import condense
 from dm_replay.matching.config import CondenseConfig
 from dm_replay.runs.run_folder import RunFolder
-from dm_replay.runs.run_lock import locked
 from dm_replay.runtime.acceleration import difference
 from dm_replay.runtime.distributed import RankLost, World, _leave, joined, world
+from dm_replay.runtime.files import locked
 
 CONFIG = CondenseConfig(
     ipc=2, iterations=4, batch_real=6, network="convnet:width=8,depth=1", device="cpu", compile="no"
@@ -37,15 +37,15 @@ LIMIT = 150  # seconds; 7 to 17 were measured, and a process that waits for a de
 RANK = """
 import os, sys, time
 from dm_replay.cli import __main__ as cli
-from dm_replay.runs import condense_run, loss_log
-condense_run.SECONDS_BETWEEN_SYNCS = 0
-note = loss_log.LossLog.note
+from dm_replay.runs import recorder
+recorder.SECONDS_BETWEEN_SYNCS = 0
+note = recorder.LossLog.note
 def noting(self, loss):
     if len(self.losses) + len(self._pending) == int(os.environ.get("FATAL", -1)):
         os._exit(9)
     time.sleep(float(os.environ.get("SLOW", 0)))
     note(self, loss)
-loss_log.LossLog.note = noting
+recorder.LossLog.note = noting
 cli.run()
 """
 

@@ -12,8 +12,8 @@ from dm_replay.evaluation.config import EvalConfig
 from dm_replay.evaluation.evaluate import evaluate
 from dm_replay.runs import evaluate_run as module
 from dm_replay.runs.evaluate_run import evaluate_run
-from dm_replay.runs.loss_log import progress_bar
 from dm_replay.runtime.distributed import World
+from dm_replay.runtime.stages import progress_bar
 
 CONFIG = EvalConfig(epochs=2, device="cpu", compile="no")
 HOW = {"network": "convnet:width=4,depth=1", "seed": 3}

@@ -13,12 +13,12 @@ import time
 
 import pytest
 
-from dm_replay.runs.run_lock import NAME, check_free, locked
+from dm_replay.runtime.files import LOCK, check_free, locked
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from dm_replay.runs.run_lock import locked
+from dm_replay.runtime.files import locked
 with locked(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(600)
@@ -39,13 +39,13 @@ def holder(tmp_path):
 def sign(folder, **changes):
     folder.mkdir(exist_ok=True)
     about = {"pid": 1, "host": socket.gethostname(), "since": "2020-01-01 00:00:00", **changes}
-    (folder / NAME).write_text(json.dumps(about))
+    (folder / LOCK).write_text(json.dumps(about))
 
 
 def test_nothing_is_left(tmp_path):
     folder = tmp_path / "a" / "b" / "run"
     with locked(folder):
-        assert [path.name for path in folder.iterdir()] == [NAME]
+        assert [path.name for path in folder.iterdir()] == [LOCK]
     assert not list(tmp_path.iterdir())
     with pytest.raises(KeyError), locked(folder):
         raise KeyError
@@ -60,22 +60,22 @@ def test_the_second_is_told_who_holds_it(holder, tmp_path):
     for attempt in (lambda: locked(tmp_path / "run").__enter__(), lambda: check_free(tmp_path / "run")):
         with pytest.raises(ValueError, match=who):
             attempt()
-    assert (tmp_path / "run" / NAME).exists()
+    assert (tmp_path / "run" / LOCK).exists()
 
 
 def test_a_killed_process_holds_nothing(holder, tmp_path):
     holder.send_signal(signal.SIGKILL)
     holder.wait()
-    assert (tmp_path / "run" / NAME).exists()
+    assert (tmp_path / "run" / LOCK).exists()
     check_free(tmp_path / "run")
     with locked(tmp_path / "run"):
-        assert json.loads((tmp_path / "run" / NAME).read_text())["pid"] == os.getpid()
-    assert not (tmp_path / "run" / NAME).exists()
+        assert json.loads((tmp_path / "run" / LOCK).read_text())["pid"] == os.getpid()
+    assert not (tmp_path / "run" / LOCK).exists()
 
 
 @pytest.mark.parametrize("content", ["", "[1, 2", "[1, 2]", '{"pid": 3}'])
 def test_what_is_no_signature_is_taken_over(tmp_path, content):
-    (tmp_path / NAME).write_text(content)
+    (tmp_path / LOCK).write_text(content)
     with locked(tmp_path):
         pass
     assert not list(tmp_path.iterdir())
@@ -86,8 +86,8 @@ def test_what_a_killed_process_left_on_another_machine_is_taken_over_with_a_word
     check_free(tmp_path / "run")
     left = "run was left by process 1 on elsewhere since 2020-01-01 00:00:00, and is taken over"
     with pytest.warns(UserWarning, match=left), locked(tmp_path / "run"):
-        assert json.loads((tmp_path / "run" / NAME).read_text())["host"] == socket.gethostname()
-    assert not (tmp_path / "run" / NAME).exists()
+        assert json.loads((tmp_path / "run" / LOCK).read_text())["host"] == socket.gethostname()
+    assert not (tmp_path / "run" / LOCK).exists()
 
 
 def test_a_process_at_work_on_another_machine_is_left_alone(holder, tmp_path):
@@ -96,7 +96,7 @@ def test_a_process_at_work_on_another_machine_is_left_alone(holder, tmp_path):
     for attempt in (lambda: locked(tmp_path / "run").__enter__(), lambda: check_free(tmp_path / "run")):
         with pytest.raises(ValueError, match="run is in use by process 1 on elsewhere since 2020-.*wait for it"):
             attempt()
-    assert json.loads((tmp_path / "run" / NAME).read_text())["host"] == "elsewhere"
+    assert json.loads((tmp_path / "run" / LOCK).read_text())["host"] == "elsewhere"
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
@@ -107,7 +107,7 @@ def test_where_nothing_can_be_locked_it_says_so(tmp_path, monkeypatch, number):
     monkeypatch.setattr(fcntl, "flock", unsupported)
     for _ in range(2):
         with pytest.warns(UserWarning, match="cannot be locked: start no second process"), locked(tmp_path / "run"):
-            assert json.loads((tmp_path / "run" / NAME).read_text())["pid"] == os.getpid()
+            assert json.loads((tmp_path / "run" / LOCK).read_text())["pid"] == os.getpid()
         assert not list(tmp_path.iterdir())
 
 
