@@ -37,16 +37,24 @@ def test_links_and_paths_lead_somewhere(guide):
     paths = re.findall(r"\]\(((?!https?:)[^)#]+)[^)]*\)", text) + re.findall(r"`((?:tests|examples)/[\w/.]+)`", text)
     folder = (HOME / guide).parent
     assert [path for path in paths if not ((folder / path).exists() or (HOME / path).exists())] == []
+    for page, anchor in re.findall(r"\]\(([\w/.]+\.md)#([\w-]+)\)", text):
+        titles = re.findall(r"^#+ (.*)$", (folder / page).read_text(), re.MULTILINE)
+        assert anchor in [re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles]
 
 
 @pytest.mark.parametrize("guide", [guide for guide in GUIDES if blocks_of(guide, "python")])
-def test_its_code_runs(guide, tmp_path, monkeypatch):
-    """From top to bottom in one session of a reader who has a model, an optimizer and a benchmark."""
+def test_its_code_runs(guide, tmp_path, monkeypatch, capsys):
+    """From top to bottom in one session of a reader who has a model, an optimizer and a benchmark.
+
+    It prints what stands in the comments behind ``print``.
+    """
     monkeypatch.chdir(tmp_path)
     usual = strategy()
     session = {"model": usual.model, "optimizer": usual.optimizer, "benchmark": labelled()}
     for code in blocks_of(guide, "python"):
         exec(compile(code, guide, "exec"), session)
+        expected = re.findall(r"^print\(.*\)  # (.*)$", code, re.MULTILINE)
+        assert [line for line in capsys.readouterr().out.splitlines() if line in expected] == expected
 
 
 @pytest.mark.parametrize("guide", [guide for guide in GUIDES if commands_of(guide)])
