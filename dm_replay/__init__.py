@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from .data.pool import TensorPool as TensorPool
     from .data.registry import load_dataset as load_dataset
     from .evaluation.config import EvalConfig as EvalConfig
+    from .evaluation.evaluate import EvalReport as EvalReport
     from .evaluation.evaluate import evaluate as evaluate
-    from .evaluation.report import EvalReport as EvalReport
     from .matching.condense import condense as condense
     from .matching.config import CondenseConfig as CondenseConfig
     from .networks import build_network as build_network
@@ -35,7 +35,7 @@ _HOMES = {
     "CondensedSet": "condensed.condensed_set",
     "DMReplayPlugin": "plugins.replay",
     "EvalConfig": "evaluation.config",
-    "EvalReport": "evaluation.report",
+    "EvalReport": "evaluation.evaluate",
     "ReplayLoader": "replay.loader",
     "SiameseAugment": "augment.siamese",
     "TensorPool": "data.pool",

@@ -7,7 +7,7 @@ from dm_replay import CondenseConfig, EvalConfig, SiameseAugment, condense
 from dm_replay.condensed.decoder import Decoder
 from dm_replay.coresets.random import random_set
 from dm_replay.data.class_index import ClassShard
-from dm_replay.evaluation import self_check as evaluation_check
+from dm_replay.evaluation.trainer import probe as training_probe
 from dm_replay.matching import self_check as matching_check
 from dm_replay.matching.extractors import Extractor, TrainedNetworks, read_flat
 from dm_replay.matching.matcher import Matcher
@@ -85,7 +85,7 @@ def test_the_self_check_finds_no_fault_here(pool, cuda, network):
     labels = torch.searchsorted(few.classes, few.labels)
     for probe in (
         lambda engine: matching_check.probe(engine, pool, config),
-        lambda engine: evaluation_check.probe(engine, network, few.images, labels, 3, EvalConfig()),
+        lambda engine: training_probe(engine, network, few.images, labels, 3, EvalConfig()),
     ):
         assert self_check.compare(engine, probe)[1] is None
 

@@ -11,8 +11,8 @@ from importlib import metadata
 import torch
 
 from ..data.pool import TensorPool
-from ..evaluation import self_check as evaluation_check
 from ..evaluation.config import EvalConfig
+from ..evaluation.trainer import probe as training_probe
 from ..matching import self_check as matching_check
 from ..matching.condense import Progress, condense
 from ..matching.config import CondenseConfig
@@ -114,7 +114,7 @@ def _condense_few(engine: Engine, pool: TensorPool, config: CondenseConfig) -> d
 
 def _train_few(engine: Engine, pool: TensorPool) -> dict[str, torch.Tensor]:
     images = pool.take(torch.arange(len(pool)))
-    return evaluation_check.probe(engine, NETWORK, images, pool.labels, FEW_CLASSES, EvalConfig().resolve(True))
+    return training_probe(engine, NETWORK, images, pool.labels, FEW_CLASSES, EvalConfig().resolve(True))
 
 
 def _check(engine: Engine, probe: Callable[[Engine], dict[str, torch.Tensor]]) -> dict:

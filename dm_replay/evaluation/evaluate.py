@@ -1,12 +1,14 @@
 """What a condensed set is worth: test accuracy of fresh networks trained on it alone."""
 
 import functools
+import json
 import math
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,14 +20,44 @@ from ..runtime.engine import choose, cpu_by_default
 from ..runtime.out_of_memory import halving
 from ..runtime.seeding import derive
 from ..runtime.self_check import engine_record
-from . import self_check
 from .config import EvalConfig
-from .report import EvalReport
-from .trainer import Trainer, networks_at_once
+from .trainer import Trainer, networks_at_once, verified_engine
 
-__all__ = ["evaluate"]
+__all__ = ["EvalReport", "evaluate"]
 
 ROUNDING = 5e-4  # of mean and std, which are published with three or four digits
+
+
+@dataclass(frozen=True)
+class EvalReport:
+    """Test accuracies in percent, one for each network, each of its last epoch.
+
+    ``mean`` ± ``std`` is over the networks (population standard deviation, as the papers give it).
+
+    >>> from dm_replay import EvalReport
+    >>> print(EvalReport((43.0, 45.0), settings={}, seconds=60.0))
+    44.00 ± 1.00 % over 2 networks
+    """
+
+    accuracies: tuple[float, ...]
+    settings: dict
+    seconds: float
+
+    @property
+    def mean(self) -> float:
+        return float(np.mean(self.accuracies))
+
+    @property
+    def std(self) -> float:
+        return float(np.std(self.accuracies))
+
+    def __str__(self) -> str:
+        if len(self.accuracies) == 1:
+            return f"{self.mean:.2f} % over 1 network"
+        return f"{self.mean:.2f} ± {self.std:.2f} % over {len(self.accuracies)} networks"
+
+    def to_json(self) -> str:
+        return json.dumps({"mean": self.mean, "std": self.std, **asdict(self)}, indent=2)
 
 
 @cpu_by_default
@@ -77,7 +109,7 @@ def evaluate(
     work = runs * ((config.epochs + 1) * len(images) * 3 + len(test_pool))
     how, activations = (config.device, config.precision, config.compile), activation_values(network, test_pool.shape)
     engine = choose(*how, test_pool.shape[1:], work, config.memory_budget, activations)
-    engine = self_check.verified_engine(engine, network, images, labels, classes, config)
+    engine = verified_engine(engine, network, images, labels, classes, config)
     together = networks_at_once(config, engine, runs, len(images), test_pool.shape[1:])
     trainer = Trainer(network, test_pool.shape, classes, config, engine)
     _note_whole_batches(trainer, min(config.batch, len(images)))

@@ -1,8 +1,10 @@
-"""Training networks on a small set of images held in memory, and testing them."""
+"""Training networks on a small set of images held in memory, testing them, and checking the engine for it."""
 
+import functools
 import math
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -11,13 +13,14 @@ from torch.nn import functional as F
 from ..augment.siamese import AugmentParams, SiameseAugment
 from ..data.pool import TensorPool
 from ..networks import build_network, parse, reset
+from ..runtime import self_check
 from ..runtime.acceleration import compiled, cuda_graphed
 from ..runtime.engine import Engine
+from ..runtime.seeding import new_generator
 from .config import EvalConfig
-from .epoch_sampler import EpochSampler
-from .joint_sgd import STREAMS, JointSGD
+from .joint_sgd import STREAMS, EpochSampler, JointSGD
 
-__all__ = ["Trainer", "networks_at_once"]
+__all__ = ["Trainer", "networks_at_once", "probe", "verified_engine"]
 
 NONE = -1  # the class of an image whose logits are not finite
 TEST_CHUNK = 256  # images; the last, smaller one is padded so that one shape is compiled
@@ -27,6 +30,10 @@ MOST_NETWORKS = 20  # the official protocol's
 MOST_PASSES = 400  # networks x steps of an epoch; as many forward and backward passes go into one CUDA graph
 MOST_PIXELS = 20 * 256 * 64 * 64  # of one step of all networks, in BUDGET: a copy of the images takes 250 MB
 BUDGET = 4.0  # GiB
+
+PROBE_IMAGES = 16
+PROBE_BATCH = 8  # two steps an epoch, of two epochs
+PROBE_SEEDS = (0, 1)  # two networks, side by side where the engine does so
 
 
 def networks_at_once(config: EvalConfig, engine: Engine, runs: int, images: int, image_size: tuple[int, int]) -> int:
@@ -185,3 +192,43 @@ class Trainer:
 def _stretches(begin: int, end: int, fall: int) -> list[tuple[int, int]]:
     """Steps ``begin`` to ``end``, in two where the learning rate falls between them."""
     return [(begin, fall), (fall, end)] if begin < fall < end else [(begin, end)]
+
+
+def verified_engine(
+    engine: Engine, network: str, images: Tensor, labels: Tensor, classes: int, config: EvalConfig
+) -> Engine:
+    """The engine that has been found right for such a training, or the plain one."""
+    configuration = ("evaluation", network, tuple(images.shape[1:]), classes, replace(config, epochs=1, steps=None))
+    how = functools.partial(probe, network=network, images=images, labels=labels, classes=classes, config=config)
+    return self_check.verified_engine(engine, how, configuration, images=PROBE_IMAGES)
+
+
+def probe(
+    engine: Engine, network: str, images: Tensor, labels: Tensor, classes: int, config: EvalConfig
+) -> dict[str, Tensor]:
+    """Losses (2,) of two networks after two epochs on a few images, and all their updates (2, P)."""
+    # of every class, where they lie in turn
+    rows = torch.linspace(
+        0, len(images) - 1, min(PROBE_IMAGES, len(images))
+    ).long()  # of every class, where they lie in turn
+    images, labels = images[rows], labels[rows]
+    channels, height, width = images.shape[1:]
+    shape = channels, height, width
+    trainer = Trainer(network, shape, classes, replace(config, epochs=1, steps=None, batch=PROBE_BATCH), engine)
+    trained = trainer.train_together(images, labels, PROBE_SEEDS)
+    with torch.no_grad():
+        losses = torch.stack([trainer.loss(one, images, labels).cpu() for one in trained])
+    return {"loss": losses, "update": _values(trained) - _values(_untrained(network, shape, classes))}
+
+
+def _untrained(network: str, shape: tuple[int, int, int], classes: int) -> Sequence[nn.Module]:
+    """The networks as training finds them."""
+    fresh = [build_network(network, shape, classes) for _ in PROBE_SEEDS]
+    for one, seed in zip(fresh, PROBE_SEEDS, strict=True):
+        reset(one, new_generator(seed, "train"))
+    return fresh
+
+
+def _values(networks: Sequence[nn.Module]) -> Tensor:
+    """(R, P): all parameters, on the CPU."""
+    return torch.stack([torch.cat([p.detach().cpu().flatten() for p in one.parameters()]) for one in networks])

@@ -11,8 +11,7 @@ from tqdm import tqdm
 from ..condensed.condensed_set import CondensedSet
 from ..data.pool import TensorPool
 from ..evaluation.config import EvalConfig
-from ..evaluation.evaluate import evaluate
-from ..evaluation.report import EvalReport
+from ..evaluation.evaluate import EvalReport, evaluate
 from ..runtime.distributed import World, joined
 from ..runtime.stages import progress_bar
 

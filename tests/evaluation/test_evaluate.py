@@ -8,7 +8,7 @@ import torch
 
 from dm_replay import CondensedSet, EvalConfig, TensorPool, evaluate
 from dm_replay.coresets.random import random_set
-from dm_replay.evaluation.report import EvalReport
+from dm_replay.evaluation.evaluate import EvalReport
 from dm_replay.evaluation.trainer import Trainer
 from dm_replay.networks import build_network, reset
 from dm_replay.runtime.engine import Engine

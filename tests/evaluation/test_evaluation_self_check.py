@@ -6,8 +6,7 @@ import torch
 from dm_replay import EvalConfig, evaluate
 from dm_replay.coresets.random import random_set
 from dm_replay.evaluation.joint_sgd import JointSGD
-from dm_replay.evaluation.self_check import probe, verified_engine
-from dm_replay.evaluation.trainer import Trainer
+from dm_replay.evaluation.trainer import Trainer, probe, verified_engine
 from dm_replay.runtime import self_check
 from dm_replay.runtime.engine import Engine, plain
 
@@ -99,7 +98,7 @@ def test_bfloat16_stays_within_what_is_allowed(few, network):
 
 def test_a_configuration_is_checked_once(few, accelerator, monkeypatch):
     calls = []
-    monkeypatch.setattr("dm_replay.evaluation.self_check.probe", lambda engine, **how: calls.append(engine) or {})
+    monkeypatch.setattr("dm_replay.evaluation.trainer.probe", lambda engine, **how: calls.append(engine) or {})
     for epochs in (3, 100):
         engine = verified_engine(FAST, NETWORK, few.images, few.labels, 3, EvalConfig(epochs=epochs))
     assert len(calls) == 4 and engine == FAST != plain(FAST)

@@ -11,8 +11,8 @@ from dm_replay import EvalConfig, evaluate, load_dataset
 from dm_replay.augment.siamese import SiameseAugment
 from dm_replay.coresets.random import random_set
 from dm_replay.evaluation import trainer as training
-from dm_replay.evaluation.epoch_sampler import EpochSampler
 from dm_replay.evaluation.evaluate import _groups
+from dm_replay.evaluation.joint_sgd import EpochSampler
 from dm_replay.evaluation.trainer import Trainer, networks_at_once
 from dm_replay.networks import activation_values, build_network
 from dm_replay.networks.convnet import ConvNet
