@@ -17,6 +17,7 @@ from ..data.registry import Dataset, load_dataset
 from ..networks import build_network
 from ..runtime.files import atomic
 from ..runtime.seeding import isolated, new_generator
+from ..runtime.validation import whole_number
 from .side_by_side import processes_for, side_by_side
 
 __all__ = ["run_demo"]
@@ -46,8 +47,7 @@ def run_demo(out: str = "runs/demo", seeds: int = 3, iterations: int = 300, augm
         iterations: of condensation.
         augment_replay: whether what our memories replay is augmented; stock replay's images never are.
     """
-    if seeds < 1:
-        raise ValueError(f"seeds must be at least 1, got {seeds}")
+    whole_number("seeds", seeds, 1)
     folder = Path(out)
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder} is a file; expected a folder to write the pictures to")

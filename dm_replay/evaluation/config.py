@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from ..augment.siamese import SiameseAugment
 from ..runtime.engine import COMPILE, PRECISIONS
-from ..runtime.validation import check_choices, check_memory_budget, unwrap_numpy
+from ..runtime.validation import check_choices, check_memory_budget, check_whole_numbers, unwrap_numpy
 
 __all__ = ["EvalConfig"]
 
@@ -52,18 +52,14 @@ class EvalConfig:
 
     def __post_init__(self):
         unwrap_numpy(self)
-        for name in ("epochs", "batch"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.steps is not None and self.steps < 1:
-            raise ValueError(f"steps must be at least 1, got {self.steps}")
+        check_whole_numbers(self, epochs=1, batch=1, parallel_networks=0)
+        if self.steps is not None:
+            check_whole_numbers(self, steps=1)
         if not self.lr > 0 or not 0 <= self.momentum < 1 or not self.weight_decay >= 0:
             raise ValueError(
                 "expected lr > 0, momentum in [0, 1) and weight_decay >= 0, "
                 f"got {self.lr}, {self.momentum} and {self.weight_decay}"
             )
-        if self.parallel_networks < 0:
-            raise ValueError(f"parallel_networks must be at least 1, or 0 for automatic, got {self.parallel_networks}")
         check_memory_budget(self.memory_budget)
         check_choices(self, precision=PRECISIONS, compile=COMPILE)
         SiameseAugment.parse(self.augment)

@@ -20,6 +20,7 @@ from ..runtime.engine import choose, cpu_by_default
 from ..runtime.out_of_memory import halving
 from ..runtime.seeding import derive
 from ..runtime.self_check import engine_record
+from ..runtime.validation import whole_number
 from .config import EvalConfig
 from .trainer import Trainer, networks_at_once, verified_engine
 
@@ -96,10 +97,8 @@ def evaluate(
     (2, 10)
     """
     config = (config or EvalConfig()).resolve(test_pool.flip_invariant)
-    if runs < 1:
-        raise ValueError(f"runs must be at least 1, got {runs}")
-    if first < 0:
-        raise ValueError(f"first must be at least 0, got {first}")
+    whole_number("runs", runs, 1)
+    whole_number("first", first, 0)
     classes = len(test_pool.classes) if head is None else head
     if classes < len(test_pool.classes):
         raise ValueError(f"a head of {head} is too narrow for {len(test_pool.classes)} classes")

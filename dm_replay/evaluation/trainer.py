@@ -207,10 +207,8 @@ def probe(
     engine: Engine, network: str, images: Tensor, labels: Tensor, classes: int, config: EvalConfig
 ) -> dict[str, Tensor]:
     """Losses (2,) of two networks after two epochs on a few images, and all their updates (2, P)."""
-    # of every class, where they lie in turn
-    rows = torch.linspace(
-        0, len(images) - 1, min(PROBE_IMAGES, len(images))
-    ).long()  # of every class, where they lie in turn
+    # Of every class, where they lie in turn.
+    rows = torch.linspace(0, len(images) - 1, min(PROBE_IMAGES, len(images))).long()
     images, labels = images[rows], labels[rows]
     channels, height, width = images.shape[1:]
     shape = channels, height, width

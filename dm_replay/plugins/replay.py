@@ -8,12 +8,12 @@ from avalanche.training.plugins import ReplayPlugin
 from torch import Tensor, nn
 
 from ..augment.siamese import SiameseAugment
-from ..replay.checks import fraction, whole_number
 from ..replay.current import CropFlip, TensorLoader
 from ..replay.loader import Batches, ReplayLoader
 from ..replay.transform import Transform, check_transform
 from ..runtime.distributed import Peers
 from ..runtime.seeding import derive
+from ..runtime.validation import fraction, whole_number
 from .experience import READ_BATCH, as_pool, inspect
 from .looking import check_train_size, some_images
 from .other_plugins import check_neighbours, check_not_made, name_those_behind

@@ -17,13 +17,13 @@ from torch import Tensor, nn
 
 from ..matching.condense import Progress
 from ..matching.config import CondenseConfig
-from ..replay.checks import whole_number
 from ..replay.job import OnStep
 from ..replay.memory import CondensedMemory
 from ..replay.sharing import agreed
 from ..replay.standardize import AnySet
 from ..runtime.distributed import Peers
 from ..runtime.stages import StageBar, watched_by
+from ..runtime.validation import whole_number
 from .attempt import Attempt
 from .experience import RealImages, groups_of, inspect, read, warn_if_random
 from .filling import as_task, readable

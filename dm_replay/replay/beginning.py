@@ -11,7 +11,7 @@ from torch import Tensor
 from ..condensed.condensed_set import CondensedSet
 from ..data.pixels import check_units
 from ..matching.config import CondenseConfig
-from .checks import whole_number
+from ..runtime.validation import whole_number
 from .standardize import Standardization
 
 __all__ = ["begin", "stored_like"]

@@ -5,7 +5,7 @@ from dataclasses import replace
 from ..condensed.coded_set import SPAN
 from ..condensed.quantize import BITS, check_storage, stored_bytes
 from ..matching.config import CondenseConfig
-from .checks import whole_number
+from ..runtime.validation import whole_number
 from .kinds import Kind
 
 __all__ = ["FixedSize", "Shape"]

@@ -17,8 +17,8 @@ from ..runtime.distributed import ALONE, Peers
 from ..runtime.engine import cpu_by_default
 from ..runtime.seeding import derive, new_generator
 from ..runtime.stages import span
+from ..runtime.validation import whole_number
 from .beginning import begin, stored_like
-from .checks import whole_number
 from .dealing import dealt
 from .fixed_size import FixedSize, Shape
 from .job import Group, OnStep, StandardizedNetwork, planned, watched

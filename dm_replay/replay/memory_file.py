@@ -12,7 +12,7 @@ from ..condensed.condensed_set import CondensedSet
 from ..condensed.reading import FIELDS
 from ..matching.config import CondenseConfig
 from ..runtime.files import load_sealed, save_sealed
-from .checks import whole_number
+from ..runtime.validation import whole_number
 from .kinds import Kind
 from .standardize import AnySet, Standardization
 from .waiting import Waiting

@@ -15,6 +15,7 @@ from ..matching.config import CondenseConfig
 from ..runtime.distributed import Peers, World, joined, world
 from ..runtime.files import check_free, locked
 from ..runtime.stages import Interrupts, watched_by
+from ..runtime.validation import whole_number
 from .recorder import LossLog, RunRecorder, united
 from .run_folder import RunFolder
 
@@ -132,10 +133,7 @@ def settings_of(dataset: Dataset, config: CondenseConfig, seed: int) -> dict:
 def snapshots_to_take(given: int | None, folder: RunFolder, resume: bool) -> int:
     """What was asked for, else what a resumed run was begun with."""
     begun_with = folder.begun_with() if resume and given is None else {}
-    snapshots = begun_with.get("snapshots", SNAPSHOTS) if given is None else given
-    if not isinstance(snapshots, int) or snapshots < 0:
-        raise ValueError(f"snapshots must be a whole number of at least 0, got {snapshots}")
-    return snapshots
+    return whole_number("snapshots", begun_with.get("snapshots", SNAPSHOTS) if given is None else given, 0)
 
 
 def checkpoint_to_resume(folder: RunFolder, settings: dict, resume: bool) -> dict | None:

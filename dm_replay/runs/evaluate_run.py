@@ -14,6 +14,7 @@ from ..evaluation.config import EvalConfig
 from ..evaluation.evaluate import EvalReport, evaluate
 from ..runtime.distributed import World, joined
 from ..runtime.stages import progress_bar
+from ..runtime.validation import whole_number
 
 __all__ = ["evaluate_run"]
 
@@ -43,8 +44,7 @@ def evaluate_run(
     Raises:
         ValueError: as :func:`evaluate`. RankLost: if another process of the job has died.
     """
-    if runs < 1:
-        raise ValueError(f"runs must be at least 1, got {runs}")
+    whole_number("runs", runs, 1)
     config = config or EvalConfig()
     measure = partial(evaluate, test_pool=test_pool, config=config, network=network, seed=seed)
     reports = {}

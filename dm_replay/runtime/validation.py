@@ -1,5 +1,7 @@
 """Checks that several settings share, and labels as whole numbers."""
 
+import math
+import operator
 from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
@@ -8,7 +10,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["check_choices", "check_memory_budget", "check_whole_numbers", "class_labels", "unwrap_numpy"]
+__all__ = [
+    "check_choices",
+    "check_memory_budget",
+    "check_whole_numbers",
+    "class_labels",
+    "fraction",
+    "unwrap_numpy",
+    "whole_number",
+]
 
 
 def unwrap_numpy(config: Any) -> None:
@@ -29,9 +39,30 @@ def check_choices(config: object, **choices: Sequence[str]) -> None:
 def check_whole_numbers(config: object, **least: int) -> None:
     """ValueError if a field of a configuration is no whole number, or below the least that it may be."""
     for name, low in least.items():
-        value = getattr(config, name)
-        if not isinstance(value, int) or value < low:
-            raise ValueError(f"{name} must be a whole number of at least {low}, got {value}")
+        whole_number(name, getattr(config, name), low)
+
+
+def whole_number(name: str, value: Any, least: int | None = None) -> int:
+    """``value`` as an int, NumPy's integers too; ValueError for anything else or less than ``least``."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or (least is not None and number < least):
+        bound = "" if least is None else f" of at least {least}"
+        raise ValueError(f"{name} must be a whole number{bound}, got {value!r}")
+    return number
+
+
+def fraction(name: str, value: Any) -> float:
+    """``value`` as a float from 0 to 1; ValueError for anything else."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not 0 <= number <= 1:
+        raise ValueError(f"{name} must be a number from 0 to 1, got {value!r}")
+    return number
 
 
 def check_memory_budget(gib: float) -> None:

@@ -350,8 +350,8 @@ def test_bad_evaluations(refused, finished, tmp_path):
         *EVALUATE, finished, "--dataset", "npz", "--root", write_npz(tmp_path / "y.npz")
     )
     for words, message in (
-        (["--runs", "0"], "runs must be at least 1"),
-        (["--epochs", "0"], "epochs must be at least 1"),
+        (["--runs", "0"], "runs must be a whole number of at least 1"),
+        (["--epochs", "0"], "epochs must be a whole number of at least 1"),
         (["--network", "convnext"], "unknown network"),
         (["--augment", "blur"], "unknown augmentation"),
         (["--dataset", "digit"], "unknown dataset"),

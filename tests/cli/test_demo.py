@@ -37,5 +37,5 @@ def test_bad_input(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(ValueError, match="is a file; expected a folder"):
         run_demo(str(tmp_path / "file"))
-    with pytest.raises(ValueError, match="seeds must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="seeds must be a whole number of at least 1, got 0"):
         run_demo(str(tmp_path), seeds=0)

@@ -130,11 +130,11 @@ def test_errors(halves, pool):
         evaluate(drawn, pool, QUICK)
     with pytest.raises(ValueError, match="class 8 of the set has no test images"):
         evaluate(drawn, halves.subset([3]), QUICK)
-    with pytest.raises(ValueError, match="runs must be at least 1"):
+    with pytest.raises(ValueError, match="runs must be a whole number of at least 1"):
         evaluate(drawn, halves, QUICK, runs=0)
     with pytest.raises(ValueError, match="unknown network"):
         evaluate(drawn, halves, QUICK, network="mlpp")
     with pytest.raises(ValueError, match="expected lr > 0"):
         EvalConfig(lr=-1)
-    with pytest.raises(ValueError, match="epochs must be at least 1"):
+    with pytest.raises(ValueError, match="epochs must be a whole number of at least 1"):
         EvalConfig(epochs=0)

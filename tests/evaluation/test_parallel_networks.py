@@ -167,7 +167,7 @@ def test_runs_can_be_shared_out(pool):
     drawn, config = random_set(pool, 4), EvalConfig(epochs=8, compile="no", parallel_networks=2)
     measured = lambda **which: evaluate(drawn, pool, config, network="convnet:width=8", **which).accuracies  # noqa: E731
     assert measured(runs=2, seed=3) + measured(runs=3, seed=3, first=2) == measured(runs=5, seed=3)
-    with pytest.raises(ValueError, match="first must be at least 0, got -1"):
+    with pytest.raises(ValueError, match="first must be a whole number of at least 0, got -1"):
         measured(first=-1)
 
 
@@ -197,7 +197,7 @@ def test_how_many_together():
     assert networks_at_once(long, engine(compiled=True), 20, 100, (32, 32)) == 1
     assert networks_at_once(SHORT, cpu, 20, 10, (8, 8)) == 1
     assert networks_at_once(EvalConfig(parallel_networks=7), engine(compiled=True), 20, 100, (32, 32)) == 7
-    with pytest.raises(ValueError, match="parallel_networks must be at least 1, or 0 for automatic, got -1"):
+    with pytest.raises(ValueError, match="parallel_networks must be a whole number of at least 0, got -1"):
         EvalConfig(parallel_networks=-1)
 
 

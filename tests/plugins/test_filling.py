@@ -55,7 +55,7 @@ def test_any_dataset_does_and_may_be_given_a_task():
     assert set(buffer.memory.groups) == {(3, 4), (3, 5)} and set(plainly.memory.groups) == {(0, 4), (0, 5)}
     with pytest.raises(ValueError, match="task labels of their own, got also task 1"):
         buffer.fill(labelled().train_stream[0].dataset, task=1)
-    with pytest.raises(ValueError, match="task must be a whole number, got 'one'"):
+    with pytest.raises(ValueError, match="task must be a whole number of at least 0, got 'one'"):
         buffer.fill(old(), task="one")
 
 

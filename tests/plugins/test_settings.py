@@ -27,8 +27,8 @@ def test_settings():
         (dict(network="resnet99"), "unknown network"),
         (dict(storage="float16"), "a memory's storage is one of auto, uint8, uint6, uint4, got 'float16'"),
         (dict(ipc=7), "between 1 and mem_size 6"),
-        (dict(batch_size=-3), "batch_size must be at least 1, got -3"),
-        (dict(batch_size_mem=0), "batch_size_mem must be at least 1, got 0"),
+        (dict(batch_size=-3), "batch_size must be a whole number of at least 1, got -3"),
+        (dict(batch_size_mem=0), "batch_size_mem must be a whole number of at least 1, got 0"),
         (dict(match_resolution=1.5), "match_resolution must be a number from 0 to 1, got 1.5"),
         (dict(match_resolution="half"), "match_resolution must be a number from 0 to 1, got 'half'"),
         (dict(storage_policy=policy, iterations=3), "brings its own settings, got also iterations"),
@@ -56,7 +56,7 @@ def test_settings():
         (dict(seed=1.5), "seed must be a whole number, got 1.5"),
         (dict(iterations=2.5), "iterations must be a whole number"),
         (dict(config=CondenseConfig(device="nowhere")), "device 'nowhere' cannot be used"),
-        (dict(batch_size=2.5), "batch_size must be a whole number, got 2.5"),
+        (dict(batch_size=2.5), "batch_size must be a whole number of at least 1, got 2.5"),
     ],
 )
 def test_settings_that_cannot_be_used_are_refused_at_once(settings, match):

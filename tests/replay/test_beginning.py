@@ -119,7 +119,7 @@ def test_what_cannot_be_known_or_cannot_fit_is_one_line():
         "cannot hold 2 classes": lambda: CondensedMemory.from_set(condensed, 1),
         "give mem_size or mem_bytes": lambda: CondensedMemory.from_set(condensed),
         "of kind 'webp' holds files": lambda: CondensedMemory.from_set(condensed, 8, kind="webp"),
-        "task must be at least 0": lambda: CondensedMemory.from_set(condensed, 8, task=-1),
+        "task must be a whole number of at least 0": lambda: CondensedMemory.from_set(condensed, 8, task=-1),
     }
     for message, case in cases.items():
         with pytest.raises(ValueError, match=message) as error:

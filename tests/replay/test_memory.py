@@ -289,11 +289,11 @@ def test_resize_cuts_now_and_grows_later():
 
 
 def test_errors_speak():
-    with pytest.raises(ValueError, match="mem_size must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="mem_size must be a whole number of at least 1, got 0"):
         CondensedMemory(0)
     with pytest.raises(ValueError, match="between 1 and mem_size 4, got 5"):
         CondensedMemory(4, ipc=5)
-    with pytest.raises(ValueError, match="mem_size must be a whole number, got 4.5"):
+    with pytest.raises(ValueError, match="mem_size must be a whole number of at least 1, got 4.5"):
         CondensedMemory(4.5)
     with pytest.raises(ValueError, match="seed must be a whole number, got 'one'"):
         CondensedMemory(4, seed="one")

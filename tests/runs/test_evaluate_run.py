@@ -62,7 +62,7 @@ def test_the_bar_counts_to_its_total(sets, pool, monkeypatch, steps):
 
 
 def test_bad_input(sets, pool):
-    with pytest.raises(ValueError, match="runs must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="runs must be a whole number of at least 1, got 0"):
         evaluate_run(sets, pool, CONFIG, runs=0)
     other = CondensedSet.from_images(torch.zeros(1, 1, 8, 8), torch.tensor([2]))
     with pytest.raises(ValueError, match=r"\(1, 8, 8\)"):
