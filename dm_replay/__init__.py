@@ -1,6 +1,5 @@
 """Condensed replay for continual learning: distribution matching, a fixed-size memory and an Avalanche plugin."""
 
-import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -8,7 +7,17 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from .augment.siamese import SiameseAugment as SiameseAugment
-    from .condensed.condensed_set import CondensedSet as CondensedSet
+    from .condensed.codec import Codec as Codec
+    from .condensed.image_set import ImageSet as ImageSet
+    from .condensed.tiles import PLAIN as PLAIN
+    from .condensed.tiles import Tiles as Tiles
+    from .condensed.webp import Webp as Webp
+    from .coresets.herding import Herding as Herding
+    from .coresets.kmeans import KMeans as KMeans
+    from .coresets.mixed import Mixed as Mixed
+    from .coresets.random import Random as Random
+    from .coresets.reducer import Budget as Budget
+    from .coresets.reducer import Reducer as Reducer
     from .data.pool import TensorPool as TensorPool
     from .data.registry import load_dataset as load_dataset
     from .evaluation.config import EvalConfig as EvalConfig
@@ -16,6 +25,7 @@ if TYPE_CHECKING:
     from .evaluation.evaluate import evaluate as evaluate
     from .matching.condense import condense as condense
     from .matching.config import CondenseConfig as CondenseConfig
+    from .matching.reducer import Condense as Condense
     from .networks import build_network as build_network
     from .plugins.checkpoint import load_checkpoint as load_checkpoint
     from .plugins.checkpoint import save_checkpoint as save_checkpoint
@@ -26,13 +36,26 @@ if TYPE_CHECKING:
     from .plugins.stream_metrics import stream_metrics as stream_metrics
     from .replay.loader import ReplayLoader as ReplayLoader
     from .replay.memory import CondensedMemory as CondensedMemory
+    from .runtime.machine import Machine as Machine
 
 _HOMES = {
+    "ImageSet": "condensed.image_set",
+    "Codec": "condensed.codec",
+    "Tiles": "condensed.tiles",
+    "PLAIN": "condensed.tiles",
+    "Webp": "condensed.webp",
+    "Budget": "coresets.reducer",
+    "Reducer": "coresets.reducer",
+    "Random": "coresets.random",
+    "Herding": "coresets.herding",
+    "KMeans": "coresets.kmeans",
+    "Mixed": "coresets.mixed",
+    "Condense": "matching.reducer",
+    "Machine": "runtime.machine",
     "CondenseConfig": "matching.config",
     "CondensedBuffer": "plugins.storage_policy",
     "CondensedBufferWithLogits": "plugins.logits",
     "CondensedMemory": "replay.memory",
-    "CondensedSet": "condensed.condensed_set",
     "DMReplayPlugin": "plugins.replay",
     "EvalConfig": "evaluation.config",
     "EvalReport": "evaluation.evaluate",
@@ -48,15 +71,10 @@ _HOMES = {
     "save_checkpoint": "plugins.checkpoint",
     "stream_metrics": "plugins.stream_metrics",
 }
-_RENAMED = {"Report": "EvalReport", "build": "build_network", "load": "load_dataset"}
-
 __all__ = sorted(_HOMES)
 
 
 def __getattr__(name: str):
-    if name in _RENAMED:
-        warnings.warn(f"dm_replay.{name} is now dm_replay.{_RENAMED[name]}", DeprecationWarning, stacklevel=2)
-        return globals().get(_RENAMED[name]) or __getattr__(_RENAMED[name])
     if name not in _HOMES:
         raise AttributeError(f"module 'dm_replay' has no attribute {name!r}")
     value = getattr(import_module(f".{_HOMES[name]}", __name__), name)

@@ -12,7 +12,7 @@ ALL_THREADS = True
 def test_digits(ipc, least, margin):
     """Means over two sets: a sketch of the method measured 92, 94, 98 against 75, 88, 97.5 of random images."""
     data = load_dataset("digits")
-    config = CondenseConfig(ipc=ipc, iterations=200, batch_real=64)
+    config = CondenseConfig.preset("paper", ipc=ipc, iterations=200, batch_real=64)
     training = EvalConfig(epochs=150)
     score = {"condensed": [], "random": []}
     for seed in range(2):
@@ -32,7 +32,7 @@ def test_cifar10(data_root):
     32 real images a class and 150 epochs, so that it takes minutes on cores without bfloat16, too.
     """
     data = load_dataset("cifar10", data_root)
-    condensed = condense(data.train, CondenseConfig(iterations=300, batch_real=32), seed=0)
+    condensed = condense(data.train, CondenseConfig.preset("paper", iterations=300, batch_real=32), seed=0)
     training = EvalConfig(epochs=150)
     ours = evaluate(condensed, data.test, training, runs=2)
     random = evaluate(random_set(data.train, 10, seed=0), data.test, training, runs=1)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dm_replay import CondensedSet
+from dm_replay import ImageSet
 
 HOME = Path(__file__).parents[1]
 EXAMPLES = HOME / "examples"
@@ -34,7 +34,7 @@ def example(tmp_path, monkeypatch):
 def test_condense(example):
     lines = example("condense", "--ipc", "1", "--iterations", "2", "--epochs", "1", "--runs", "1")
     assert [line.split()[0] for line in lines] == ["condensed", "random"]
-    assert len(CondensedSet.load("digits.pt")) == 10 and Path("digits.png").is_file()
+    assert len(ImageSet.load("digits.pt")) == 10 and Path("digits.png").is_file()
 
 
 def test_own_data(example):

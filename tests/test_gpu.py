@@ -59,7 +59,7 @@ def test_a_captured_step_equals_a_plain_one(pool, cuda, monkeypatch):
 
 
 def test_same_seed_same_pixels_on_the_gpu(pool, cuda):
-    config = CondenseConfig(ipc=2, iterations=8, batch_real=8, device=str(cuda))
+    config = CondenseConfig.preset("paper", ipc=2, iterations=8, batch_real=8, device=str(cuda))
     states = []
     one = condense(pool, config, seed=1, on_step=lambda p: states.append(p.state))
     assert torch.equal(one.images, condense(pool, config, seed=1).images)
@@ -80,7 +80,7 @@ def test_bfloat16_on_the_gpu_is_within_noise(pool, cuda):
 def test_the_self_check_finds_no_fault_here(pool, cuda, network):
     """Graph, bfloat16 and the device's own numbers, of both kinds of work."""
     engine = choose(str(cuda), "auto", "no", (8, 8), 1)
-    config = CondenseConfig(network=network, lr_img=0.1)
+    config = CondenseConfig.preset("paper", network=network, lr_img=0.1)
     few = random_set(pool, 4)
     labels = torch.searchsorted(few.classes, few.labels)
     for probe in (

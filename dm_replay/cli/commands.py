@@ -6,12 +6,12 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..condensed.condensed_set import CondensedSet
 from ..condensed.export import FORMATS
 from ..condensed.figures import ANIMATION, PICTURE, animate, grid, save_picture
-from ..condensed.quantize import BITS, stored_bytes
-from ..coresets.config import ExemplarConfig
-from ..coresets.random import random_exemplars, random_set
+from ..condensed.image_set import ImageSet
+from ..condensed.stored import BITS, STORAGES, Packed
+from ..coresets.random import Random, random_set
+from ..coresets.reducer import Budget
 from ..evaluation.config import EvalConfig
 from ..matching.config import CondenseConfig
 from ..runs.condense_run import SNAPSHOTS, check_out, condense_run
@@ -42,13 +42,13 @@ def condense(argv: Sequence[str]) -> None:
     snapshots = f"pictures to write on the way, beside one after the first iteration; 0 for none (default: {SNAPSHOTS})"
     settings = flags.add_function(condense_run, "out", "dataset", "config", *switches, snapshots=snapshots)
     flags.add_dataset(default="digits")
-    flags.add_config("method (auto: what is usual for the dataset)", CondenseConfig)
+    flags.add_config("method (auto: what is usual for the dataset)", CondenseConfig())
     args = flags.parse_args(argv)
     folder = RunFolder(args.out)
     if args.resume:
         flags.remember(folder.begun_with(), folder.record)
         args = flags.parse_args(argv)
-    config = make(CondenseConfig, args)
+    config = make(CondenseConfig(), args)
     check_out(folder, args.resume, args.overwrite)
     hardware.keep_memory()
     how = {name: args[name] for name in (*settings, *switches)}
@@ -85,9 +85,9 @@ def evaluate(argv: Sequence[str]) -> None:
         first="number of the first run: run k depends on --seed and --first + k alone, so that runs can be shared out",
     )
     flags.add_dataset(default=None)
-    flags.add_config("training (auto: what is usual for the dataset)", EvalConfig)
+    flags.add_config("training (auto: what is usual for the dataset)", EvalConfig())
     args = flags.parse_args(argv)
-    config = make(EvalConfig, args)
+    config = make(EvalConfig(), args)
     hardware.keep_memory()
     condensed = _load(args.set)
     args.dataset = args.dataset or _dataset_name(condensed)
@@ -96,17 +96,14 @@ def evaluate(argv: Sequence[str]) -> None:
     if args.baseline:
         pool, ipc = dataset.train.subset(condensed.classes), _per_class(condensed)
         sets["random"] = random_set(pool, _whole_images(condensed, ipc), args.seed)
-        if not condensed.decoder.plain:
-            code = condensed.formation, condensed.color, condensed.enlarging
-            longest = max(condensed.encoded_shape[1:])
-            same_code = ExemplarConfig(ipc, condensed.storage, *code, longest)
-            sets["shrunk"] = random_exemplars(pool, same_code, seed=args.seed)
+        if not condensed.codec.plain:
+            sets["shrunk"] = Random().reduce(pool, Budget(ipc, condensed.codec), seed=args.seed)
     how = {name: args[name] for name in ("network", "runs", "seed", "first", "quiet")}
     reports = evaluate_run(sets, dataset.test, config, **how)
     if not world().main:
         return
     if args.json:
-        origin = {"set": str(args.set), "dataset": args.dataset, **provenance(resolve_device(config.device))}
+        origin = {"set": str(args.set), "dataset": args.dataset, **provenance(resolve_device(config.machine.device))}
         measured = {name: json.loads(report.to_json()) for name, report in reports.items()}
         print(json.dumps({**origin, **measured}, indent=2))
     else:
@@ -170,11 +167,11 @@ def doctor(argv: Sequence[str]) -> None:
     run_doctor(args.device, args.json)
 
 
-def _load(path: Path) -> CondensedSet:
-    return CondensedSet.load(RunFolder(path).condensed if path.is_dir() else path)
+def _load(path: Path) -> ImageSet:
+    return ImageSet.load(RunFolder(path).condensed if path.is_dir() else path)
 
 
-def _dataset_name(condensed: CondensedSet) -> str:
+def _dataset_name(condensed: ImageSet) -> str:
     if "dataset" not in condensed.meta:
         raise ValueError("the set does not say of which dataset it is: give --dataset")
     return condensed.meta["dataset"]
@@ -209,22 +206,23 @@ def _check_parent(out: Path) -> None:
         raise ValueError(f"no such folder to write to: {out.absolute().parent}")
 
 
-def _as_asked(condensed: CondensedSet, stored: bool) -> CondensedSet:
+def _as_asked(condensed: ImageSet, stored: bool) -> ImageSet:
     return condensed.as_stored() if stored else condensed
 
 
-def _whole_images(condensed: CondensedSet, ipc: int) -> int:
+def _whole_images(condensed: ImageSet, ipc: int) -> int:
     """Of each class in the bytes of a set, at one byte a value, as which floats count, too; at least 1."""
-    if condensed.storage not in BITS:
-        return max(1, ipc * condensed.pixels[0].numel() // math.prod(condensed.shape))
-    return max(1, condensed.nbytes // (len(condensed.classes) * stored_bytes(condensed.shape, "uint8")))
+    each = Packed.nbytes_of(condensed.shape, "uint8")
+    if condensed.storage in STORAGES and condensed.storage not in BITS:
+        return max(1, ipc * math.prod(condensed.codec.value_shape(condensed.shape)) // math.prod(condensed.shape))
+    return max(1, condensed.nbytes // (len(condensed.classes) * each))
 
 
-def _per_class(condensed: CondensedSet) -> int:
+def _per_class(condensed: ImageSet) -> int:
     return int(condensed.labels.unique(return_counts=True)[1].max())
 
 
-def _contents(condensed: CondensedSet) -> str:
+def _contents(condensed: ImageSet) -> str:
     classes = len(condensed.classes)
-    decoded = f" ({condensed.decoded:,} decoded)" if condensed.formation > 1 else ""
+    decoded = f" ({condensed.decoded:,} decoded)" if condensed.decoded > len(condensed) else ""
     return f"{len(condensed):,} images{decoded} of {classes} classes, {condensed.storage}, {condensed.nbytes:,} bytes"

@@ -11,8 +11,8 @@ from torch import nn
 from tqdm import tqdm
 
 from ..augment.siamese import SiameseAugment
-from ..condensed.condensed_set import CondensedSet
 from ..condensed.figures import grid, save_picture
+from ..condensed.image_set import ImageSet
 from ..data.registry import Dataset, load_dataset
 from ..networks import build_network
 from ..runtime.files import atomic
@@ -26,7 +26,7 @@ EXPERIENCES = 5
 CONDENSED = 20  # images; two a class at the end
 EPOCHS, BATCH, LR = 8, 32, 0.05
 STOCK, CONDENSING = "stock replay", "condensed replay"
-MOSAICS = {"formation": 2, "enlarging": "sharp"}
+MOSAICS = {"tiles": 2, "enlarging": "sharp"}
 OURS: dict[str, dict[str, Any]] = {  # what each keeps in the same bytes
     "herded replay": {"kind": "herding"},
     "shrunk replay": {"kind": "herding", **MOSAICS},
@@ -35,7 +35,7 @@ OURS: dict[str, dict[str, Any]] = {  # what each keeps in the same bytes
 }
 METHODS = ("naive", STOCK, *OURS)
 COLORS = dict(zip(METHODS, ("#9a9a9a", "#d98c3f", "#c06a5a", "#3fa38c", "#2f6db3", "#7a3fb3"), strict=True))
-Run = tuple[list[float], CondensedSet | None]  # accuracies after each experience, and the memory if it is one of ours
+Run = tuple[list[float], ImageSet | None]  # accuracies after each experience, and the memory if it is one of ours
 
 
 def run_demo(out: str = "runs/demo", seeds: int = 3, iterations: int = 300, augment_replay: bool = True) -> None:
@@ -156,7 +156,7 @@ def _accuracy(network: nn.Module, digits: Dataset, classes: torch.Tensor) -> flo
     return 100 * (predicted == pool.labels).float().mean().item()
 
 
-def _table(curves: dict[str, list[list[float]]], digits: Dataset, memories: dict[str, CondensedSet]) -> str:
+def _table(curves: dict[str, list[list[float]]], digits: Dataset, memories: dict[str, ImageSet]) -> str:
     stored = {
         "naive": "no memory",
         STOCK: f"{_stock_images(digits)} images, {_stock_images(digits) * _image_bytes(digits):,} bytes",

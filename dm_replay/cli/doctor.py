@@ -7,6 +7,7 @@ import time
 import warnings
 from collections.abc import Callable
 from importlib import metadata
+from typing import Any
 
 import torch
 
@@ -42,9 +43,9 @@ def examine(device: str = "auto") -> dict:
         ValueError: if there is no such device.
     """
     where = resolve_device(device)
-    config = CondenseConfig(device=device).resolve(True)
+    config = CondenseConfig.preset("paper", device=device).resolve(True).fit(SHAPE)
     images = config.iterations * CLASSES * (config.batch_real + config.ipc)
-    engine, reasons = explained(device, config.precision, config.compile, SHAPE[1:], images, config.memory_budget)
+    engine, reasons = explained(device, "auto", "auto", SHAPE[1:], images, config.machine.memory_budget)
     pool = _noise()
     return {
         **_software(where),
@@ -132,9 +133,10 @@ def _measure(device: torch.device, pool: TensorPool) -> dict:
     def note(progress: Progress) -> None:
         synchronize(device)
         times.append(time.perf_counter())
-        engines.append(progress.matcher.engine)
+        engines.append(progress.engine)
 
-    config = CondenseConfig(ipc=1, iterations=STEPS, batch_real=FEW_IMAGES, device=str(device), compile="no")
+    about: dict[str, Any] = dict(ipc=1, iterations=STEPS, batch_real=FEW_IMAGES)
+    config = CondenseConfig.preset("paper", **about, device=str(device), compile="no")
     with warnings.catch_warnings():  # what they would say of the engine is in the report
         warnings.simplefilter("ignore")
         condense(pool, config, on_step=note)

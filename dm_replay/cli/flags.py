@@ -9,18 +9,18 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar, get_args, get_type_hints
 
 from ..condensed.condensed_set import STORAGES
-from ..condensed.formation import ENLARGING
+from ..condensed.mosaic import ENLARGING
 from ..data.registry import Dataset, load_dataset
-from ..matching.config import INITS
+from ..matching.config import INITS, PRESETS, USUAL
 from ..matching.distances import DISTANCES
-from ..matching.presets import PRESETS, USUAL
 from ..runtime.engine import COMPILE, PRECISIONS
+from ..runtime.plain import FITTED, Plain
 from .docstrings import documented
 from .values import number, path, true_or_false, whole_number
 
-__all__ = ["Arguments", "Flags", "dataset_of", "make"]
+__all__ = ["Arguments", "Flags", "dataset_of", "make", "options_of"]
 
-Config = TypeVar("Config")
+Config = TypeVar("Config", bound=Plain)
 
 WIDTH, INDENT = 100, 30  # columns of the help at most, and of the options in it
 CHOICES = {
@@ -29,7 +29,6 @@ CHOICES = {
     "enlarging": ENLARGING,
     "init": INITS,
     "precision": PRECISIONS,
-    "preset": tuple(PRESETS),
     "storage": ("auto", *STORAGES),
     "synthetic_precision": ("auto", "float32"),
 }
@@ -101,16 +100,20 @@ class Flags(argparse.ArgumentParser):
             self.hints[name] = _kind(types[name])
         return list(taken)
 
-    def add_config(self, title: str, config: type) -> None:
-        """The fields of a dataclass; those about the machine in a group of their own."""
+    def add_config(self, title: str, config: Plain) -> None:
+        """The fields of settings, and of those inside; those about the machine in a group of their own.
+
+        Defaults are shown, not set: what is not given is the preset's.
+        """
         groups = [self.add_argument_group(name) for name in (title, "machine")]
-        texts, types = documented(config), get_type_hints(config)
-        usual = {"preset": USUAL, **PRESETS[USUAL]} if hasattr(config, "preset") else {}
-        for field in fields(config):
-            name, group = field.name, groups[field.name in MACHINE]
-            default = USUAL if name == "preset" else field.default
-            _add(group, name, types[name], default, texts.get(name), usual.get(name, field.default))
-            self.hints[name] = types[name]
+        if hasattr(config, "preset"):
+            help = f"{documented(config.preset)['name']} (default: {USUAL})"
+            metavar = "{" + ",".join(PRESETS) + "}"
+            groups[0].add_argument("--preset", metavar=metavar, default=USUAL, help=help)
+        for name, (settings, default) in options_of(config).items():
+            hint, text = get_type_hints(type(settings))[name], documented(type(settings)).get(name)
+            _add(groups[name in MACHINE], name, hint, None, text, default)
+            self.hints[name] = hint
 
     def remember(self, settings: Mapping[str, Any], source: Path) -> None:
         """Take these values as defaults; ValueError if one is not of its option's type."""
@@ -139,9 +142,23 @@ class Flags(argparse.ArgumentParser):
         raise ValueError(message)
 
 
-def make(config: type[Config], args: Arguments) -> Config:
-    """The dataclass of the values of its options."""
-    return config(**{field.name: args[field.name] for field in fields(config)})  # type: ignore[arg-type]
+def options_of(config: Plain) -> dict[str, tuple[Plain, Any]]:
+    """The settings that each option belongs to, and its default."""
+    found: dict[str, tuple[Plain, Any]] = {}
+    for field in fields(config):
+        value = getattr(config, field.name)
+        if isinstance(value, Plain):
+            found |= options_of(value)
+        elif field.metadata != FITTED:
+            found[field.name] = config, value
+    return found
+
+
+def make(config: Config, args: Arguments) -> Config:
+    """The settings of these options, the preset's where they are not given."""
+    given = {name: args[name] for name in options_of(config) if args[name] is not None}
+    base: Any = config.preset(args["preset"]) if hasattr(config, "preset") else config
+    return base.but(**given)
 
 
 def dataset_of(args: Arguments) -> Dataset:

@@ -10,13 +10,13 @@ import numpy as np
 from PIL import Image
 
 from ..runtime.files import atomic
-from .condensed_set import CondensedSet
 from .figures import class_name, real_pixels
+from .image_set import ImageSet
 
 __all__ = ["FORMATS", "to_imagefolder", "to_npz"]
 
 
-def to_npz(condensed: CondensedSet, out: Path) -> None:
+def to_npz(condensed: ImageSet, out: Path) -> None:
     """``images`` float32 (N, C, H, W) as networks see them, ``labels`` int64 (N,); of mosaics the decoded images.
 
     Where the set knows them, beside these: ``mean`` and ``std`` float32 (C,) of the normalization, in units of [0, 1],
@@ -24,9 +24,9 @@ def to_npz(condensed: CondensedSet, out: Path) -> None:
 
     >>> import numpy as np, torch
     >>> from pathlib import Path
-    >>> from dm_replay import CondensedSet
+    >>> from dm_replay import ImageSet
     >>> from dm_replay.condensed.export import to_npz
-    >>> to_npz(CondensedSet.from_images(torch.rand(4, 3, 8, 8), torch.tensor([0, 0, 1, 1])), Path("images.npz"))
+    >>> to_npz(ImageSet.from_images(torch.rand(4, 3, 8, 8), torch.tensor([0, 0, 1, 1])), Path("images.npz"))
     >>> np.load("images.npz")["images"].shape
     (4, 3, 8, 8)
     """
@@ -36,7 +36,7 @@ def to_npz(condensed: CondensedSet, out: Path) -> None:
         np.savez(file, images=condensed.images.numpy(), labels=condensed.image_labels.numpy(), **known)
 
 
-def to_imagefolder(condensed: CondensedSet, out: Path) -> None:
+def to_imagefolder(condensed: ImageSet, out: Path) -> None:
     """A new folder of PNGs of real pixel values, ``<label>_<class>/<number>.png``.
 
     Labels are padded with zeros: readers that number the folders alphabetically keep the classes' order.
@@ -66,7 +66,7 @@ def to_imagefolder(condensed: CondensedSet, out: Path) -> None:
         raise
 
 
-def _folder_name(condensed: CondensedSet, label: int) -> str:
+def _folder_name(condensed: ImageSet, label: int) -> str:
     digits = len(str(int(condensed.classes.max())))
     name = re.sub(r"[^\w.-]+", "_", class_name(condensed, label))
     return f"{label:0{digits}d}" if name == str(label) else f"{label:0{digits}d}_{name}"

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from ..runtime.files import atomic
-from .condensed_set import CondensedSet
+from .image_set import ImageSet
 
 __all__ = ["ANIMATION", "PICTURE", "animate", "class_name", "grid", "real_pixels", "save_picture"]
 
@@ -25,7 +25,7 @@ PIXELS = 256 * 128 * 128  # that are decoded at a time
 PAPER, INK = 255, (40, 40, 40)
 
 
-def real_pixels(condensed: CondensedSet) -> np.ndarray:
+def real_pixels(condensed: ImageSet) -> np.ndarray:
     """The images as they would look among the real ones: (N, H, W, C) uint8, of any number of channels C.
 
     The set's mean and std undo the normalization; without them each channel's own range becomes 0 to 255.
@@ -51,13 +51,13 @@ def _range(parts: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
     return low.amin((0, 2, 3))[:, None, None], high.amax((0, 2, 3))[:, None, None]
 
 
-def class_name(condensed: CondensedSet, label: int) -> str:
+def class_name(condensed: ImageSet, label: int) -> str:
     """The name of a class where the set knows it, else its label."""
     names = condensed.meta.get("names") or []
     return names[label] if 0 <= label < len(names) else str(label)
 
 
-def grid(condensed: CondensedSet, classes: int = 100, per_class: int = 50) -> Image.Image:
+def grid(condensed: ImageSet, classes: int = 100, per_class: int = 50) -> Image.Image:
     """Classes as rows with their names.
 
     Images of two channels are shown by their mean, as gray; of more than three by the first three, as RGB.
@@ -70,9 +70,9 @@ def grid(condensed: CondensedSet, classes: int = 100, per_class: int = 50) -> Im
         ValueError: if either is below 1, or the set is empty.
 
     >>> import torch
-    >>> from dm_replay import CondensedSet
+    >>> from dm_replay import ImageSet
     >>> from dm_replay.condensed.figures import grid
-    >>> condensed = CondensedSet.from_images(torch.rand(4, 3, 32, 32), torch.tensor([0, 0, 1, 1]))
+    >>> condensed = ImageSet.from_images(torch.rand(4, 3, 32, 32), torch.tensor([0, 0, 1, 1]))
     >>> grid(condensed.with_meta(names=["cat", "dog"])).save("grid.png")
     """
     for what, limit in (("classes", classes), ("per_class", per_class)):

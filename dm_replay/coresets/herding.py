@@ -1,20 +1,21 @@
 """Herding (Welling 2009; Rebuffi et al. 2017): real images whose mean feature follows their class's."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from ..condensed.condensed_set import CondensedSet
+from ..condensed.codec import Shape
+from ..condensed.image_set import ImageSet
 from ..data.pool import TensorPool
-from ..networks import activation_values, build_network
+from ..networks import activation_values, build_network, check_buildable, parse
 from ..runtime.engine import GIB
 from ..runtime.seeding import derive
 from ..runtime.stages import counted
-from .config import ExemplarConfig
-from .random import chosen
+from .reducer import Budget, Reducer
 
-__all__ = ["by_class", "features_of", "herd", "herded", "herded_by_class", "herding_exemplars", "random_embedding"]
+__all__ = ["Herding", "by_class", "features_of", "herd", "herded", "herded_by_class", "random_embedding"]
 
 MEMORY_BUDGET = 4.0  # GiB, that of a condensation by default
 CHUNK = 64  # images embedded at a time, as many as the cache holds
@@ -24,33 +25,36 @@ ROWS_PER_PRODUCT = 10
 MOST_ROWS = 10_000  # whose products take 400 MB
 
 
-def herding_exemplars(
-    pool: TensorPool,
-    config: ExemplarConfig | None = None,
-    *,
-    seed: int = 0,
-    embed: Callable[[Tensor], Tensor] | None = None,
-) -> CondensedSet:
-    """``config.ipc`` real images of every class, each chosen so that the mean feature of all so far is its class's.
+@dataclass(frozen=True)
+class Herding(Reducer):
+    """Real images, each chosen so that the mean feature of all so far is its class's.
 
-    The order is the order of choice, so a prefix is itself herded. With a formation f, f² · ipc are chosen and shrunk.
+    The order is the order of choice, so a prefix is itself herded. Features are scaled to length 1.
 
     Args:
-        embed: normalized images (N, C, H, W) -> features (N, D), as of a trained network; by default of a random
-            ``config.network``. Features are scaled to length 1.
+        network: the random embedding. memory_budget: GiB of its activations.
 
-    Raises:
-        ValueError: if a class has fewer images, or the images are too small for the formation.
-
-    >>> from dm_replay import load_dataset
-    >>> from dm_replay.coresets.config import ExemplarConfig
-    >>> from dm_replay.coresets.herding import herding_exemplars
-    >>> config = ExemplarConfig(2, network="convnet:width=8")
-    >>> herding_exemplars(load_dataset("digits").train, config).labels[:4].tolist()
+    >>> from dm_replay import Budget, Herding, load_dataset
+    >>> Herding("convnet:width=8").reduce(load_dataset("digits").train, Budget(2), seed=0).labels[:4].tolist()
     [0, 0, 1, 1]
     """
-    embed = embed or random_embedding(pool, (config or ExemplarConfig()).network, seed)
-    return chosen(pool, config, seed, lambda each: herded_by_class(pool, each, embed))
+
+    network: str = "convnet"
+    memory_budget: float = MEMORY_BUDGET
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        parse(self.network)
+
+    def reduce(self, pool: TensorPool, budget: Budget, *, seed: int, previous: ImageSet | None = None) -> ImageSet:
+        budget = budget.fit(pool)
+        budget.check_enough(pool, previous)
+        small = pool.shrunk(*budget.codec.working_shape(pool.shape)[1:])
+        embed = random_embedding(small, self.network, seed, self.memory_budget)
+        return budget.store_rows(pool, herded_by_class(small, budget.images, embed), seed)
+
+    def check(self, shape: Shape) -> None:
+        check_buildable(self.network, shape)
 
 
 def herded_by_class(pool: TensorPool, count: int, embed: Callable[[Tensor], Tensor]) -> Tensor:

@@ -1,51 +1,54 @@
 """K-means: the real images that are nearest to the centers of their class's clusters."""
 
-from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from ..condensed.condensed_set import CondensedSet
+from ..condensed.codec import Shape
+from ..condensed.image_set import ImageSet
 from ..data.pool import TensorPool
+from ..networks import check_buildable, parse
 from ..runtime.seeding import derive
-from .config import ExemplarConfig
-from .herding import by_class, features_of, random_embedding
-from .random import chosen
+from .herding import MEMORY_BUDGET, by_class, features_of, random_embedding
+from .reducer import Budget, Reducer
 
-__all__ = ["central", "kmeans_exemplars"]
+__all__ = ["KMeans", "central"]
 
 
-def kmeans_exemplars(
-    pool: TensorPool,
-    config: ExemplarConfig | None = None,
-    *,
-    seed: int = 0,
-    embed: Callable[[Tensor], Tensor] | None = None,
-) -> CondensedSet:
-    """``config.ipc`` real images of every class: of as many clusters of its features, those nearest to the centers.
-
-    Those of larger clusters come first. With a formation f, f² · ipc are chosen and shrunk.
+@dataclass(frozen=True)
+class KMeans(Reducer):
+    """Of as many clusters of a class's features, the real images nearest to the centers, larger clusters first.
 
     Args:
-        embed: normalized images (N, C, H, W) -> features (N, D), as of a trained network; by default of a random
-            ``config.network``. Features are scaled to length 1.
+        network: the random embedding, whose features are scaled to length 1. memory_budget: GiB of its activations.
 
-    Raises:
-        ValueError: if a class has fewer images, or the images are too small for the formation.
-
-    >>> from dm_replay import load_dataset
-    >>> from dm_replay.coresets.config import ExemplarConfig
-    >>> from dm_replay.coresets.kmeans import kmeans_exemplars
-    >>> config = ExemplarConfig(2, network="convnet:width=8")
-    >>> kmeans_exemplars(load_dataset("digits").train, config).labels[:4].tolist()
+    >>> from dm_replay import Budget, KMeans, load_dataset
+    >>> KMeans("convnet:width=8").reduce(load_dataset("digits").train, Budget(2), seed=0).labels[:4].tolist()
     [0, 0, 1, 1]
     """
-    embed = embed or random_embedding(pool, (config or ExemplarConfig()).network, seed)
 
-    def of_class(rows: Tensor, each: int) -> Tensor:
-        return rows[central(features_of(pool, rows, embed), each, derive(seed, "kmeans"))]
+    network: str = "convnet"
+    memory_budget: float = MEMORY_BUDGET
 
-    return chosen(pool, config, seed, lambda each: by_class(pool, lambda rows: of_class(rows, each)))
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        parse(self.network)
+
+    def reduce(self, pool: TensorPool, budget: Budget, *, seed: int, previous: ImageSet | None = None) -> ImageSet:
+        budget = budget.fit(pool)
+        budget.check_enough(pool, previous)
+        embed = random_embedding(pool, self.network, seed, self.memory_budget)
+
+        def nearest(rows: Tensor) -> Tensor:
+            count = min(budget.images, len(rows))
+            taken = rows[central(features_of(pool, rows, embed), count, derive(seed, "kmeans"))]
+            return taken[torch.arange(budget.images) % count]
+
+        return budget.store_rows(pool, by_class(pool, nearest), seed)
+
+    def check(self, shape: Shape) -> None:
+        check_buildable(self.network, shape)
 
 
 def central(features: Tensor, count: int, seed: int = 0) -> Tensor:

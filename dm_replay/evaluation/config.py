@@ -3,14 +3,15 @@
 from dataclasses import dataclass, replace
 
 from ..augment.siamese import SiameseAugment
-from ..runtime.engine import COMPILE, PRECISIONS
-from ..runtime.validation import check_choices, check_memory_budget, check_whole_numbers, unwrap_numpy
+from ..runtime.machine import Machine
+from ..runtime.plain import Plain
+from ..runtime.validation import check_whole_numbers
 
 __all__ = ["EvalConfig"]
 
 
 @dataclass(frozen=True)
-class EvalConfig:
+class EvalConfig(Plain):
     """How a network is trained on a condensed set; the defaults are the paper's.
 
     Args:
@@ -22,12 +23,8 @@ class EvalConfig:
         lr, momentum, weight_decay: of the networks' SGD.
         augment: families drawn for each image of each step, joined by "_", or "none"; "auto" is all of them, but "flip"
             only where the test pool says that a mirror image means the same.
-        precision: of the matrix work: "bfloat16" (autocast; parameters stay float32), "float32" or "auto".
-        compile: "yes", "no", or "auto" for where it earns back its half minute.
-        device: "auto", "cpu", "cuda", ...
-        memory_budget: GiB of device memory for the activations of a network in training. It bounds the images at a
-            time; networks with BatchNorm need a whole batch at once.
         parallel_networks: networks trained at once; 0 for as many as suit the device, see :func:`networks_at_once`.
+        machine: where and how it runs; ``precision`` is that of the matrix work (autocast; parameters stay float32).
 
     Raises:
         ValueError: for a value that is out of its range or none of its choices.
@@ -44,14 +41,11 @@ class EvalConfig:
     momentum: float = 0.9
     weight_decay: float = 5e-4
     augment: str = "auto"
-    precision: str = "auto"
-    compile: str = "auto"
-    device: str = "auto"
-    memory_budget: float = 4.0
     parallel_networks: int = 0
+    machine: Machine = Machine()
 
-    def __post_init__(self):
-        unwrap_numpy(self)
+    def __post_init__(self) -> None:
+        super().__post_init__()
         check_whole_numbers(self, epochs=1, batch=1, parallel_networks=0)
         if self.steps is not None:
             check_whole_numbers(self, steps=1)
@@ -60,8 +54,6 @@ class EvalConfig:
                 "expected lr > 0, momentum in [0, 1) and weight_decay >= 0, "
                 f"got {self.lr}, {self.momentum} and {self.weight_decay}"
             )
-        check_memory_budget(self.memory_budget)
-        check_choices(self, precision=PRECISIONS, compile=COMPILE)
         SiameseAugment.parse(self.augment)
 
     def for_images(self, images: int) -> "EvalConfig":

@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..condensed.coded_set import CodedSet
-from ..condensed.condensed_set import CondensedSet
+from ..condensed.image_set import ImageSet
 from ..data.pool import TensorPool
 from ..networks import activation_values
-from ..runtime.engine import choose, cpu_by_default
+from ..runtime.engine import cpu_by_default
 from ..runtime.out_of_memory import halving
+from ..runtime.plain import flat
 from ..runtime.seeding import derive
 from ..runtime.self_check import engine_record
 from ..runtime.validation import whole_number
@@ -63,7 +63,7 @@ class EvalReport:
 
 @cpu_by_default
 def evaluate(
-    train_set: CondensedSet | CodedSet,
+    train_set: ImageSet,
     test_pool: TensorPool,
     config: EvalConfig | None = None,
     *,
@@ -106,8 +106,7 @@ def evaluate(
     images, labels, test_labels = _aligned(train_set, test_pool)
     config = config.for_images(len(images))
     work = runs * ((config.epochs + 1) * len(images) * 3 + len(test_pool))
-    how, activations = (config.device, config.precision, config.compile), activation_values(network, test_pool.shape)
-    engine = choose(*how, test_pool.shape[1:], work, config.memory_budget, activations)
+    engine = config.machine.engine(test_pool.shape[1:], work, activation_values(network, test_pool.shape))
     engine = verified_engine(engine, network, images, labels, classes, config)
     together = networks_at_once(config, engine, runs, len(images), test_pool.shape[1:])
     trainer = Trainer(network, test_pool.shape, classes, config, engine)
@@ -129,7 +128,7 @@ def evaluate(
         together, found = halving(len(_groups(runs - done, together)[0]), train_group, engine.device)
         accuracies, most = accuracies + found, max(most, len(found))
     settings = {
-        **asdict(config),
+        **flat(config),
         "network": network,
         "runs": runs,
         "seed": seed,
@@ -147,7 +146,7 @@ def _note_whole_batches(trainer: Trainer, batch: int) -> None:
     if batch > trainer.engine.gradient_chunk and trainer.together > batch:
         warnings.warn(
             f"{trainer.name} has statistics over a whole batch, so it takes {batch} images at once, where "
-            f"memory_budget {trainer.config.memory_budget:g} has room for {trainer.engine.gradient_chunk}: "
+            f"memory_budget {trainer.config.machine.memory_budget:g} has room for {trainer.engine.gradient_chunk}: "
             "lower batch, or choose another norm",
             stacklevel=3,
         )
@@ -166,7 +165,7 @@ def _check_finite(accuracies: Sequence[float], first: int, lr: float) -> None:
         raise ValueError(f"the outputs of network {lost} became infinite or NaN: lower lr, which is {lr:g}")
 
 
-def _aligned(train_set: CondensedSet | CodedSet, test_pool: TensorPool) -> tuple[Tensor, Tensor, Tensor]:
+def _aligned(train_set: ImageSet, test_pool: TensorPool) -> tuple[Tensor, Tensor, Tensor]:
     """Training images and labels, and test labels, the labels numbered 0 … K − 1 over the pool's classes."""
     if train_set.shape != test_pool.shape:
         raise ValueError(f"the set's images are {train_set.shape}, the test images {test_pool.shape}")
@@ -180,7 +179,7 @@ def _aligned(train_set: CondensedSet | CodedSet, test_pool: TensorPool) -> tuple
     return train_set.images, train_labels, test_labels
 
 
-def _check_normalization(train_set: CondensedSet | CodedSet, test_pool: TensorPool) -> None:
+def _check_normalization(train_set: ImageSet, test_pool: TensorPool) -> None:
     """Images normalized otherwise than the test images would be trained on as something else than they are."""
     for name, default in (("mean", 0.0), ("std", 1.0)):
         pixels = test_pool.images.dtype == torch.uint8

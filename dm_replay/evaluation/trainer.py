@@ -53,7 +53,7 @@ def networks_at_once(config: EvalConfig, engine: Engine, runs: int, images: int,
         return 1
     steps = config.steps_of_pass(images)
     pixels = min(images, config.batch) * image_size[0] * image_size[1]
-    room = int(MOST_PIXELS * min(1.0, config.memory_budget / BUDGET))
+    room = int(MOST_PIXELS * min(1.0, config.machine.memory_budget / BUDGET))
     return max(1, min(runs, MOST_NETWORKS, MOST_PASSES // steps, room // pixels))
 
 

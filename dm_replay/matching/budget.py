@@ -9,7 +9,7 @@ from torch import nn
 
 from ..data.pool import TensorPool
 from ..networks import activation_values
-from ..runtime.engine import GIB, Activations, Engine, choose
+from ..runtime.engine import GIB, Activations, Engine
 from .config import CondenseConfig
 from .trained_networks import BATCH
 
@@ -25,29 +25,29 @@ def activations_of(pool: TensorPool, config: CondenseConfig, network: nn.Module 
 
 def engine_for(pool: TensorPool, classes: int, config: CondenseConfig, activations: Activations) -> Engine:
     """The engine of a condensation of so many of the pool's classes."""
-    synthetic = config.batch_syn or config.ipc * config.formation**2
+    synthetic = config.batch_syn or config.ipc * config.codec.images_per_stored
     images = config.iterations * classes * (config.batch_real + config.inner_steps * synthetic)
     if config.seconds is not None:
         images = sys.maxsize if config.seconds >= WORTH_COMPILING else 0
     elif config.patience is not None and config.patience <= WORTH_COMPILING:
         images = 0
-    how = config.device, config.precision, config.compile
-    return choose(*how, pool.shape[1:], images, config.memory_budget, activations)
+    return config.machine.engine(pool.shape[1:], images, activations)
 
 
 def note_whole_batches(
     pool: TensorPool, classes: int, config: CondenseConfig, activations: Activations, engine: Engine
 ) -> None:
     """Warn that a network with statistics over all images of a step takes them at once, where the budget is less."""
-    every = config.ipc * config.formation**2
+    every = config.ipc * config.codec.images_per_stored
     synthetic = classes * min(config.batch_syn or every, every)
     trained = max(BATCH, classes) if config.extractors else 0
     real = classes * min(config.batch_real, int(pool.counts.max())) * activations.forward * engine.dtype.itemsize
     needed = max(max(synthetic, trained) * activations.with_gradient * torch.float32.itemsize, real) / GIB
-    if needed > config.memory_budget:
+    budget = config.machine.memory_budget
+    if needed > budget:
         warnings.warn(
             f"{config.network} has statistics over all images of a step, so it takes them at once, about "
-            f"{math.ceil(needed)} GiB instead of memory_budget {config.memory_budget:g}: lower ipc, batch_real or "
+            f"{math.ceil(needed)} GiB instead of memory_budget {budget:g}: lower ipc, batch_real or "
             "resolution, or choose another norm",
             stacklevel=4,
         )

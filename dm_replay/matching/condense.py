@@ -6,80 +6,38 @@ classes go through one batched step.
 """
 
 import contextlib
-import copy
-import math
+import time
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..augment.siamese import SiameseAugment
-from ..condensed.condensed_set import CondensedSet
-from ..condensed.decoder import Decoder
-from ..condensed.quantize import check_storage
-from ..coresets.random import about_pool
-from ..data.class_index import EVERY, ClassShard
+from ..condensed.image_set import ImageSet
+from ..coresets.reducer import about_pool
+from ..data.class_index import EVERY
 from ..data.pool import TensorPool
 from ..runtime.distributed import ALONE, Peers
 from ..runtime.engine import Engine, cpu_by_default
+from ..runtime.plain import flat
 from ..runtime.stages import at, mapped
-from . import self_check
 from .bounds import LOOK, RealRange
-from .budget import activations_of, engine_for, note_whole_batches
 from .config import CondenseConfig
 from .expected import Expected
-from .extractors import Extractor, TrainedNetworks
 from .initial import initial_pixels
 from .losses import prefix_weights
 from .matcher import Matcher
-from .pretrained import Enlarged, PretrainedExtractor, as_trained
+from .prepared import Extractors, Prepared
+from .progress import Progress
 from .real_batches import RealBatches
 from .schedule import Schedule
 from .steps import Steps
 from .synthetic import SyntheticPixels
-from .trained_networks import train_networks
 
-__all__ = ["Condenser", "Progress", "condense"]
+__all__ = ["Condenser", "condense"]
 
 FEATURES = 2048  # of the network that class_weight is given for: the matching loss is a sum over them, the other is not
-TRAINING = 1 / 3  # of a run's seconds, at most, go into training networks
-
-
-@dataclass(frozen=True)
-class Progress:
-    """What ``on_step`` is given after each update, valid until it returns. All but the counters wait for the device.
-
-    Attributes:
-        iteration: updates done so far, from 1. iterations: how many there will be.
-        loss: 0-d tensor, the matching loss per class before the update.
-        part: of the run that is over, in [0, 1].
-    """
-
-    iteration: int
-    iterations: int
-    loss: Tensor
-    part: float
-    matcher: Matcher
-    schedule: Schedule
-    finish: Callable[[], CondensedSet]
-
-    @property
-    def images(self) -> Tensor:
-        """The stored images as they are now: (N, C, H, W) float32, normalized, a copy on the CPU."""
-        return self.matcher.pixels.detach().flatten(0, 1).cpu().clone()
-
-    @property
-    def state(self) -> dict[str, Any]:
-        """What :func:`condense` takes as ``state`` to go on from here."""
-        timed = self.schedule.config.limit is not None
-        seconds = {"seconds": self.schedule.seconds} if timed else {}
-        return {"iteration": self.iteration, **seconds, **self.matcher.state()}
-
-    def as_set(self) -> CondensedSet:
-        """The condensed set as it is now."""
-        return self.finish()
 
 
 @cpu_by_default
@@ -90,7 +48,7 @@ class Condenser:
     """
 
     def __init__(self):
-        self._extractors: dict[tuple, Extractor] = {}
+        self._extractors = Extractors()
 
     @torch.inference_mode(False)  # a caller's no_grad and inference_mode end here: gradients are needed
     def condense(
@@ -100,79 +58,44 @@ class Condenser:
         *,
         seed: int = 0,
         classes: Iterable[int] | None = None,
-        previous: CondensedSet | None = None,
+        previous: ImageSet | None = None,
         on_step: Callable[[Progress], None] | None = None,
         state: dict[str, Any] | None = None,
         shard: slice = EVERY,
         network: nn.Module | None = None,
         peers: Peers = ALONE,
-    ) -> CondensedSet:
+    ) -> ImageSet:
         """As :func:`condense`, which see."""
-        config = (config or CondenseConfig()).resolve(pool.flip_invariant).sized(pool.shape)
-        if network is not None:
-            config = replace(config, compile="no")  # it serves one condensation
-        schedule = Schedule(config, float(state.get("seconds", 0.0)) if state else 0.0)
-        chosen = pool.classes if classes is None else torch.as_tensor(list(classes)).long().unique()
-        group = ClassShard(chosen, shard)
-        decoder = config.decoder(pool.shape[0])
-        size = pool.shape[1:]
-        pool, previous = _shrunk(pool, previous, chosen, config)
-        if network is not None and size != pool.shape[1:]:
-            network = Enlarged(network, size, config.enlarging)
-        decoder.check(pool.shape)
-        check_storage(config.storage, pool.shape[2])
-        _check_state(state, (len(group.mine), config.ipc, *decoder.stored_shape(pool.shape)))
-        borrowed = None if network is None else PretrainedExtractor(network, pool.shape, chosen)
-        activations = activations_of(pool, config, borrowed)
-        engine = self_check.verified_engine(engine_for(pool, len(chosen), config, activations), pool, config)
-        extractor = self._extractor(pool.shape, len(chosen), config, engine, borrowed)
-        whole = extractor.batch_statistics
-        if whole:
-            note_whole_batches(pool, len(chosen), config, activations, engine)
-        if whole and not group.whole:
-            raise ValueError(f"the classes cannot be shared out: {config.network} has statistics over all of them")
-        iteration, trains = 0 if state is None else int(state["iteration"]), borrowed is None and len(chosen) > 1
-        pixels = pool.shape[1] * pool.shape[2]
-        expected = Expected.of(config, engine, pixels, len(group.mine), decoder.tiles, iteration, trains)
+        began = time.perf_counter()
+        job = Prepared.of(pool, config or CondenseConfig(), classes, previous, network, self._extractors)
+        config, group = job.config, job.shard(shard)
+        stored = (len(group.mine), config.ipc, *config.codec.value_shape(job.pool.shape))
+        if state is not None and tuple(state["pixels"].shape) != stored:
+            raise ValueError(f"the state holds pixels {tuple(state['pixels'].shape)}, this condensation has {stored}")
+        schedule = Schedule(config, float(state.get("seconds", 0.0)) if state else 0.0, began)
+        iteration = 0 if state is None else int(state["iteration"])
+        expected = Expected.of(job, len(group.mine), iteration)
         with mapped(lambda part: schedule.shown(expected.of_start(part))):
-            start = initial_pixels(pool, group, previous, config, seed) if state is None else state["pixels"]
-        placed = _placed(pool, group.mine, engine.device)
-        real_range = RealRange.of(pool)
-        bound = None if borrowed is None else real_range.gradient(config.ipc)
-        with mapped(lambda part: schedule.shown(expected.of_training(part))):
-            if borrowed is None:
-                trained = _trained(pool, chosen, previous, extractor, config, seed, peers)
-            else:
-                trained = as_trained(extractor.network)
-
-        class_weight = config.class_weight * extractor.features / FEATURES
-
-        def matcher_on(engine: Engine) -> Matcher:
-            extractor = self._extractor(pool.shape, len(chosen), config, engine, borrowed)
-            return Matcher(
-                RealBatches(placed, group, config.batch_real, previous, engine, seed=seed, whole=whole),
-                extractor,
-                _synthetic(start, config, decoder, extractor, bound),
-                augment=SiameseAugment.parse(config.augment),
-                engine=engine,
-                seed=seed,
-                inner_steps=config.inner_steps,
-                trained=trained,
-                class_weight=0.0 if trained is None or len(chosen) == 1 else class_weight,
-            )
-
-        most = 1 if whole else len(group.mine) * (config.batch_real + config.ipc * config.formation**2)
-        steps = Steps(matcher_on, engine, most)
+            start = initial_pixels(job.pool, group, job.previous, config, seed) if state is None else state["pixels"]
+        matcher_on = _matcher(job, group, start, seed, peers, lambda part: schedule.shown(expected.of_training(part)))
+        most = len(group.mine) * (config.batch_real + config.ipc * config.codec.images_per_stored)
+        steps = Steps(matcher_on, job.engine, 1 if job.extractor().batch_statistics else most)
         if state is not None:
             steps.matcher.restore(state)
-        about = {"config": asdict(config), "seed": seed, **about_pool(pool)}
+        about = {"config": flat(config), "seed": seed, **about_pool(job.pool)}
         labels = group.mine.repeat_interleave(config.ipc)
 
-        def finish() -> CondensedSet:
-            matcher, images = steps.matcher, steps.matcher.synthetic.result.flatten(0, 1)
-            as_stored = config.storage, decoder.formation, decoder.color, decoder.enlarging
-            return CondensedSet.from_images(images, labels, matcher.real.counts, about, *as_stored).decoded_to(*size)
+        def finish() -> ImageSet:
+            values, counts = steps.matcher.synthetic.result.flatten(0, 1), steps.matcher.real.counts
+            return ImageSet.from_values(values, labels, config.codec, job.shape, counts, about)
 
+        def state_now() -> dict[str, Any]:
+            return ({} if config.limit is None else {"seconds": schedule.seconds}) | steps.matcher.state()
+
+        def images_now() -> Tensor:
+            return steps.matcher.pixels.detach().flatten(0, 1).cpu().clone()
+
+        real_range = RealRange.of(job.pool)
         with contextlib.closing(steps):
             part = before = schedule.progress(iteration)
             at("condensing", schedule.shown(expected.of_steps(0.0)))
@@ -186,7 +109,8 @@ class Condenser:
                     real_range.check(steps.matcher.pixels, loss, iteration, config.lr_img)
                 at("condensing", schedule.shown(expected.of_steps((part - before) / (1 - before))))
                 if on_step is not None:
-                    on_step(Progress(iteration, config.iterations, loss, part, steps.matcher, schedule, finish))
+                    now = iteration, config.iterations, loss, part, steps.engine
+                    on_step(Progress(*now, images_now, state_now, finish))
         return finish()
 
     @torch.inference_mode(False)
@@ -197,37 +121,12 @@ class Condenser:
         *,
         seed: int,
         classes: Iterable[int],
-        previous: CondensedSet | None,
+        previous: ImageSet | None,
         peers: Peers,
     ) -> None:
         """Take part in what ``peers`` do together that condense these classes without this process: the training of
         extractors."""
-        config = config.resolve(pool.flip_invariant).sized(pool.shape)
-        chosen = torch.as_tensor(list(classes)).long().unique()
-        pool, previous = _shrunk(pool, previous, chosen, config)
-        engine = engine_for(pool, len(chosen), config, activations_of(pool, config, None))
-        engine = self_check.verified_engine(engine, pool, config)
-        extractor = self._extractor(pool.shape, len(chosen), config, engine)
-        _trained(pool, chosen, previous, extractor, config, seed, peers)
-
-    def _extractor(
-        self,
-        shape: tuple[int, int, int],
-        classes: int,
-        config: CondenseConfig,
-        engine: Engine,
-        borrowed: PretrainedExtractor | None = None,
-    ) -> Extractor:
-        """Kept from the last pools of the same kind, so that a stream compiles once; not so a borrowed network's."""
-        if borrowed is not None:
-            augment = SiameseAugment.parse(config.augment)
-            return Extractor(copy.deepcopy(borrowed), shape, augment, engine, distance=config.distance)
-        width = classes if config.extractors else 1
-        key = (config.network, shape, config.augment, config.synthetic_precision, config.distance, width, engine)
-        if key not in self._extractors:
-            augment, mixed = SiameseAugment.parse(config.augment), config.synthetic_precision == "auto"
-            self._extractors[key] = Extractor(config.network, shape, augment, engine, width, mixed, config.distance)
-        return self._extractors[key]
+        Prepared.of(pool, config, classes, previous, None, self._extractors).trained(seed, peers)
 
 
 def condense(
@@ -236,13 +135,13 @@ def condense(
     *,
     seed: int = 0,
     classes: Iterable[int] | None = None,
-    previous: CondensedSet | None = None,
+    previous: ImageSet | None = None,
     on_step: Callable[[Progress], None] | None = None,
     state: dict[str, Any] | None = None,
     shard: slice = EVERY,
     network: nn.Module | None = None,
     peers: Peers = ALONE,
-) -> CondensedSet:
+) -> ImageSet:
     """Condense the real images of a pool by distribution matching.
 
     Args:
@@ -259,8 +158,8 @@ def condense(
             ValueError for networks with BatchNorm, whose statistics are over all classes.
         network: a network that is trained already, normalized images (N, C, H, W) -> logits (N, L) by class number, as
             the only embedding and for the class term; see :class:`PretrainedExtractor`. It is copied, and never
-            compiled. Since
-            its gradients may be of any size, each class's is bounded to what those of our own networks are.
+            compiled. Since its gradients may be of any size, each class's is bounded to what those of our own networks
+            are.
         peers: processes that condense other shards of the same classes: they share the training of extractors out.
 
     Returns:
@@ -276,80 +175,49 @@ def condense(
     >>> from dm_replay import CondenseConfig, TensorPool, condense
     >>> images = torch.randint(0, 256, (40, 3, 8, 8), dtype=torch.uint8)
     >>> pool = TensorPool(images, labels=[0, 1] * 20)
-    >>> condensed = condense(pool, CondenseConfig(ipc=2, iterations=3, network="convnet:width=8"), seed=0)
+    >>> config = CondenseConfig.preset("paper", ipc=2, iterations=3, network="convnet:width=8")
+    >>> condensed = condense(pool, config, seed=0)
     >>> condensed.images.shape, condensed.labels.tolist()
     (torch.Size([4, 3, 8, 8]), [0, 0, 1, 1])
     """
-    return Condenser().condense(
-        pool,
-        config,
-        seed=seed,
-        classes=classes,
-        previous=previous,
-        on_step=on_step,
-        state=state,
-        shard=shard,
-        network=network,
-        peers=peers,
-    )
+    how: dict[str, Any] = dict(seed=seed, classes=classes, previous=previous, on_step=on_step, state=state)
+    return Condenser().condense(pool, config, **how, shard=shard, network=network, peers=peers)
 
 
-def _shrunk(
-    pool: TensorPool, previous: CondensedSet | None, classes: Tensor, config: CondenseConfig
-) -> tuple[TensorPool, CondensedSet | None]:
-    """What classes are condensed from, at the size that is condensed."""
-    _, height, width = config.condensed_shape(pool.shape)
-    if previous is not None and previous.shape != pool.shape:
-        raise ValueError(f"the previous images are {previous.shape}, the real ones {pool.shape}")
-    if pool.shape[1:] == (height, width):
-        return pool, previous
-    small = pool.select(pool.of_classes(classes)).shrunk(height, width)
-    return small, None if previous is None else previous.decoded_to(height, width)
-
-
-def _check_state(state: dict | None, stored: tuple[int, ...]) -> None:
-    if state is not None and tuple(state["pixels"].shape) != stored:
-        raise ValueError(f"the state holds pixels {tuple(state['pixels'].shape)}, this condensation has {stored}")
-
-
-def _placed(pool: TensorPool, classes: Tensor, device: torch.device) -> TensorPool:
-    """The pool with the pixels of these classes on the GPU, if those of all its classes take at most half its memory.
-
-    What decides is the same in every run and on every process, since where pixels lie decides where draws are made.
-    """
-    if device.type != "cuda" or (pool.device == device and not pool.mapped):
-        return pool
-    size = len(pool) * math.prod(pool.shape) * pool.images.itemsize
-    return pool.resident(classes, device) if size <= torch.cuda.get_device_properties(device).total_memory / 2 else pool
-
-
-def _synthetic(
-    start: Tensor, config: CondenseConfig, decoder: Decoder, extractor: Extractor, bound: float | None
-) -> SyntheticPixels:
-    pixels = start.to(extractor.engine.device, extractor.master, copy=True)
+def _matcher(
+    job: Prepared, group: Any, start: Tensor, seed: int, peers: Peers, shown: Callable[[float], float]
+) -> Callable[[Engine], Matcher]:
+    """What makes the matcher of a condensation on an engine."""
+    config, pool = job.config, job.placed(group.mine)
+    bound = None if job.pretrained is None else RealRange.of(job.pool).gradient(config.ipc)
+    with mapped(shown):
+        trained = job.trained(seed, peers)
     nested = prefix_weights(config.ipc, config.prefix_weight, config.prefix_power)
-    return SyntheticPixels(
-        pixels,
-        decoder=decoder,
-        momentum=config.momentum,
-        batch=config.batch_syn,
-        prefix_weight=None if nested is None else nested.to(pixels),
-        bound=bound,
-    )
+    classes_told = trained is not None and len(job.classes) > 1
 
+    def on(engine: Engine) -> Matcher:
+        extractor = job.extractor(engine)
+        pixels = start.to(engine.device, extractor.master, copy=True)
+        synthetic = SyntheticPixels(
+            pixels,
+            codec=config.codec,
+            size=job.pool.shape[1:],
+            momentum=config.momentum,
+            batch=config.batch_syn,
+            prefix_weight=None if nested is None else nested.to(pixels),
+            bound=bound,
+        )
+        whole = extractor.batch_statistics
+        return Matcher(
+            RealBatches(pool, group, config.batch_real, job.previous, engine, seed=seed, whole=whole),
+            extractor,
+            synthetic,
+            augment=SiameseAugment.parse(config.augment),
+            engine=engine,
+            seed=seed,
+            inner_steps=config.inner_steps,
+            trained=trained,
+            class_weight=config.class_weight * extractor.features / FEATURES if classes_told else 0.0,
+        )
 
-def _trained(
-    pool: TensorPool,
-    classes: Tensor,
-    previous: CondensedSet | None,
-    extractor: Extractor,
-    config: CondenseConfig,
-    seed: int,
-    peers: Peers,
-) -> TrainedNetworks | None:
-    """None for random networks, and where there is but one class to tell from others."""
-    if config.extractors == 0 or len(classes) < 2:
-        return None
-    seconds = math.inf if config.limit is None else TRAINING * config.limit
-    many, steps = config.extractors, config.extractor_steps
-    return train_networks(pool, classes, extractor, many, steps, seed, seconds, previous, peers)
+    return on

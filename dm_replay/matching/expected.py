@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from ..runtime.engine import WORTH_COMPILING, Engine
-from .config import CondenseConfig
+from ..runtime.engine import WORTH_COMPILING
 from .initial import CANDIDATES, FEWEST
+from .prepared import Prepared
 from .trained_networks import BATCH
 
 __all__ = ["Expected"]
@@ -27,18 +27,18 @@ class Expected:
     compiling: float
 
     @classmethod
-    def of(
-        cls, config: CondenseConfig, engine: Engine, pixels: int, classes: int, tiles: int, iteration: int, trains: bool
-    ) -> "Expected":
-        every = config.ipc * tiles
+    def of(cls, job: Prepared, classes: int, iteration: int) -> "Expected":
+        """Of so many classes, from an iteration on."""
+        config, pixels = job.config, job.pool.shape[1] * job.pool.shape[2]
+        every = config.ipc * config.codec.images_per_stored
         step = classes * (config.batch_real + GRADIENT * config.inner_steps * (config.batch_syn or every))
         herds = config.init == "herding" and iteration == 0
         return cls(
             iteration * step,
             classes * max(FEWEST, CANDIDATES * every) if herds else 0,
-            config.extractors * config.extractor_steps * BATCH * GRADIENT if trains else 0,
+            config.extractors * config.extractor_steps * BATCH * GRADIENT if job.trains else 0,
             max(0, config.iterations - iteration) * step,
-            WORTH_COMPILING / pixels if engine.compiled else 0,
+            WORTH_COMPILING / pixels if job.engine.compiled else 0,
         )
 
     def of_start(self, part: float) -> float:

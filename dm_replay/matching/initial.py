@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from ..condensed.condensed_set import CondensedSet
+from ..condensed.image_set import ImageSet
 from ..coresets.herding import herded, random_embedding
-from ..coresets.returning import joined, new_among, stored_values
+from ..coresets.returning import joined, new_among
 from ..data.class_index import ClassShard
 from ..data.pool import TensorPool
 from ..runtime.seeding import new_generator
@@ -19,33 +19,32 @@ FEWEST = 250  # of a class
 
 
 def initial_pixels(
-    pool: TensorPool, group: ClassShard, previous: CondensedSet | None, config: CondenseConfig, seed: int
+    pool: TensorPool, group: ClassShard, previous: ImageSet | None, config: CondenseConfig, seed: int
 ) -> Tensor:
-    """(G, ipc, …) float32 as the decoder stores them, each of formation² real images of its class.
+    """(G, ipc, …) float32 as the codec encodes them, of real images of each class.
 
     A returning class keeps of its previous images the part that :func:`new_among` leaves them. Where stored images are
     no training images a class with too few real ones repeats them.
     """
-    generator, decoder = new_generator(seed, "init"), config.decoder(pool.shape[0])
+    generator, codec = new_generator(seed, "init"), config.codec
     if config.init == "noise":
-        shape = decoder.stored_shape(pool.shape)
+        shape = codec.value_shape(pool.shape)
         return group.take(torch.randn(len(group.classes), config.ipc, *shape, generator=generator))
-    rows = _rows(pool, group, config.ipc * decoder.tiles, config, generator, seed)
+    each = codec.images_per_stored
+    rows = _rows(pool, group, config.ipc * each, config, generator, seed)
     start, have = [], pool.index.counts_of(group.mine).tolist()
     for number, label in enumerate(group.mine.tolist()):
-        new = new_among(config.ipc, decoder.tiles, label, have[number], previous, seed)
-        if decoder.plain and new > have[number]:
+        new = new_among(config.ipc, each, label, have[number], previous, seed)
+        if codec.plain and new > have[number]:
             held = config.ipc - new
             raise ValueError(
                 f"class {label} has {have[number] + held} real images, fewer than ipc {config.ipc}: "
                 "lower ipc or start from noise (init=noise)"
             )
-        drawn = pool.take(rows[number]).cpu()  # class by class, since tiles take f² times the room of mosaics
-        if new < config.ipc * decoder.tiles and previous is not None:
-            old = stored_values(previous.of_class(label), decoder)
-            start.append(joined(drawn[:new], old, config.ipc, decoder))
-        else:
-            start.append(decoder.encode(drawn))
+        values = codec.encode(pool.take(rows[number]).cpu())  # class by class: tiles take several times their room
+        if new < config.ipc * each and previous is not None:
+            values = joined(values, previous.of_class(label).values_as(codec), new, codec)
+        start.append(values)
     return torch.stack(start)
 
 
@@ -56,7 +55,7 @@ def _rows(
     rows = pool.rows_of(group)
     if config.init == "real":
         return rows.draw(each, generator)
-    embed = random_embedding(pool, config.network, seed, config.memory_budget)
+    embed = random_embedding(pool, config.network, seed, config.machine.memory_budget)
     candidates = rows.draw(max(FEWEST, CANDIDATES * each), generator)
     return torch.stack(
         [

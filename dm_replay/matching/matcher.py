@@ -133,7 +133,7 @@ class Matcher:
         nested = self.synthetic.prefix_weight if rows is None else None
         labels = None if self.labels is None else self.labels[part]
         pixels, params = self.pixels[part].detach(), params.take(part)
-        about = targets[part], nested, self.synthetic.decoder.tiles, labels, self.class_weight
+        about = targets[part], nested, self.synthetic.codec.images_per_stored, labels, self.class_weight
         if self.synthetic.rows > self.together:
 
             def features(pixels: Tensor, rows: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from ..condensed.formation import enlarge
+from ..condensed.mosaic import enlarge
 from .extractors import TrainedNetworks, read_flat
 
 __all__ = ["PretrainedExtractor", "Enlarged", "as_trained"]

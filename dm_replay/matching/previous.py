@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..condensed.condensed_set import CondensedSet
+from ..condensed.image_set import ImageSet
 from ..data.pool import TensorPool
 from ..runtime.seeding import new_generator
 
@@ -26,7 +26,7 @@ class Previous(NamedTuple):
     counts: Tensor
 
     @classmethod
-    def of(cls, previous: CondensedSet | None, classes: Tensor, pool: TensorPool) -> "Previous":
+    def of(cls, previous: ImageSet | None, classes: Tensor, pool: TensorPool) -> "Previous":
         """Those of ``classes`` (G,), which the pool has real images of; K is 0 where none comes again."""
         known = [] if previous is None else previous.classes.tolist()
         sets = {c: previous.of_class(c) for c in classes.tolist() if c in known} if previous is not None else {}

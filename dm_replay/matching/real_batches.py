@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..condensed.condensed_set import CondensedSet
+from ..condensed.image_set import ImageSet
 from ..data.class_index import ClassShard
 from ..data.pool import TensorPool
 from ..runtime.engine import Engine
@@ -55,7 +55,7 @@ class RealBatches:
         pool: TensorPool,
         shard: ClassShard,
         batch: int,
-        previous: CondensedSet | None,
+        previous: ImageSet | None,
         engine: Engine,
         *,
         seed: int = 0,

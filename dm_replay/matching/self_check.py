@@ -28,12 +28,11 @@ STEPS = 2  # a graph that always draws the same numbers is right in the first st
 
 def verified_engine(engine: Engine, pool: TensorPool, config: CondenseConfig) -> Engine:
     """The engine that has been found right for such images and networks, or the plain one."""
-    decoder = config.decoder(pool.shape[0])
     method = (
         config.network,
         config.augment,
         config.prefix_weight > 0,
-        decoder,
+        config.codec,
         config.synthetic_precision,
         config.distance,
     )
@@ -46,9 +45,9 @@ def probe(engine: Engine, pool: TensorPool, config: CondenseConfig) -> dict[str,
     """Loss (2,) and pixel gradient (2, G, ipc, C, H, W) of two steps, always the same for the same generators."""
     few = _few(pool)
     shard, ipc = ClassShard(few.classes), min(config.ipc, SYNTHETIC)
-    decoder = config.decoder(pool.shape[0])
-    start = few.draw(few.classes, ipc * decoder.tiles, new_generator(0, "check")).flatten(0, 1)
-    start = decoder.encode(start).unflatten(0, (len(few.classes), ipc))
+    codec = config.codec
+    start = few.draw(few.classes, ipc * codec.images_per_stored, new_generator(0, "check")).flatten(0, 1)
+    start = codec.encode(start).unflatten(0, (len(few.classes), ipc))
     start = start + NOISE * torch.randn(start.shape, generator=new_generator(0, "check noise"))
     augment = SiameseAugment.parse(config.augment)
     mixed = config.synthetic_precision == "auto"
@@ -58,7 +57,7 @@ def probe(engine: Engine, pool: TensorPool, config: CondenseConfig) -> dict[str,
     weights = prefix_weights(ipc, config.prefix_weight, config.prefix_power)
     start = start.to(engine.device, extractor.master)
     nested = None if weights is None else weights.to(start)
-    synthetic = SyntheticPixels(start, decoder=decoder, momentum=0.0, batch=0, prefix_weight=nested)
+    synthetic = SyntheticPixels(start, codec=codec, size=pool.shape[1:], momentum=0.0, batch=0, prefix_weight=nested)
     matcher = Matcher(real, extractor, synthetic, augment=augment, engine=engine, seed=0)
     losses, gradients = [], []
     for step in range(STEPS):

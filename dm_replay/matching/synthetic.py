@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ..condensed.decoder import Decoder
+from ..condensed.codec import Codec
 from .bounds import at_most
 
 __all__ = ["SyntheticPixels"]
@@ -13,7 +13,7 @@ class SyntheticPixels:
     """Stored pixels on their way, in place, so that a step can be captured.
 
     Args:
-        pixels: (G, ipc, …) to start from. decoder: what training images they stand for.
+        pixels: (G, ipc, …) to start from. codec: what training images they stand for. size: (H, W) of these.
         momentum: of the SGD. batch: training images of each class per update; 0 for all of them.
         prefix_weight: weights (ipc,) of the prefixes of a class's images, None where only their full number counts.
             Where a
@@ -25,16 +25,17 @@ class SyntheticPixels:
         self,
         pixels: Tensor,
         *,
-        decoder: Decoder,
+        codec: Codec,
+        size: tuple[int, int],
         momentum: float,
         batch: int,
         prefix_weight: Tensor | None,
         bound: float | None = None,
     ):
-        self.pixels, self.decoder, self.momentum, self.bound = pixels, decoder, momentum, bound
+        self.pixels, self.codec, self.size, self.momentum, self.bound = pixels, codec, size, momentum, bound
         self.velocity = torch.zeros_like(pixels)
         self.total, self.averaged = torch.zeros_like(pixels), 0
-        self.each = pixels.shape[1] * decoder.tiles
+        self.each = pixels.shape[1] * codec.images_per_stored
         self.batch = batch if 0 < batch < self.each else 0
         self.lr = torch.ones((), device=pixels.device, dtype=pixels.dtype)
         self.prefix_weight = prefix_weight
@@ -57,7 +58,7 @@ class SyntheticPixels:
             return keys.topk(self.batch, sorted=False).indices
         chosen = torch.rand(classes, generator=generator, device=device)
         shorter = (chosen[:, None] >= self._choices.to(device)).sum(1)
-        length = (self.pixels.shape[1] - shorter)[:, None] * self.decoder.tiles
+        length = (self.pixels.shape[1] - shorter)[:, None] * self.codec.images_per_stored
         keys = keys.masked_fill(torch.arange(self.each, device=device) >= length, -1.0)
         turns = torch.arange(self.batch, device=device) % length
         return keys.topk(self.batch, sorted=True).indices.gather(1, turns)
@@ -68,13 +69,13 @@ class SyntheticPixels:
 
     def decode(self, pixels: Tensor, rows: Tensor | None) -> Tensor:
         """Stored (g, ipc, …) -> training images (g, B, C, H, W); ``rows`` (g, B) as :meth:`draw` gives them."""
-        if rows is None and self.decoder.plain:
+        if rows is None and self.codec.plain:
             return pixels
         groups = len(pixels)
         if rows is None:
             rows = self.every(groups)
         first = torch.arange(groups, device=pixels.device)[:, None] * self.each
-        images = self.decoder.decode(pixels.flatten(0, 1), (first + rows).flatten())
+        images = self.codec.decode(pixels.flatten(0, 1), (first + rows).flatten(), self.size)
         return images.view(*rows.shape, *images.shape[1:])
 
     def update(self, gradient: Tensor) -> None:

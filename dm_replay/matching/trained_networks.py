@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..augment.siamese import AugmentParams, SiameseAugment
-from ..condensed.condensed_set import CondensedSet
+from ..condensed.image_set import ImageSet
 from ..data.class_index import ClassShard
 from ..data.pool import TensorPool
 from ..networks import reset
@@ -37,7 +37,7 @@ def train_networks(
     steps: int,
     seed: int,
     seconds: float = math.inf,
-    previous: CondensedSet | None = None,
+    previous: ImageSet | None = None,
     peers: Peers = ALONE,
 ) -> TrainedNetworks:
     """``count`` networks of the extractor's kind, each after ``steps`` steps of SGD on the real images of the classes.
@@ -68,7 +68,7 @@ class _Trainer:
         network: nn.Module,
         augment: SiameseAugment,
         engine: Engine,
-        previous: CondensedSet | None,
+        previous: ImageSet | None,
     ):
         self.pool, self.augment, self.engine = pool, augment, engine
         self.network = copy.deepcopy(network).requires_grad_(True)

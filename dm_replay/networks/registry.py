@@ -11,7 +11,7 @@ from .base import Network
 from .classic import MLP, VGG11, AlexNet, LeNet, ResNet18
 from .convnet import ConvNet
 
-__all__ = ["activation_values", "build_network", "names", "parse", "reset"]
+__all__ = ["activation_values", "build_network", "check_buildable", "names", "parse", "reset"]
 
 FAMILIES: dict[str, type[Network]] = {
     "alexnet": AlexNet,
@@ -167,3 +167,15 @@ def _asked(network: nn.Module, image: Tensor) -> Activations:
     pixels = image.shape[2] * image.shape[3]
     augmented = (AUGMENTED + COPIES * image.shape[1]) * pixels
     return Activations(widest * 3 // 2, kept + widest + augmented)
+
+
+def check_buildable(name: str, shape: tuple[int, int, int]) -> None:
+    """ValueError unless such a network can be built for such images."""
+    try:
+        with torch.device("meta"):
+            build_network(name, shape, 1)
+    except ValueError as error:
+        raise ValueError(f"network {name!r}: {error}") from error
+    except Exception as error:
+        reason = f"{type(error).__name__}: {str(error).splitlines()[0]}" if str(error) else type(error).__name__
+        raise ValueError(f"network {name!r} cannot be built: {reason}") from error

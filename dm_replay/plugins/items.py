@@ -15,7 +15,8 @@ from avalanche.benchmarks.utils.classification_dataset import ClassificationData
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ..replay.standardize import AnySet, to_dtype
+from ..condensed.image_set import ImageSet
+from ..replay.standardize import to_dtype
 
 __all__ = ["ItemForm", "as_dataset"]
 
@@ -45,7 +46,7 @@ class ItemForm(NamedTuple):
 class _Items(Dataset):
     """Images decoded one by one, on the CPU, without a gradient."""
 
-    def __init__(self, images: AnySet, tasks: Tensor, form: ItemForm):
+    def __init__(self, images: ImageSet, tasks: Tensor, form: ItemForm):
         self.images, self.form = images, form
         self.labels, self.tasks = images.image_labels.tolist(), tasks.tolist()
 
@@ -63,9 +64,9 @@ def _number(value: int, dtype: torch.dtype | None) -> int | Tensor:
     return value if dtype is None else torch.tensor(value, dtype=dtype)
 
 
-def as_dataset(images: AnySet, tasks: Tensor, form: ItemForm) -> AvalancheDataset:
+def as_dataset(images: ImageSet, tasks: Tensor, form: ItemForm) -> AvalancheDataset:
     """The training images of a condensed set as a dataset without transforms; tasks (N,) are of the stored ones."""
-    tasks = tasks.repeat_interleave(images.formation**2)
+    tasks = tasks.repeat_interleave(images.codec.images_per_stored)
     items = [_Items(images, tasks, form)]
     targets = DataAttribute(images.image_labels.tolist(), "targets")
     groups = TransformGroups({"train": None, "eval": None})

@@ -10,8 +10,9 @@ from avalanche.benchmarks.utils.flat_data import FlatData
 from avalanche.models import avalanche_forward
 from torch import Tensor, nn
 
+from ..condensed.image_set import ImageSet
 from ..replay.memory import Group
-from ..replay.standardize import AnySet, to_dtype
+from ..replay.standardize import to_dtype
 from ..replay.waiting import Waiting, kept_rows
 from ..runtime.distributed import Peers
 from .experience import RealImages
@@ -112,7 +113,7 @@ class CondensedBufferWithLogits(CondensedBuffer):
         self._with_logits = None
         for group, part in self.memory.groups.items():
             if len(self._logits.get(group, ())) > part.decoded:
-                self._logits[group] = self._cut(group, len(part), part.formation**2)
+                self._logits[group] = self._cut(group, len(part), part.codec.images_per_stored)
         self._waiting = dict(self.memory.waiting)
 
     def _cut(self, group: Group, share: int, tiles: int) -> Tensor:
@@ -122,7 +123,7 @@ class CondensedBufferWithLogits(CondensedBuffer):
         return logits[(rows[:, None] * tiles + torch.arange(tiles)).flatten()]
 
     @torch.no_grad()
-    def _asked(self, task: int, part: AnySet) -> Tensor:
+    def _asked(self, task: int, part: ImageSet) -> Tensor:
         """(training images, outputs) float32 on the CPU."""
         assert self._asks is not None
         model, training = self._asks, self._asks.training

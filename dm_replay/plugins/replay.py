@@ -9,8 +9,7 @@ from torch import Tensor, nn
 
 from ..augment.siamese import SiameseAugment
 from ..replay.current import CropFlip, TensorLoader
-from ..replay.loader import Batches, ReplayLoader
-from ..replay.transform import Transform, check_transform
+from ..replay.loader import Batches, ReplayLoader, Transform, check_transform
 from ..runtime.distributed import Peers
 from ..runtime.seeding import derive
 from ..runtime.validation import fraction, whole_number
@@ -253,7 +252,6 @@ class DMReplayPlugin(ReplayPlugin, supports_distributed=True):  # type: ignore[c
             self.batch_size_mem or strategy.train_mb_size,
             augment=SiameseAugment.parse(memory.config.augment) if self.augment_replay else None,
             transform=self.transform,
-            standardization=memory.standardization,
             device=strategy.device,
             seed=derive(memory.seed, "replay", self._loaders, DistributedHelper.rank),
             shuffle=shuffle,

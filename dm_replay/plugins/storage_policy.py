@@ -15,12 +15,13 @@ from avalanche.models import avalanche_forward
 from avalanche.training.storage_policy import BalancedExemplarsBuffer
 from torch import Tensor, nn
 
-from ..matching.condense import Progress
+from ..condensed.codec import Codec
+from ..condensed.image_set import ImageSet
+from ..coresets.reducer import Reducer
 from ..matching.config import CondenseConfig
-from ..replay.job import OnStep
+from ..matching.progress import Progress
+from ..replay.job import OnStep, agreed
 from ..replay.memory import CondensedMemory
-from ..replay.sharing import agreed
-from ..replay.standardize import AnySet
 from ..runtime.distributed import Peers
 from ..runtime.stages import StageBar, watched_by
 from ..runtime.validation import whole_number
@@ -28,7 +29,7 @@ from .attempt import Attempt
 from .experience import RealImages, groups_of, inspect, read, warn_if_random
 from .filling import as_task, readable
 from .items import ItemForm, as_dataset
-from .settings import check_begun, check_network, condense_config
+from .settings import check_begun, condense_config
 
 __all__ = ["CondensedBuffer", "GroupKey"]
 
@@ -77,8 +78,9 @@ class CondensedBuffer(BalancedExemplarsBuffer):
     Args:
         max_size: images in all. mem_bytes: bytes in all, instead; ``max_size`` is then this number.
         ipc: a fixed number of images per class; by default the classes seen share ``max_size``.
-        kind, real_fraction: "condensed", or real images, "random" or "herding"; or that part of each class real ones
-            beside condensed ones. All are stored as ``config`` says. Or "webp": herded ones as small files.
+        kind: "condensed"; real images, "random", "herding" or "kmeans", or "webp", herded ones as small files; or a
+            :class:`Reducer` of your own. real_fraction: of "condensed", the part of each class that are herded ones.
+        codec: how images are stored, instead of the settings ``tiles``, ``color``, ``storage`` and ``resolution``.
         config: how to condense; or give its fields as keywords, such as ``iterations=2000``. The
             default is 200 iterations, or as many as 60 seconds suffice for, which is for the patience of CPU users; on
             a GPU take 2,000 to 20,000. Leave ``flip`` out of ``augment`` where mirror images mean something else.
@@ -110,8 +112,9 @@ class CondensedBuffer(BalancedExemplarsBuffer):
         ipc: int | None = None,
         *,
         mem_bytes: int | None = None,
-        kind: str = "condensed",
+        kind: str | Reducer = "condensed",
         real_fraction: float = 0.0,
+        codec: Codec | None = None,
         config: CondenseConfig | None = None,
         seed: int = 0,
         memory: CondensedMemory | None = None,
@@ -121,7 +124,7 @@ class CondensedBuffer(BalancedExemplarsBuffer):
         self._with_strategy = settings.get("extractors") == STRATEGY
         if self._with_strategy:
             settings["extractors"] = 1  # the one network given
-        about = dict(mem_bytes=mem_bytes, kind=kind, real_fraction=real_fraction)
+        about = dict(mem_bytes=mem_bytes, kind=kind, real_fraction=real_fraction, codec=codec)
         if memory is None:
             config = condense_config(config, settings)
             memory = CondensedMemory(max_size, ipc, config, seed, **about)  # type: ignore[arg-type]
@@ -245,7 +248,7 @@ class CondensedBuffer(BalancedExemplarsBuffer):
         """Raise now if it cannot be condensed, together with what is set aside, or will not fit."""
         shape, form = inspect(dataset)
         shape = self.memory.check_shapes([shape, *(part.images.shape[1:] for part in self._aside)])
-        check_network(self.memory.config.network, self.memory.config.condensed_shape(shape))
+        self.memory.reducer.check(self.memory.fitted(shape).working_shape(shape))
         self.memory.shares(_groups(self._aside) | groups_of(dataset, form), shape)
 
     def read_ahead(self, exp, num_workers: int = 0) -> RealImages:
@@ -324,7 +327,7 @@ class _OfTask(nn.Module):
 class _GroupBuffer:
     """One group's images, for plugins that look into ``buffer_groups``: there, items always have task labels."""
 
-    def __init__(self, images: AnySet, task: int, form: ItemForm):
+    def __init__(self, images: ImageSet, task: int, form: ItemForm):
         self.images, self.task, self.form = images, task, form.with_tasks()
         self.max_size = len(images)
 

@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..condensed.condensed_set import CondensedSet
+from ..condensed.image_set import ImageSet
 from ..data.pixels import check_units
 from ..matching.config import CondenseConfig
+from ..runtime.plain import flat
 from ..runtime.validation import whole_number
 from .standardize import Standardization
 
@@ -19,36 +20,34 @@ __all__ = ["begin", "stored_like"]
 Values = Sequence[float]
 
 
-def stored_like(config: CondenseConfig, condensed: CondensedSet) -> CondenseConfig:
-    """The config with mosaics, color and resolution of a set, since all images of a memory are decoded alike."""
-    like = replace(config, formation=condensed.formation, color=condensed.color, enlarging=condensed.enlarging)
-    same = config.condensed_shape(condensed.shape) == condensed.encoded_shape
-    return like if same else replace(like, resolution=max(condensed.encoded_shape[1:]))
+def stored_like(config: CondenseConfig, images: ImageSet) -> CondenseConfig:
+    """The config with the codec of a set, since all images of a memory are decoded alike; its storage stays."""
+    storage = config.codec.storage
+    codec = images.codec.but(storage=storage) if "storage" in flat(images.codec) else images.codec
+    return replace(config, codec=codec)
 
 
-def begin(memory: Any, condensed: CondensedSet, task: int, mean: Values | None, std: Values | None) -> None:
+def begin(memory: Any, images: ImageSet, task: int, mean: Values | None, std: Values | None) -> None:
     """Let an empty :class:`CondensedMemory`, with a config :func:`stored_like` it, hold a set's classes, each cut to
     its share.
 
     Raises:
         ValueError: if they do not fit, or as :func:`in_stream_values`.
     """
-    if memory.kind.coded:
-        raise ValueError(f"a memory of kind {memory.kind.name!r} holds files, a condensed set pixels")
-    task, shape = whole_number("task", task, 0), memory.check_shapes([condensed.shape])
-    sets = {(task, c): condensed.of_class(c) for c in condensed.classes.tolist()}
-    memory.shares(sets, shape)
-    sizes = memory.sizes({group: len(part) for group, part in sets.items()}, shape)
-    stored = condensed.with_storage(memory.fitted(shape).storage)
-    stored, space = in_stream_values(stored, mean, std)
-    memory.groups = {group: stored.of_class(group[1]).prefix(size) for group, size in sizes.items()}
+    task, shape = whole_number("task", task, 0), memory.check_shapes([images.shape])
+    groups = {(task, label): len(part) for label, part in images.by_class().items()}
+    memory.shares(groups, shape)
+    sizes = memory.sizes(groups, shape)
+    space, meta = in_stream_values(images, mean, std)
+    stored = replace(images.with_storage(memory.fitted(shape).storage), affine=None, meta=meta)
+    memory.held = {group: stored.of_class(group[1]).prefix(size) for group, size in sizes.items()}
     memory.standardization, memory.updates = space, 1
 
 
 def in_stream_values(
-    condensed: CondensedSet, mean: Values | None, std: Values | None
-) -> tuple[CondensedSet, Standardization]:
-    """A set of whole numbers in the values of a stream, and the standardization between these and its own.
+    images: ImageSet, mean: Values | None, std: Values | None
+) -> tuple[Standardization, dict[str, Any]]:
+    """The standardization between a stream's values and a set's own, and the set's metadata with the stream's.
 
     Args:
         mean, std: of the stream's normalization, in units of [0, 1]; None for the set's own.
@@ -56,16 +55,15 @@ def in_stream_values(
     Raises:
         ValueError: if the set does not say its own, so that others cannot be reached from there.
     """
-    channels = condensed.shape[0]
+    channels = images.shape[0]
     gain, shift, known = torch.ones(channels), torch.zeros(channels), dict[str, Any]()
     if mean is not None or std is not None:
         known = {"mean": _checked("mean", mean, channels), "std": _checked("std", std, channels)}
         check_units(known["mean"], known["std"])
-        gain, shift = _between(condensed, torch.tensor(known["mean"]), torch.tensor(known["std"]))
-    own = torch.stack([gain, shift]) if condensed.affine is None else _after(condensed.affine, gain, shift)
-    space = Standardization(own[1].clone(), own[0].clone())
-    meta = condensed.meta | known
-    return space.undo_set(replace(condensed, affine=None, meta=meta)), space
+        gain, shift = _between(images, torch.tensor(known["mean"]), torch.tensor(known["std"]))
+    own = images.with_affine(gain, shift).affine
+    assert own is not None
+    return Standardization(own[1].clone(), own[0].clone()), images.meta | known
 
 
 def _checked(name: str, values: Values | None, channels: int) -> list[float]:
@@ -82,16 +80,12 @@ def _checked(name: str, values: Values | None, channels: int) -> list[float]:
     return found
 
 
-def _between(condensed: CondensedSet, mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor]:
+def _between(images: ImageSet, mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor]:
     """gain and shift (C,) from the set's own values to those normalized by mean and std."""
-    if "mean" not in condensed.meta or "std" not in condensed.meta:
+    if "mean" not in images.meta or "std" not in images.meta:
         raise ValueError(
             "the set does not say the mean and std that it was normalized by, so its images cannot be brought to a "
             "stream's values; leave mean and std out if these are the same"
         )
-    own_mean, own_std = (torch.tensor(condensed.meta[name], dtype=torch.float32) for name in ("mean", "std"))
+    own_mean, own_std = (torch.tensor(images.meta[name], dtype=torch.float32) for name in ("mean", "std"))
     return own_std / std, (own_mean - mean) / std
-
-
-def _after(affine: Tensor, gain: Tensor, shift: Tensor) -> Tensor:
-    return torch.stack([affine[0] * gain, affine[1] * gain + shift])

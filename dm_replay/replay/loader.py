@@ -1,21 +1,22 @@
 """ReplayLoader: the mini-batches of any loader, each followed by augmented memory images."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from ..augment.siamese import AugmentParams, SiameseAugment
+from ..condensed.image_set import ImageSet
 from ..runtime.engine import cpu_by_default
 from ..runtime.seeding import new_generator
-from .standardize import AnySet, Standardization, to_dtype
-from .transform import Transform, transformed
+from .standardize import to_dtype
 
-__all__ = ["Batches", "ReplayLoader"]
+__all__ = ["Batches", "ReplayLoader", "Transform", "check_transform"]
 
-
+Transform = Callable[[Tensor], Tensor]
+TRIED = 2  # images, by which a transform is tried
 PIXELS = 256 * 64 * 64  # that are decoded and augmented at a time
 
 
@@ -42,20 +43,20 @@ class ReplayLoader:
 
     Args:
         data: mini-batches (x, y) or (x, y, task label); it alone decides how long an epoch is.
-        memory: uint8 images with labels. tasks: (N,), the task label of each stored image.
+        memory: images with labels. tasks: (N,), the task label of each stored image.
         rows: memory images in each mini-batch, its last ones.
-        augment: drawn for each image anew; None for no augmentation.
+        augment: drawn for each image anew; None for no augmentation. It acts before the memory's ``affine``, so that it
+            does the same whatever scale a stream comes in.
         transform: of the memory images of a mini-batch, (M, C, H, W) float32 in the values of ``data`` on the device,
             once they are augmented. It gives as many of the size that the current ones have.
-        standardization: of the space that ``augment`` acts in; by default that of the memory's images.
         shuffle: whether each pass has a new order.
         task_balanced: as many images of each task as of every other.
         match_resolution: the part of the current images, 0 to 1, that is brought to the resolution of the memory's.
 
     >>> import torch
-    >>> from dm_replay import CondensedSet
+    >>> from dm_replay import ImageSet
     >>> from dm_replay.replay.loader import ReplayLoader
-    >>> memory = CondensedSet.from_images(torch.rand(4, 1, 8, 8), torch.tensor([0, 0, 1, 1]), storage="uint8")
+    >>> memory = ImageSet.from_images(torch.rand(4, 1, 8, 8), torch.tensor([0, 0, 1, 1]))
     >>> current = [(torch.rand(6, 1, 8, 8), torch.full((6,), 2))]
     >>> ((x, y),) = ReplayLoader(current, memory, torch.zeros(4).long(), rows=4, shuffle=False)
     >>> x.shape, y.tolist()
@@ -65,13 +66,12 @@ class ReplayLoader:
     def __init__(
         self,
         data: Batches,
-        memory: AnySet,
+        memory: ImageSet,
         tasks: Tensor,
         rows: int,
         *,
         augment: SiameseAugment | None = None,
         transform: Transform | None = None,
-        standardization: Standardization | None = None,
         device: torch.device | str = "cpu",
         seed: int = 0,
         shuffle: bool = True,
@@ -79,13 +79,9 @@ class ReplayLoader:
         match_resolution: float = 0.0,
     ):
         self.data, self.rows, self.augment, self.device = data, rows, augment, torch.device(device)
-        self.resolution, self.seen = memory.resolution.to(device), 0
-        self.match_resolution = 0.0 if self.resolution.full else match_resolution
-        self.transform, self.standardization = transform, None
-        if augment is not None and standardization is not None:
-            self.standardization, memory = standardization.to(device), standardization.apply_to_set(memory)
-        self.memory, tiles = memory.to(device), memory.formation**2
-        tasks = tasks.repeat_interleave(tiles)
+        self.memory, self.transform, self.seen = memory.to(device), transform, 0
+        self.match_resolution = 0.0 if memory.codec.full else match_resolution
+        tasks = tasks.repeat_interleave(memory.codec.images_per_stored)
         self.labels, self.tasks = self.memory.image_labels, tasks.to(device)
         self.seed, self.batches = seed, 0
         shared = tasks if task_balanced else torch.zeros_like(tasks)
@@ -116,7 +112,7 @@ class ReplayLoader:
         rows = turns.diff().nonzero()[:, 0].to(images.device)
         if not len(rows):
             return images
-        found = to_dtype(self.resolution.resample(images[rows].float()), images.dtype)
+        found = to_dtype(self.memory.resample(images[rows].float()), images.dtype)
         return images.index_copy(0, rows, found)
 
     def replayed(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -129,15 +125,15 @@ class ReplayLoader:
         parts = [slice(first, first + together) for first in range(0, len(rows), together)]
         images = torch.cat([self._augmented(rows[part], params and params.take(part)) for part in parts])
         if self.transform is not None:
-            images = transformed(self.transform, images)
+            images = _transformed(self.transform, images)
         self.batches += 1
         return images, self.labels[rows], self.tasks[rows]
 
     def _augmented(self, rows: Tensor, params: AugmentParams | None) -> Tensor:
-        images = self.memory.decode(rows)
+        images = self.memory.decode_before_affine(rows)
         if self.augment is not None and params is not None:
             images = self.augment.apply(images[:, None], params)[:, 0]
-        return images if self.standardization is None else self.standardization.undo(images)
+        return self.memory.mapped(images)
 
 
 @cpu_by_default
@@ -175,3 +171,35 @@ def _hands(tasks: Tensor, size: int, seed: int | None) -> list[_Hand]:
         _Hand((tasks == task).nonzero()[:, 0], part, seed, number)
         for number, (task, part) in enumerate(zip(present, parts, strict=True))
     ]
+
+
+def check_transform(transform: Transform, shape: tuple[int, int, int], device: torch.device | str = "cpu") -> None:
+    """Try it on black images (C, H, W) on the device; random generators of torch are as they were.
+
+    Raises:
+        ValueError: as :func:`_transformed`.
+    """
+    cuda = [torch.device(device)] if torch.device(device).type == "cuda" else []
+    with torch.random.fork_rng(cuda):
+        _transformed(transform, torch.zeros(TRIED, *shape, device=device))
+
+
+@torch.no_grad()
+def _transformed(transform: Transform, images: Tensor) -> Tensor:
+    """(M, C, H, W) float32 -> (M, C, H', W'), transformed.
+
+    Raises:
+        ValueError: if it fails, or gives something else.
+    """
+    given = tuple(images.shape)
+    try:
+        found = transform(images)
+    except Exception as error:
+        reason = (str(error).splitlines() or [""])[0]
+        raise ValueError(f"transform failed on images {given}: {type(error).__name__}: {reason}") from error
+    if not isinstance(found, Tensor) or found.ndim != 4 or found.shape[:2] != images.shape[:2]:
+        got = tuple(found.shape) if isinstance(found, Tensor) else f"a {type(found).__name__}"
+        raise ValueError(f"transform must give as many images of as many channels, got {got} for {given}")
+    if found.device != images.device:
+        raise ValueError(f"transform must leave images on {images.device}, got them on {found.device}")
+    return found

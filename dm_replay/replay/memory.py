@@ -8,70 +8,71 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..condensed.condensed_set import CondensedSet
+from ..condensed.codec import Codec, Shape
+from ..condensed.image_set import ImageSet
+from ..condensed.webp import Webp
+from ..coresets.reducer import Reducer, Work
 from ..data.pool import TensorPool
-from ..matching.condense import Condenser
 from ..matching.config import CondenseConfig
-from ..matching.presets import USUAL
+from ..matching.reducer import reducer_of
 from ..runtime.distributed import ALONE, Peers
 from ..runtime.engine import cpu_by_default
 from ..runtime.seeding import derive, new_generator
 from ..runtime.stages import span
 from ..runtime.validation import whole_number
 from .beginning import begin, stored_like
-from .dealing import dealt
-from .fixed_size import FixedSize, Shape
-from .job import Group, OnStep, StandardizedNetwork, planned, watched
-from .kinds import Kind, merged
+from .job import Group, OnStep, StandardizedNetwork, agreed, planned, shared_out, watched
 from .memory_file import read_memory, write_memory
-from .scale import check_scale
-from .sharing import agreed, indivisible, shared_out
-from .standardize import AnySet, Standardization
+from .size import FixedSize, dealt
+from .standardize import Standardization, check_scale
 from .waiting import Waiting, WaitingRoom, cut
 
 __all__ = ["DEFAULT", "CondensedMemory", "Group"]
 
+Pools = TensorPool | Mapping[int, TensorPool]
+Networks = Callable[[int], nn.Module] | None
+
 # 0.37 s per iteration for two classes of CIFAR-10 at 10 images each on two CPU cores, 0.75 s at 100; ten classes of
 # CIFAR-100 at 20 images each would take minutes, of which the patience is the first.
-DEFAULT = CondenseConfig(preset=USUAL, iterations=200, patience=60.0, prefix_weight=0.05)
+DEFAULT = CondenseConfig(iterations=200, patience=60.0, prefix_weight=0.05)
 
 
 @cpu_by_default
 class CondensedMemory(FixedSize):
-    """Condensed images in a memory of a fixed size: at most so many stored images, or so many bytes.
+    """Condensed or real images in a memory of a fixed size: at most so many stored images, or so many bytes.
 
-    They have 8, 6 or 4 bits a value and a scale and offset per image and channel. A memory of ``mem_bytes`` has the
-    ``mem_size`` that these come to, all that decoding needs counted, and stores images as small as it pays, as
-    ``bytes_per_class`` of :class:`CondenseConfig` does. Of kind "webp" each image takes at most
-    :meth:`Kind.code_bytes`.
+    A memory of ``mem_size`` stores values with a byte each. One of ``mem_bytes`` stores images as small as it pays, all
+    that decoding needs counted, and has the ``mem_size`` that these come to. What the codec says goes first.
 
     The memory is dealt round among the groups seen, in order of arrival: shares differ by one, and none grows when
     groups join. A group gets no more images than it has real ones; what it leaves goes to the others. What comes in is
-    condensed at its share; what is already there is cut to its prefix, at no cost and without the old data.
+    reduced to its share; what is already there is cut to its prefix, at no cost and without the old data.
 
-    Images may come in any scale: they are condensed with each channel standardized by the mean
-    and deviation of the first update's images, and kept in the scale they came in.
+    Images may come in any scale: the memory holds them with each channel standardized by the mean and deviation of the
+    first update's images, and maps them back when they leave.
 
     Args:
         mem_size: images in all. mem_bytes: bytes in all, instead.
         ipc: a fixed number for each group instead; the rest waits for further groups.
-        config: how to condense; its ``ipc`` is chosen here. Its ``storage`` may be "uint8", "uint6" or "uint4"; any
-            other stands for "uint8", or for what ``mem_bytes`` take.
+        config: how to condense, and its codec; its ``ipc`` is chosen here.
         seed: the same seed and the same stream give the same images.
-        kind, real_fraction: what fills a class's share, see :class:`Kind`.
+        kind: what fills a class's share: "condensed", "random", "herding", "kmeans", "webp" (herded, as small files),
+            or a :class:`Reducer`. real_fraction: of "condensed", the part of a class's images that are herded ones.
+        codec: how images are stored, instead of that of ``config``.
 
     Attributes:
-        groups: the condensed set of each (task, class), in order of arrival, in the space that the pools give.
+        held: the set of each (task, class), in order of arrival, standardized. reducer: what makes them.
         waiting: which of these are real ones that wait to be condensed, see :meth:`add`.
-        updates: how often something was condensed into the memory. arrivals: how often images came to wait.
-        standardization: between that space and the one condensed in; None before the first update.
+        updates: how often something was reduced into the memory. arrivals: how often images came to wait.
+        standardization: between the stream's values and those held; None before the first update.
 
     Raises:
         ValueError: for a size below 1, both sizes or neither, or an ``ipc`` that does not fit.
 
     >>> from dm_replay import CondenseConfig, CondensedMemory, load_dataset
     >>> digits = load_dataset("digits").train
-    >>> memory = CondensedMemory(8, config=CondenseConfig(iterations=2, batch_real=8, network="convnet:width=8"))
+    >>> config = CondenseConfig.preset("paper", iterations=2, batch_real=8, network="convnet:width=8")
+    >>> memory = CondensedMemory(8, config=config)
     >>> memory.update(digits.subset([0, 1]))
     >>> memory.update(digits.subset([2]))
     >>> {group: len(images) for group, images in memory.groups.items()}  # (task, class): images
@@ -86,23 +87,20 @@ class CondensedMemory(FixedSize):
         seed: int = 0,
         *,
         mem_bytes: int | None = None,
-        kind: str = "condensed",
+        kind: str | Reducer = "condensed",
         real_fraction: float = 0.0,
+        codec: Codec | None = None,
     ):
-        super().__init__(mem_size, mem_bytes, ipc, config or DEFAULT, Kind(kind, real_fraction))
+        config = config or DEFAULT
+        if codec is not None or kind == "webp":
+            config = replace(config, codec=codec or Webp())
+        super().__init__(mem_size, mem_bytes, ipc, config.codec)
+        self.config, self.reducer = config, reducer_of(kind, config, real_fraction)
         self.seed = whole_number("seed", seed)
-        self.groups: dict[Group, AnySet] = {}
+        self.held: dict[Group, ImageSet] = {}
         self.waiting: dict[Group, Waiting] = {}
         self.updates = self.arrivals = 0
         self.standardization: Standardization | None = None
-        self._condenser = Condenser()
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Without compiled networks, which no copy or checkpoint can hold."""
-        return {name: value for name, value in vars(self).items() if name != "_condenser"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state, _condenser=Condenser())
 
     def save(self, path: str | Path) -> None:
         """Write all that the memory is, with a checksum, whole or not at all: images, sizes, settings, seed.
@@ -115,7 +113,7 @@ class CondensedMemory(FixedSize):
         >>> CondensedMemory.load("memory.pt").mem_size
         200
         """
-        write_memory(self.__getstate__(), path)
+        write_memory(vars(self), path)
 
     @classmethod
     def load(cls, path: str | Path) -> "CondensedMemory":
@@ -129,7 +127,7 @@ class CondensedMemory(FixedSize):
     @classmethod
     def from_set(
         cls,
-        condensed: CondensedSet,
+        condensed: ImageSet,
         mem_size: int | None = None,
         *,
         task: int = 0,
@@ -153,8 +151,8 @@ class CondensedMemory(FixedSize):
                 not say its own.
 
         >>> import torch
-        >>> from dm_replay import CondensedMemory, CondensedSet
-        >>> condensed = CondensedSet.from_images(torch.rand(6, 1, 8, 8), torch.tensor([0, 0, 0, 1, 1, 1]))
+        >>> from dm_replay import CondensedMemory, ImageSet
+        >>> condensed = ImageSet.from_images(torch.rand(6, 1, 8, 8), torch.tensor([0, 0, 0, 1, 1, 1]))
         >>> len(CondensedMemory.from_set(condensed, mem_size=4))
         4
         """
@@ -163,39 +161,46 @@ class CondensedMemory(FixedSize):
         return memory
 
     def __len__(self) -> int:
-        return sum(map(len, self.groups.values()))
+        return sum(map(len, self.held.values()))
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the stored pixels with their scales and offsets, and of the standardization."""
+        """Bytes of the stored images and of the standardization, labels apart."""
         shared = 0 if self.standardization is None else self.standardization.nbytes
-        return shared + sum(part.nbytes for part in self.groups.values())
+        return shared + sum(part.nbytes for part in self.held.values())
 
     @property
     def counts(self) -> dict[Group, int]:
         """How many real images each group stands for."""
-        return {group: int(part.counts) for group, part in self.groups.items()}
+        return {group: int(part.counts) for group, part in self.held.items()}
 
-    def to_set(self) -> tuple[AnySet, Tensor]:
-        """All images in one set, group by group, and the task (N,) of each."""
-        tasks = [task for (task, _), part in self.groups.items() for _ in range(len(part))]
-        return merged(list(self.groups.values())), torch.tensor(tasks)
+    @property
+    def groups(self) -> dict[Group, ImageSet]:
+        """The set of each (task, class), in order of arrival, in the stream's values."""
+        if self.standardization is None:
+            return {}
+        return {group: self.standardization.leave(part) for group, part in self.held.items()}
+
+    def to_set(self) -> tuple[ImageSet, Tensor]:
+        """All images in one set, group by group, in the stream's values, and the task (N,) of each."""
+        tasks = [task for (task, _), part in self.held.items() for _ in range(len(part))]
+        return ImageSet.merge(list(self.groups.values())), torch.tensor(tasks)
 
     @property
     def shape(self) -> Shape | None:
         """(C, H, W) of the images held, if any are."""
-        return next((part.shape for part in self.groups.values()), None)
+        return next((part.shape for part in self.held.values()), None)
 
     def shares(self, incoming: Iterable[Group], shape: Shape | None = None) -> dict[Group, int]:
         """The share of every group once the incoming ones, of images (C, H, W), have joined; ValueError likewise."""
-        joined = list(dict.fromkeys([*self.groups, *incoming]))
+        joined = list(dict.fromkeys([*self.held, *incoming]))
         return dict(zip(joined, self.lengths(len(joined), shape), strict=True)) if joined else {}
 
     def update(
         self,
-        incoming: TensorPool | Mapping[int, TensorPool],
+        incoming: Pools,
         on_step: OnStep | None = None,
-        networks: Callable[[int], nn.Module] | None = None,
+        networks: Networks = None,
         peers: Peers = ALONE,
     ) -> None:
         """Condense real images into the memory.
@@ -218,19 +223,20 @@ class CondensedMemory(FixedSize):
         pools = _by_task(incoming)
         with peers.together():
             shape, space = self._space(pools, peers)
-            tiles, counts = self.tiles(shape), _counts(pools)
-            limits = {group: len(self.groups.get(group, ())) - (-many // tiles) for group, many in counts.items()}
-            sizes = self.sizes(limits, shape)
-            made = self._condensed(pools, self.groups, sizes, space, on_step, networks, peers)
+            each, counts = self.fitted(shape).images_per_stored, _counts(pools)
+            limits = {group: len(self.held.get(group, ())) - (-many // each) for group, many in counts.items()}
+            sizes, known = self.sizes(limits, shape), _known(pools)
+            standardized = {task: space.apply_to_pool(pool) for task, pool in pools.items()}
+            made = self._made(standardized, known, self.held, sizes, space, on_step, networks, peers)
         waiting = {group: images for group, images in self.waiting.items() if group not in made}
-        self._settle(self.groups | made, waiting, sizes, space)
+        self._settle(self.held | made, waiting, sizes, space)
         self.updates += 1
 
     def add(
         self,
-        incoming: TensorPool | Mapping[int, TensorPool],
+        incoming: Pools,
         on_step: OnStep | None = None,
-        networks: Callable[[int], nn.Module] | None = None,
+        networks: Networks = None,
         peers: Peers = ALONE,
     ) -> bool:
         """Take a few images of a stream that does not say where its experiences end.
@@ -249,13 +255,14 @@ class CondensedMemory(FixedSize):
         pools = _by_task(incoming)
         with peers.together():
             shape, space = self._space(pools, peers)
-            arrived = {(task, c): pools[task].subset([c]) for task, c in _counts(pools)}
-            room = WaitingRoom(self.kind, self.fitted(shape), space, self.groups, self.waiting, arrived)
-            size = self.capacity(len({*self.groups, *arrived}), shape) if self.ipc is None else None
-            sizes = self.sizes(room.limits(size), shape)
-            ready, made = room.ready(sizes), dict[Group, AnySet]()
+            standardized = {task: space.apply_to_pool(pool) for task, pool in pools.items()}
+            arrived = {(task, c): standardized[task].subset([c]) for task, c in _counts(pools)}
+            room = WaitingRoom(self.fitted(shape), self.held, self.waiting, arrived)
+            sizes = self.sizes(room.limits(self.capacity(shape) if self.ipc is None else None), shape)
+            ready, made = room.ready(sizes), dict[Group, ImageSet]()
             if ready:
-                made = self._condensed(room.pools(ready), room.held(ready), sizes, space, on_step, networks, peers)
+                about = _known(pools), room.held(ready), sizes, space, on_step, networks, peers
+                made = self._made(room.pools(ready), *about)
             groups, waiting = room.settled(made, sizes, new_generator(self.seed, "waiting", self.arrivals))
             if peers.world.size > 1:  # random transforms gave each process other images, which wait as they came
                 came = {group: groups[group] for group in arrived}
@@ -272,14 +279,14 @@ class CondensedMemory(FixedSize):
         Raises:
             ValueError: if the groups do not fit, or another unit of size would store images otherwise than those held.
         """
-        resized = FixedSize(mem_size, mem_bytes, self.ipc, self.config, self.kind)
-        if self.shape and not resized.stored_alike(self, self.shape):
+        resized = FixedSize(mem_size, mem_bytes, self.ipc, self.codec)
+        if self.shape and resized.fitted(self.shape) != self.fitted(self.shape):
             raise ValueError("the images held are stored as their count or their bytes asked for: resize in the same")
-        if self.groups:
-            resized.lengths(len(self.groups), self.shape)
+        if self.held:
+            resized.lengths(len(self.held), self.shape)
         self.mem_size, self.mem_bytes = resized.mem_size, resized.mem_bytes
         if self.shape and self.standardization:
-            self._settle(self.groups, self.waiting, self.sizes({}, self.shape), self.standardization)
+            self._settle(self.held, self.waiting, self.sizes({}, self.shape), self.standardization)
 
     def check_shapes(self, shapes: Iterable[tuple[int, ...]]) -> Shape:
         """The one shape (C, H, W) of these and of the images held.
@@ -290,12 +297,14 @@ class CondensedMemory(FixedSize):
         found = sorted({tuple(shape) for shape in shapes} | ({self.shape} if self.shape else set()))
         if len(found) != 1:
             raise ValueError(f"expected images of one shape, got {found or 'none'}")
-        return self.check_shape(found[0])
+        channels, height, width = found[0]
+        self.fitted((channels, height, width))
+        return channels, height, width
 
     def check_scale(self, pools: Iterable[TensorPool]) -> None:
         """ValueError if the pools' images are in another scale than those held, see :func:`check_scale`."""
         if self.standardization is not None:
-            check_scale(self.standardization, list(self.groups.values()), pools)
+            check_scale(self.standardization, list(self.held.values()), pools)
 
     def _space(self, pools: Mapping[int, TensorPool], peers: Peers) -> tuple[Shape, Standardization]:
         """The shape of all images, and the space to condense them in; the same in all processes."""
@@ -310,61 +319,60 @@ class CondensedMemory(FixedSize):
         """What processes that update equal memories alike have in common."""
         images = {task: pool.shape for task, pool in pools.items()}, _counts(pools)
         made = self.updates, self.arrivals, self.counts
-        config = replace(self.config, device="auto")
-        return images, made, self.seed, self.kind, self.mem_size, self.mem_bytes, self.ipc, config
+        reducer = repr(self.reducer).replace(f"device={self.config.machine.device!r}", "")
+        return images, made, self.seed, reducer, self.codec, self.mem_size, self.mem_bytes, self.ipc
 
     def sizes(self, limits: Mapping[Group, int], shape: Shape) -> dict[Group, int]:
         """Stored images of every group, at most ``limits`` of those that come in and what is held of the others."""
-        every = {group: len(part) for group, part in self.groups.items()} | dict(limits)
+        every = {group: len(part) for group, part in self.held.items()} | dict(limits)
         if self.ipc is not None:
             return {group: min(limit, self.ipc) for group, limit in every.items()}
-        return dict(zip(every, dealt(self.capacity(len(every), shape), list(every.values())), strict=True))
+        return dict(zip(every, dealt(self.capacity(shape), list(every.values())), strict=True))
 
     def _settle(
         self,
-        groups: Mapping[Group, AnySet],
+        groups: Mapping[Group, ImageSet],
         waiting: Mapping[Group, Waiting],
         sizes: Mapping[Group, int],
         space: Standardization,
     ) -> None:
         """Take these images, cut to their sizes."""
         parts = {group: cut(groups[group], waiting.get(group, Waiting()), size) for group, size in sizes.items()}
-        self.groups = {group: part for group, (part, _) in parts.items()}
+        self.held = {group: part for group, (part, _) in parts.items()}
         self.waiting = {group: images for group, (_, images) in parts.items() if images.stored}
         self.standardization = space
 
-    def _condensed(
+    def _made(
         self,
         pools: Mapping[int, TensorPool],
-        held: Mapping[Group, AnySet],
+        known: Mapping[int, dict[str, list[float]]],
+        held: Mapping[Group, ImageSet],
         sizes: Mapping[Group, int],
         space: Standardization,
         on_step: OnStep | None,
-        networks: Callable[[int], nn.Module] | None,
+        networks: Networks,
         peers: Peers,
-    ) -> dict[Group, AnySet]:
-        """The images of the pools' classes, condensed together with what is held of them."""
+    ) -> dict[Group, ImageSet]:
+        """The images of the standardized pools' classes, made together with what is held of them."""
+        shape = next(iter(pools.values())).shape
+        codec, made = self.fitted(shape), dict[Group, ImageSet]()
         jobs = [
             job
             for task, pool in pools.items()
-            for job in planned(task, pool, held, sizes, space, self.tiles(pool.shape), self.config)
+            for job in planned(task, pool, held, sizes, codec.images_per_stored, self.reducer, known[task])
         ]
-        shape, each, made = jobs[0].pool.shape, self.config.iterations, dict[Group, AnySet]()
-        times = {"seconds": self.config.seconds, "patience": self.config.patience}
-        shared = {name: None if time is None else time / max(1, len(jobs)) for name, time in times.items()}
-        config = replace(self.fitted(shape), **shared)  # type: ignore[arg-type]
-        whole = self.kind.name == "condensed" and networks is None and indivisible(config.network, shape)
-        parts = shared_out([len(job.classes) for job in jobs], peers.world, whole)
+        whole = networks is None and self.reducer.needs_all_classes(shape)
+        parts = shared_out([len(job.pool.classes) for job in jobs], peers.world, whole)
         for number, (job, part) in enumerate(zip(jobs, parts, strict=True)):
-            step = watched(on_step, number, len(jobs), each)
             seed = derive(self.seed, "memory", self.updates, job.task, job.ipc)
             network = None if networks is None else StandardizedNetwork(networks(job.task), space)
+            work = Work(part, peers, network, 1 / len(jobs), watched(on_step, number, len(jobs)))
             with span(number / len(jobs), (number + 1) / len(jobs)):
-                made |= job.run(self._condenser, self.kind, config, seed, step, network, part, peers)
+                made |= job.run(self.reducer, codec, seed, work)
         return {group: part for of_one in peers.exchanged(made) for group, part in of_one.items()}
 
 
-def _by_task(incoming: TensorPool | Mapping[int, TensorPool]) -> Mapping[int, TensorPool]:
+def _by_task(incoming: Pools) -> Mapping[int, TensorPool]:
     return incoming if isinstance(incoming, Mapping) else {0: incoming}
 
 
@@ -372,3 +380,11 @@ def _counts(pools: Mapping[int, TensorPool]) -> dict[Group, int]:
     """Real images of each group."""
     counts = ((task, zip(pool.classes.tolist(), pool.counts.tolist(), strict=True)) for task, pool in pools.items())
     return {(task, c): many for task, classes in counts for c, many in classes}
+
+
+def _known(pools: Mapping[int, TensorPool]) -> dict[int, dict[str, list[float]]]:
+    """Mean and std of the user's own normalization, by task."""
+    return {
+        task: {name: list(values) for name in ("mean", "std") if (values := getattr(pool, name)) is not None}
+        for task, pool in pools.items()
+    }

@@ -1,20 +1,20 @@
 """A memory's state as tensors and plain values in a file, and back: no code is run, what is damaged is refused."""
 
 from collections.abc import Callable
-from dataclasses import asdict, astuple, fields, replace
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
-from ..condensed.checks import are_floats, check_fields, described
-from ..condensed.coded_file import coded_fields, coded_of
-from ..condensed.coded_set import CodedSet
-from ..condensed.condensed_set import CondensedSet
-from ..condensed.reading import FIELDS
+from ..condensed.checks import are_floats, described
+from ..condensed.codec import Codec
+from ..condensed.image_set import ImageSet
+from ..condensed.set_file import fields_of, set_fields
+from ..coresets.reducer import Reducer
 from ..matching.config import CondenseConfig
 from ..runtime.files import load_sealed, save_sealed
+from ..runtime.plain import from_plain, to_plain
 from ..runtime.validation import whole_number
-from .kinds import Kind
-from .standardize import AnySet, Standardization
+from .standardize import Standardization
 from .waiting import Waiting
 
 __all__ = ["read_memory", "write_memory"]
@@ -44,9 +44,8 @@ def read_memory(path: str | Path, make: Callable[..., Any]) -> Any:
         raise ValueError(f"{path} is not a memory of CondensedMemory.save")
     try:
         state = _state(content)
-        kind, arguments = state["kind"], ("mem_size", "mem_bytes", "ipc", "config", "seed")
-        about = dict(kind=kind.name, real_fraction=kind.real_fraction)
-        memory = make(**{name: state[name] for name in arguments}, **about)
+        arguments = ("mem_size", "mem_bytes", "ipc", "config", "seed")
+        memory = make(**{name: state[name] for name in arguments}, kind=state["reducer"])
         vars(memory).update(state)
         _check_held(memory)
     except ValueError as error:
@@ -69,23 +68,20 @@ def _state(content: dict[str, Any]) -> dict[str, Any]:
 
 def _check_held(memory: Any) -> None:
     """ValueError unless what a memory holds fits its sizes and settings."""
-    if not memory.groups:
+    if not memory.held:
         return
     shape, space = memory.check_shapes([]), memory.standardization
-    config = memory.fitted(shape)
-    how = config.storage, config.decoder(shape[0]), config.condensed_shape(shape)
-    for group, part in memory.groups.items():
-        coded = isinstance(part, CodedSet)
-        alike = coded or (part.storage, replace(part.decoder, size=None), part.encoded_shape) == how
-        if coded != memory.kind.coded or not alike or len(part) > (memory.ipc or len(memory)):
+    codec = memory.fitted(shape)
+    for group, part in memory.held.items():
+        if part.codec != codec or part.affine is not None or len(part) > (memory.ipc or len(memory)):
             raise ValueError(f"the images of {group} are more, or stored otherwise, than its settings say")
     memory.shares([], shape)
-    if len(memory) > memory.capacity(len(memory.groups), shape) or memory.nbytes > (memory.mem_bytes or memory.nbytes):
+    if len(memory) > memory.capacity(shape) or memory.nbytes > (memory.mem_bytes or memory.nbytes):
         raise ValueError(f"it holds {len(memory)} images of {memory.nbytes} bytes, more than its size")
     if space is None or len(space.mean) != shape[0] or memory.updates + memory.arrivals < 1:
         raise ValueError("it holds images, but lacks their standardization or an update")
     for group, waiting in memory.waiting.items():
-        if group not in memory.groups or not waiting.fits(memory.groups[group]):
+        if group not in memory.held or not waiting.fits(memory.held[group]):
             raise ValueError(f"{waiting} are not among the images of {group}")
 
 
@@ -97,40 +93,20 @@ def _number_or_none(value: Any) -> int | None:
     return None if value is None else whole_number("it", value, 1)
 
 
-def _config(value: Any) -> CondenseConfig:
-    if not isinstance(value, dict) or set(value) != {field.name for field in fields(CondenseConfig)}:
-        raise ValueError(f"expected the fields of a CondenseConfig, got {described(value)}")
-    return CondenseConfig(**value)
+def _plain_groups(groups: dict[Group, ImageSet]) -> list[tuple[int, int, dict[str, Any]]]:
+    return [(task, label, fields_of(part)) for (task, label), part in groups.items()]
 
 
-def _plain_groups(groups: dict[Group, AnySet]) -> list[tuple[int, int, dict[str, Any]]]:
-    return [
-        (
-            task,
-            label,
-            coded_fields(part) if isinstance(part, CodedSet) else {name: getattr(part, name) for name in FIELDS},
-        )
-        for (task, label), part in groups.items()
-    ]
-
-
-def _groups(value: Any) -> dict[Group, AnySet]:
-    """Of one kind of set each, of the class that the group has."""
-    groups: dict[Group, AnySet] = {}
+def _groups(value: Any) -> dict[Group, ImageSet]:
+    """Of one codec and shape, each of the class that the group has."""
+    groups: dict[Group, ImageSet] = {}
     for task, label, content in value:
-        where = f"the set of task {task}, class {label}"
-        if "codes" in content:
-            part: AnySet = coded_of(content)
-        else:
-            check_fields(content, where)
-            part = CondensedSet(**content)
-            if part.scale is None:
-                raise ValueError(f"{where} is stored as {part.storage}")
+        part = ImageSet(**set_fields(content))
         if part.classes.tolist() != [label] or (task, label) in groups:
-            raise ValueError(f"{where} has images of {part.classes.tolist()}, or comes twice")
+            raise ValueError(f"task {task}, class {label} has images of {part.classes.tolist()}, or comes twice")
         groups[whole_number("task", task, 0), label] = part
-    if len({(type(part), part.shape) for part in groups.values()}) > 1:
-        raise ValueError("sets of different kind or shape")
+    if len({(part.codec, part.shape) for part in groups.values()}) > 1:
+        raise ValueError("sets of different codec or shape")
     return groups
 
 
@@ -173,9 +149,10 @@ PARTS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {  # of a 
     "seed": (_as_is, _number()),
     "updates": (_as_is, _number(0)),
     "arrivals": (_as_is, _number(0)),
-    "kind": (asdict, lambda value: Kind(**value)),
-    "config": (asdict, _config),
-    "groups": (_plain_groups, _groups),
+    "codec": (to_plain, lambda value: from_plain(value, Codec)),
+    "config": (to_plain, lambda value: from_plain(value, CondenseConfig)),
+    "reducer": (to_plain, lambda value: from_plain(value, Reducer)),
+    "held": (_plain_groups, _groups),
     "waiting": (_plain_waiting, _waiting),
     "standardization": (_plain_standardization, _standardization),
 }

@@ -12,16 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..condensed.coded_set import CodedSet
-from ..condensed.condensed_set import CondensedSet
-from ..coresets.random import about_pool
+from ..condensed.codec import Codec
+from ..condensed.image_set import ImageSet
+from ..coresets.reducer import about_pool
 from ..data.pool import TensorPool
-from ..matching.config import CondenseConfig
 from ..runtime.seeding import new_generator
-from .kinds import Kind, merged
-from .standardize import AnySet, Standardization
 
-__all__ = ["Waiting", "WaitingRoom", "cut", "kept_rows", "with_arrived"]
+__all__ = ["Waiting", "WaitingRoom", "cut", "kept_rows"]
 
 Group = tuple[int, int]  # task, class
 GROWTH = 0.5  # of the real images that a class stands for: as many new ones are worth condensing
@@ -41,18 +38,19 @@ class Waiting:
     images: int = 0
     counts: int = 0
 
-    def fits(self, part: AnySet) -> bool:
+    def fits(self, part: ImageSet) -> bool:
         """Whether a class's images can hold them."""
-        fewest, most = (self.stored - 1) * part.formation**2 + 1, self.stored * part.formation**2
+        each = part.codec.images_per_stored
+        fewest, most = (self.stored - 1) * each + 1, self.stored * each
         return 1 <= self.stored <= len(part) and fewest <= self.images <= min(most, self.counts, int(part.counts))
 
 
-def cut(part: AnySet, waiting: Waiting, share: int) -> tuple[AnySet, Waiting]:
+def cut(part: ImageSet, waiting: Waiting, share: int) -> tuple[ImageSet, Waiting]:
     """A class's images at a smaller share: a prefix of the condensed ones, and a draw of those that wait."""
-    condensed, tiles = len(part) - waiting.stored, part.formation**2
+    condensed, each = len(part) - waiting.stored, part.codec.images_per_stored
     rows = kept_rows(condensed, waiting, share)
     kept = rows[rows >= condensed] - condensed
-    images = int((waiting.images - kept * tiles).clamp_max(tiles).sum())
+    images = int((waiting.images - kept * each).clamp_max(each).sum())
     return part.select(rows), Waiting(len(kept), images, waiting.counts if len(kept) else 0)
 
 
@@ -68,75 +66,53 @@ def _place(share: int, condensed: int) -> int:
     return max(share // 2, share - condensed)
 
 
-def with_arrived(
-    beside: AnySet | None, waiting: Waiting, images: AnySet, room: int, generator: torch.Generator
-) -> tuple[Any, Waiting]:
-    """Those of a class that wait once new images have come; None where there is no room.
+def _slots(waiting: Waiting, new: int, room: int, generator: torch.Generator) -> list[int]:
+    """Which of a class's images wait once so many new ones have come, of at most ``room``; new ones count behind."""
+    slots, counts = list(range(waiting.images)), waiting.counts
+    for number in range(waiting.images, waiting.images + new):
+        counts += 1
+        if len(slots) < room:
+            slots.append(number)
+        elif (slot := int(torch.randint(counts, (), generator=generator))) < len(slots):
+            slots[slot] = number
+    return slots
+
+
+def _patched(old: Tensor, waiting: Waiting, new: Tensor, slots: list[int], codec: Codec) -> Tensor:
+    """Old and new images by slot, one in each place of a stored one; what stays where it was keeps its values.
 
     Args:
-        beside: those that waited. images: the new ones, stored alike and one by one: where stored images have several
-            tiles, those of one are all the same image.
-        room: stored images that may wait.
+        old: (M, …) values of stored images. new: of stored images that each hold one image everywhere.
     """
-    tiles, slots, counts = images.formation**2, list(range(waiting.images)), waiting.counts
-    for new in range(len(images)):
-        counts += 1
-        if len(slots) < room * tiles:
-            slots.append(waiting.images + new)
-        elif (slot := int(torch.randint(counts, (), generator=generator))) < len(slots):
-            slots[slot] = waiting.images + new
-    if not slots:
-        return None, Waiting()
-    if isinstance(images, CondensedSet):
-        assert not isinstance(beside, CodedSet)
-        found: AnySet = _patched(beside, waiting, images, slots)
-    else:
-        found = (images if beside is None else merged([beside, images])).select(torch.tensor(slots))
-    return replace(found, counts=torch.tensor([counts])), Waiting(len(found), len(slots), counts)
-
-
-def _patched(beside: CondensedSet | None, waiting: Waiting, images: CondensedSet, slots: list[int]) -> CondensedSet:
-    """Old and new images by slot, a tile each; what stays where it was keeps its values. Empty tiles repeat others."""
-    tiles, stored = images.decoder.tiles, []
-    old, new = (torch.empty(0) if part is None else part.mosaics for part in (beside, images))
-    for first in range(0, len(slots), tiles):
-        filled = slots[first : first + tiles]
-        own = [filled[tile % len(filled)] for tile in range(tiles)]
-        parts = [old[slot // tiles] if slot < waiting.images else new[slot - waiting.images] for slot in own]
-        stored.append(images.decoder.patchwork(torch.stack(parts)))
-    return images.select(torch.zeros(len(stored), dtype=torch.long)).with_values(torch.stack(stored))
-
-
-def _like(pool: TensorPool, images: Tensor, labels: Tensor) -> TensorPool:
-    """Images in the values that a pool gives, with what it says of its own."""
-    return TensorPool(images, labels, pool.mean, pool.std, pool.names, flip_invariant=pool.flip_invariant)
+    each, stored = codec.images_per_stored, []
+    for first in range(0, len(slots), each):
+        filled = slots[first : first + each]
+        own = [filled[place % len(filled)] for place in range(each)]
+        parts = [old[slot // each] if slot < waiting.images else new[slot - waiting.images] for slot in own]
+        stored.append(codec.patchwork(torch.stack(parts)))
+    return torch.stack(stored)
 
 
 class WaitingRoom:
     """What waits in a memory while images arrive.
 
     Args:
-        kind, config: how images are stored. space: in which they are coded.
+        codec: how images are stored.
         groups: all images of each class that the memory holds. waiting: which of them wait.
-        arrived: real images of each class that came now.
+        arrived: real images of each class that came now, standardized.
     """
 
     def __init__(
         self,
-        kind: Kind,
-        config: CondenseConfig,
-        space: Standardization,
-        groups: Mapping[Group, AnySet],
+        codec: Codec,
+        groups: Mapping[Group, ImageSet],
         waiting: Mapping[Group, Waiting],
         arrived: Mapping[Group, TensorPool],
     ):
-        self.kind, self.config, self.space = kind, config, space
-        self.groups, self.arrived = groups, arrived
+        self.codec, self.groups, self.arrived = codec, groups, arrived
         joined = [*groups, *(group for group in arrived if group not in groups)]
         self._waiting = {group: waiting.get(group, Waiting()) for group in joined}
         self._new = {group: len(arrived[group]) if group in arrived else 0 for group in joined}
-        self._shape = next(iter(arrived.values())).shape
-        self._tiles = 1 if kind.coded else config.decoder(self._shape[0]).tiles
 
     def limits(self, size: int | None) -> dict[Group, int]:
         """Stored images of each class that came: as many as came and are held of it.
@@ -146,7 +122,7 @@ class WaitingRoom:
         """
         every = {group: self._before(group) + self._since(group) for group in self._waiting}
         total = sum(every.values())
-        wanted = {group: self._condensed(group) + self._stored(group) for group in self.arrived}
+        wanted = {group: self._condensed(group) + self._waits(group) for group in self.arrived}
         if size is None:
             return wanted
         return {group: min(many, -(-size * every[group] // total)) for group, many in wanted.items()}
@@ -159,17 +135,17 @@ class WaitingRoom:
         return [group for group in self._waiting if self._is_full(group, sizes[group], 0.5)]
 
     def pools(self, groups: list[Group]) -> dict[int, TensorPool]:
-        """The real images of these classes, those that waited and those that came, by task, in the stream's values."""
+        """The real images of these classes, those that waited and those that came, by task, standardized."""
         parts = defaultdict(list)
         for task, label in groups:
             images = self._decoded((task, label))
             parts[task].append((images, torch.full((len(images),), label)))
         joined = {task: [torch.cat(part) for part in zip(*own, strict=True)] for task, own in parts.items()}
-        like = {task: pool for (task, _), pool in self.arrived.items()}
         usual = next(iter(self.arrived.values()))
-        return {task: _like(like.get(task, usual), *own) for task, own in joined.items()}
+        about: dict[str, Any] = dict(names=usual.names, flip_invariant=usual.flip_invariant)
+        return {task: TensorPool(images, labels, **about) for task, (images, labels) in joined.items()}
 
-    def held(self, groups: list[Group]) -> dict[Group, AnySet]:
+    def held(self, groups: list[Group]) -> dict[Group, ImageSet]:
         """The condensed images of these classes, which count beside their pool's as they do beside all that came."""
         found = {}
         for group in groups:
@@ -181,8 +157,8 @@ class WaitingRoom:
         return found
 
     def settled(
-        self, made: Mapping[Group, AnySet], sizes: Mapping[Group, int], generator: torch.Generator
-    ) -> tuple[dict[Group, AnySet], dict[Group, Waiting]]:
+        self, made: Mapping[Group, ImageSet], sizes: Mapping[Group, int], generator: torch.Generator
+    ) -> tuple[dict[Group, ImageSet], dict[Group, Waiting]]:
         """All images of each class and which wait, with those that were condensed now."""
         groups, waiting = dict(self.groups), dict(self._waiting)
         for group in made:
@@ -193,37 +169,79 @@ class WaitingRoom:
                 groups[group], waiting[group] = self._joined(group, pool, sizes[group], generator)
         return groups, waiting
 
-    def _joined(self, group: Group, pool: TensorPool, share: int, generator: torch.Generator) -> tuple[AnySet, Waiting]:
+    def _joined(
+        self, group: Group, pool: TensorPool, share: int, generator: torch.Generator
+    ) -> tuple[ImageSet, Waiting]:
         """A class's images with those that came. Where none can wait beside condensed ones, they take their place or
         are passed over, by chance."""
         first, waiting, new = self._condensed(group), self._waiting[group], self._alone(pool)
         part = self.groups.get(group)
-        beside = None if part is None else self._standardized(part.select(torch.arange(first, len(part))))
-        found, after = with_arrived(beside, waiting, new, _place(share, first), generator)
+        beside = None if part is None else part.select(torch.arange(first, len(part)))
+        found, after = self._with_arrived(beside, waiting, new, pool, _place(share, first), generator)
         if found is None and part is not None:
             before, total = self._before(group), self._before(group) + len(new)
             if float(torch.rand((), generator=generator)) * total < before:
                 return replace(part, counts=torch.tensor([total])), Waiting()
             first = 0
-            found, after = with_arrived(None, Waiting(counts=before), new, share, generator)
-        found = self._as_stored(found)
+            found, after = self._with_arrived(None, Waiting(counts=before), new, pool, share, generator)
+        assert found is not None
         if part is None or not first:
             return found, after
         counts = torch.tensor([self._before(group)])
-        return merged([replace(part.select(torch.arange(first)), counts=counts), found]), after
+        return ImageSet.merge([replace(part.select(torch.arange(first)), counts=counts), found]), after
+
+    def _with_arrived(
+        self,
+        beside: ImageSet | None,
+        waiting: Waiting,
+        new: Tensor,
+        pool: TensorPool,
+        room: int,
+        generator: torch.Generator,
+    ) -> tuple[ImageSet | None, Waiting]:
+        """Those of a class that wait once new images (M, …) of a pool have come; None where there is no room.
+
+        Args:
+            beside: those that waited. new: values of stored images, one for each new one. room: stored images that may
+                wait.
+        """
+        counts, each = waiting.counts + len(new), self.codec.images_per_stored
+        slots = _slots(waiting, len(new), room * each, generator)
+        if not slots:
+            return None, Waiting()
+        if each == 1:
+            arrived = self._stored(new, pool)
+            held = [part for part in (beside, arrived) if part is not None and len(part)]
+            found = ImageSet.merge(held).select(torch.tensor(slots))
+        else:
+            old = new[:0] if beside is None else beside.values
+            found = self._stored(_patched(old, waiting, new, slots, self.codec), pool)
+        found = replace(found, counts=torch.tensor([counts]))
+        return found, Waiting(len(found), len(slots), counts)
+
+    def _stored(self, values: Tensor, pool: TensorPool) -> ImageSet:
+        """Images of the one class of a pool."""
+        labels = pool.classes.repeat(len(values))
+        return ImageSet.from_values(values, labels, self.codec, pool.shape, None, about_pool(pool))
+
+    def _alone(self, pool: TensorPool) -> Tensor:
+        """Real images of one class as values of stored ones, each by itself."""
+        working = self.codec.working_shape(pool.shape)
+        images = pool.shrunk(*working[1:]).take(torch.arange(len(pool))).cpu()
+        return self.codec.encode(images.repeat_interleave(self.codec.images_per_stored, 0))
 
     def _is_full(self, group: Group, share: int, part: float) -> bool:
         first = self._condensed(group)
         enough = self._since(group) >= part * GROWTH * self._before(group)
-        return share >= FEWEST and enough and self._stored(group) > part * _place(share, first)
+        return share >= FEWEST and enough and self._waits(group) > part * _place(share, first)
 
     def _condensed(self, group: Group) -> int:
         """Stored images of a class that do not wait."""
         return len(self.groups[group]) - self._waiting[group].stored if group in self.groups else 0
 
-    def _stored(self, group: Group) -> int:
+    def _waits(self, group: Group) -> int:
         """Stored images that would wait."""
-        return -(-(self._waiting[group].images + self._new[group]) // self._tiles)
+        return -(-(self._waiting[group].images + self._new[group]) // self.codec.images_per_stored)
 
     def _before(self, group: Group) -> int:
         """Real images that a class's condensed ones stand for."""
@@ -234,42 +252,11 @@ class WaitingRoom:
         return self._waiting[group].counts + self._new[group]
 
     def _decoded(self, group: Group) -> Tensor:
-        """A class's real images, (M, C, H, W) in the stream's values."""
+        """A class's real images, (M, C, H, W)."""
         waiting, images = self._waiting[group], []
         if waiting.stored:
-            first = self._condensed(group) * self._tiles
+            first = self._condensed(group) * self.codec.images_per_stored
             images.append(self.groups[group].decode(torch.arange(first, first + waiting.images)))
         if group in self.arrived:
             images.append(self.arrived[group].take(torch.arange(self._new[group])).cpu())
         return torch.cat(images)
-
-    def _alone(self, pool: TensorPool) -> AnySet:
-        """Real images of one class as stored ones, each by itself, in the space."""
-        standardized, every = self.space.apply_to_pool(pool), torch.arange(len(pool))
-        if self.kind.coded:
-            return self.kind.coded_images(standardized, every[None], self.space)
-        decoder = self.config.decoder(pool.shape[0])
-        images = standardized.shrunk(*self._small).take(every).cpu()
-        values = decoder.encode(images.repeat_interleave(decoder.tiles, 0))
-        about = pool.labels, None, about_pool(pool), "float32", decoder.formation, decoder.color, decoder.enlarging
-        return CondensedSet.from_images(values, *about)
-
-    def _standardized(self, part: AnySet) -> AnySet | None:
-        """Stored images in the space, to be put together with others."""
-        if not len(part):
-            return None
-        if isinstance(part, CodedSet):
-            return part
-        return self.space.apply_to_set(part.decoded_to(*self._small)).with_storage("float32")
-
-    def _as_stored(self, part: Any) -> AnySet:
-        """Images of the space as the memory stores them."""
-        if isinstance(part, CodedSet):
-            return part
-        return self.space.undo_set(part.with_storage(self.config.storage)).decoded_to(*self._shape[1:])
-
-    @property
-    def _small(self) -> tuple[int, int]:
-        """Sides of the images that are coded."""
-        _, height, width = self.config.condensed_shape(self._shape)
-        return height, width

@@ -2,18 +2,18 @@
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from ..condensed.condensed_set import CondensedSet
+from ..condensed.image_set import ImageSet
 from ..data.registry import Dataset
 from ..matching.condense import condense
 from ..matching.config import CondenseConfig
 from ..runtime.distributed import Peers, World, joined, world
 from ..runtime.files import check_free, locked
+from ..runtime.plain import flat
 from ..runtime.stages import Interrupts, watched_by
 from ..runtime.validation import whole_number
 from .recorder import LossLog, RunRecorder, united
@@ -35,7 +35,7 @@ def condense_run(
     snapshots: int | None = None,
     checkpoint_seconds: float = 60.0,
     quiet: bool = False,
-) -> CondensedSet:
+) -> ImageSet:
     """Condense a dataset's training images in the folder ``out``, as :class:`RunFolder` describes it.
 
     The folder is locked meanwhile, and nothing else is written before the first iteration has gone well. Started
@@ -61,7 +61,7 @@ def condense_run(
         RankLost: if another process of the run has died. The run can go on from its last checkpoint.
         ValueError: if settings, data or what ``out`` holds are unfit, or another process is at work there.
     """
-    config = (config or CondenseConfig()).resolve(dataset.train.flip_invariant).sized(dataset.train.shape)
+    config = (config or CondenseConfig()).resolve(dataset.train.flip_invariant).fit(dataset.train.shape)
     folder = RunFolder(Path(out))
     check_out(folder, resume, overwrite)
     if not checkpoint_seconds >= 0:
@@ -72,7 +72,7 @@ def condense_run(
             raise ValueError("seconds and patience bound a single process, since clocks differ: give iterations")
         checkpoint = None if overwrite else checkpoint_to_resume(folder, settings, resume)
         if resume and folder.finished:
-            return CondensedSet.load(folder.condensed)
+            return ImageSet.load(folder.condensed)
         settings["snapshots"] = snapshots_to_take(snapshots, folder, resume)
         shard = world.shard(settings["classes"])
         loss_log = LossLog(checkpoint and checkpoint["loss_log"], quiet or not world.main)
@@ -127,7 +127,8 @@ def settings_of(dataset: Dataset, config: CondenseConfig, seed: int) -> dict:
     """What decides the pixels, as plain data."""
     pool = dataset.train
     data = {"real_images": len(pool), "classes": len(pool.classes), "image_shape": list(pool.shape)}
-    return {"dataset": dataset.spec.name, **data, "seed": seed, **asdict(config)}
+    plain = {name: list(value) if isinstance(value, tuple) else value for name, value in flat(config).items()}
+    return {"dataset": dataset.spec.name, **data, "seed": seed, **plain}
 
 
 def snapshots_to_take(given: int | None, folder: RunFolder, resume: bool) -> int:

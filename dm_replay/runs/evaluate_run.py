@@ -8,7 +8,7 @@ from functools import partial
 import torch
 from tqdm import tqdm
 
-from ..condensed.condensed_set import CondensedSet
+from ..condensed.image_set import ImageSet
 from ..data.pool import TensorPool
 from ..evaluation.config import EvalConfig
 from ..evaluation.evaluate import EvalReport, evaluate
@@ -20,7 +20,7 @@ __all__ = ["evaluate_run"]
 
 
 def evaluate_run(
-    sets: Mapping[str, CondensedSet],
+    sets: Mapping[str, ImageSet],
     test_pool: TensorPool,
     config: EvalConfig | None = None,
     *,

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..condensed.condensed_set import CondensedSet
 from ..condensed.figures import grid, save_picture
-from ..matching.condense import Progress
+from ..condensed.image_set import ImageSet
+from ..matching.progress import Progress
 from ..runtime.distributed import World
 from ..runtime.engine import resolve_device
 from ..runtime.hardware import provenance
@@ -139,14 +139,14 @@ class RunRecorder:
         if not self.begun:
             self.signals.preparing = False
             self.last_sync = step.iteration - 1
-            self.origin["engine"] = engine_record(step.matcher.engine)
+            self.origin["engine"] = engine_record(step.engine)
             self._begin()
         if self._snapshot_due(step):
             self._picture(step)
         if step.iteration >= self.next_sync:
             self._synchronize(step)
 
-    def finish(self, condensed: CondensedSet) -> None:
+    def finish(self, condensed: ImageSet) -> None:
         self._unite_losses()
         about = {"images": len(condensed), "decoded_images": condensed.decoded, "stored_bytes": condensed.nbytes}
         if self.world.main:
@@ -233,12 +233,11 @@ class RunRecorder:
         return {"status": status, "settings": self.settings, **about, **result, "updates_done": updates, **summary}
 
 
-def united(condensed: CondensedSet, world: World) -> CondensedSet:
+def united(condensed: ImageSet, world: World) -> ImageSet:
     """The shards of all processes as one set, on the first; elsewhere this one's."""
-    names = ("pixels", "labels", "counts", "scale", "offset")
-    parts = {name: getattr(condensed, name) for name in names}
-    united: dict[str, Any] = {name: world.gather(part) for name, part in parts.items() if part is not None}
-    return replace(condensed, **united)
+    stored = {name: world.gather(part) for name, part in condensed.stored.fields().items()}
+    labels, counts = world.gather(condensed.labels), world.gather(condensed.counts)
+    return replace(condensed, stored=condensed.codec.stored_of(stored, condensed.shape), labels=labels, counts=counts)
 
 
 def united_state(state: dict[str, Any], world: World) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..condensed.condensed_set import CondensedSet
+from ..condensed.image_set import ImageSet
 from ..runtime.files import atomic, load_sealed, save_sealed
 
 __all__ = ["RunFolder"]
@@ -113,7 +113,7 @@ class RunFolder:
     def write_checkpoint(self, settings: dict, state: dict, loss_log: dict) -> None:
         save_sealed(dict(zip(CHECKPOINT, (settings, state, loss_log), strict=True)), self.checkpoint)
 
-    def write_result(self, condensed: CondensedSet, record: dict) -> None:
+    def write_result(self, condensed: ImageSet, record: dict) -> None:
         """Both or, on a full disk, neither: the record takes its place when the result is there."""
         with atomic(self.record) as temporary:
             temporary.write_text(_as_text(record))

@@ -3,7 +3,6 @@
 import math
 import operator
 from collections.abc import Sequence
-from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -12,21 +11,11 @@ from torch import Tensor
 
 __all__ = [
     "check_choices",
-    "check_memory_budget",
     "check_whole_numbers",
     "class_labels",
     "fraction",
-    "unwrap_numpy",
     "whole_number",
 ]
-
-
-def unwrap_numpy(config: Any) -> None:
-    """Make NumPy numbers in a frozen dataclass plain ones, which can be compared, hashed and written as JSON."""
-    for field in fields(config):
-        value = getattr(config, field.name)
-        if isinstance(value, np.generic):
-            object.__setattr__(config, field.name, value.item())
 
 
 def check_choices(config: object, **choices: Sequence[str]) -> None:
@@ -63,12 +52,6 @@ def fraction(name: str, value: Any) -> float:
     if not 0 <= number <= 1:
         raise ValueError(f"{name} must be a number from 0 to 1, got {value!r}")
     return number
-
-
-def check_memory_budget(gib: float) -> None:
-    """ValueError unless these GiB are something that a machine can have."""
-    if not 0 < gib < 2**40:
-        raise ValueError(f"memory_budget must be above 0 GiB, got {gib}, and what a machine can have")
 
 
 EXACT = 2**53  # floats beyond it are no longer every whole number

@@ -5,7 +5,7 @@ import torch
 from reference import warp_image
 
 from dm_replay.augment.kernels import color, cutout, warp
-from dm_replay.condensed.quantize import dequantize, quantize
+from dm_replay.condensed.stored import dequantize, quantize
 from dm_replay.matching.losses import matching_loss, prefix_means, prefix_weights
 
 

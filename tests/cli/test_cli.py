@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from dm_replay.cli.__main__ import main
-from dm_replay.condensed.condensed_set import CondensedSet
+from dm_replay.condensed.image_set import ImageSet
 from dm_replay.data.registry import load_dataset
 from dm_replay.runs.recorder import LossLog
 
@@ -48,7 +48,7 @@ def write_folder(root, sizes=((8, 8), (8, 8))):
 
 
 def test_condense_writes_what_the_settings_say(finished):
-    condensed = CondensedSet.load(finished / "condensed.pt")
+    condensed = ImageSet.load(finished / "condensed.pt")
     assert condensed.images.shape == (20, 1, 8, 8) and condensed.classes.tolist() == list(range(10))
     record = json.loads((finished / "run.json").read_text())
     assert record["settings"]["augment"] == WITHOUT_FLIP == condensed.meta["config"]["augment"]
@@ -59,7 +59,7 @@ def test_condense_writes_what_the_settings_say(finished):
 def test_a_resolution_is_condensed_shown_exported_and_compared(cli, tmp_path):
     out = tmp_path / "run"
     cli(*CONDENSE, "--out", out, "--resolution", "4", "--storage", "uint8")
-    condensed = CondensedSet.load(out / "condensed.pt")
+    condensed = ImageSet.load(out / "condensed.pt")
     assert condensed.images.shape == (20, 1, 8, 8) and condensed.nbytes == 20 * (16 + 8)
     report = json.loads(cli(*EVALUATE, out, "--json", "--baseline"))
     assert report["shrunk"]["settings"]["stored_bytes"] == condensed.nbytes
@@ -130,7 +130,7 @@ def test_show_a_picture_and_an_animation(cli, finished, tmp_path):
 
 def test_export_npz(cli, finished, tmp_path):
     cli("export", finished / "condensed.pt", "--format", "npz", "--out", tmp_path / "x")
-    condensed = CondensedSet.load(finished / "condensed.pt")
+    condensed = ImageSet.load(finished / "condensed.pt")
     with np.load(tmp_path / "x") as stored:
         assert stored["images"].dtype == np.float32 and np.array_equal(stored["images"], condensed.images.numpy())
         assert stored["labels"].dtype == np.int64 and np.array_equal(stored["labels"], condensed.labels.numpy())
@@ -139,7 +139,7 @@ def test_export_npz(cli, finished, tmp_path):
 def test_export_image_folder_and_read_it_back(cli, tmp_path):
     names, labels = ["ant", "b/c d", "cow"], torch.tensor([1, 0, 1, 2])
     pixels = torch.randint(0, 256, (4, 3, 8, 8), dtype=torch.uint8)
-    condensed = CondensedSet.from_images(
+    condensed = ImageSet.from_images(
         (pixels / 255 - 0.5) / 0.25, labels, meta={"mean": [0.5] * 3, "std": [0.25] * 3, "names": names}
     )
     condensed.save(tmp_path / "set.pt")
@@ -163,7 +163,7 @@ def test_a_set_of_the_official_code_is_shown_and_exported(cli, refused, tmp_path
 def test_other_data_with_gaps_in_the_labels(cli, tmp_path):
     file = write_npz(tmp_path / "x.npz", classes=(3, 70), shape=(12, 12, 3))
     cli(*CONDENSE, "--dataset", "npz", "--root", file, "--out", tmp_path / "run")
-    assert CondensedSet.load(tmp_path / "run" / "condensed.pt").classes.tolist() == [3, 70]
+    assert ImageSet.load(tmp_path / "run" / "condensed.pt").classes.tolist() == [3, 70]
     cli(*EVALUATE, tmp_path / "run", "--root", file, "--baseline")
     cli("show", tmp_path / "run", "--out", tmp_path / "grid.png")
 
@@ -187,7 +187,7 @@ def test_ctrl_c_and_resume(cli, capsys, finished, tmp_path, monkeypatch):
     resuming = f"dm-replay condense --resume --out {out}"
     assert said == f"dm-replay: stopped after iteration 2 of 4; go on with: {resuming}"
     cli("condense", "--resume", "--out", out, "--quiet")
-    resumed, straight = (CondensedSet.load(folder / "condensed.pt") for folder in (out, finished))
+    resumed, straight = (ImageSet.load(folder / "condensed.pt") for folder in (out, finished))
     assert torch.equal(resumed.images, straight.images)
 
 
@@ -204,7 +204,7 @@ def test_kill_9_and_resume(cli, finished, tmp_path):
     assert (killed / "checkpoint.pt").exists() and not (killed / "condensed.pt").exists()
     cli("condense", "--resume", "--out", killed, "--quiet")
     cli(*words, "--out", straight)
-    results = [CondensedSet.load(folder / "condensed.pt") for folder in (killed, straight)]
+    results = [ImageSet.load(folder / "condensed.pt") for folder in (killed, straight)]
     assert torch.equal(results[0].images, results[1].images)
     losses = [json.loads((folder / "run.json").read_text())["losses"] for folder in (killed, straight)]
     assert losses[0] == losses[1] and len(losses[0]) == 300
@@ -360,7 +360,7 @@ def test_bad_evaluations(refused, finished, tmp_path):
 
 
 def test_bad_shows_and_exports(refused, finished, tmp_path):
-    condensed = CondensedSet.load(finished / "condensed.pt")
+    condensed = ImageSet.load(finished / "condensed.pt")
     condensed.save(tmp_path / "alone.pt")
     for limit in ("classes", "per-class"):
         for number in ("0", "-1"):
@@ -368,7 +368,7 @@ def test_bad_shows_and_exports(refused, finished, tmp_path):
             assert f"{limit.replace('-', '_')} must be at least 1, got {number}" in said
     assert "no snapshots" in refused("show", tmp_path / "alone.pt", "--out", tmp_path / "x.gif")
     assert "npz" in refused("export", finished, "--format", "jpeg", "--out", tmp_path / "x")
-    CondensedSet.from_images(torch.randn(2, 4, 8, 8), torch.tensor([0, 1])).save(tmp_path / "four.pt")
+    ImageSet.from_images(torch.randn(2, 4, 8, 8), torch.tensor([0, 1])).save(tmp_path / "four.pt")
     said = refused("export", tmp_path / "four.pt", "--format", "imagefolder", "--out", tmp_path / "x")
     assert "imagefolder takes images of 1 or 3 channels, these have 4; use --format npz" in said
     for suffix in (".jpg", ".webp", ""):

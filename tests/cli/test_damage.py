@@ -14,7 +14,7 @@ from PIL import Image
 
 from dm_replay.cli import commands
 from dm_replay.cli.__main__ import main
-from dm_replay.condensed.condensed_set import CondensedSet
+from dm_replay.condensed.image_set import ImageSet
 from dm_replay.runtime.files import LOCK
 
 SMALL = ["--network", "convnet:width=4,depth=1", "--device", "cpu", "--compile", "no", "--quiet"]
@@ -146,7 +146,7 @@ def test_home_is_found_in_every_path(finished, cli, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("channels", [2, 4])
 def test_sets_of_other_numbers_of_channels(cli, tmp_path, channels):
-    CondensedSet.from_images(torch.randn(4, channels, 8, 8), torch.tensor([0, 0, 1, 1])).save(tmp_path / "set.pt")
+    ImageSet.from_images(torch.randn(4, channels, 8, 8), torch.tensor([0, 0, 1, 1])).save(tmp_path / "set.pt")
     cli("show", tmp_path / "set.pt", "--out", tmp_path / "grid.png")
     with Image.open(tmp_path / "grid.png") as picture:
         assert picture.format == "PNG" and picture.height > 2 * 48

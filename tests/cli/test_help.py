@@ -47,7 +47,7 @@ def test_every_option_is_explained(shown, command):
 
 
 @pytest.mark.parametrize(
-    ("command", "config"), [("condense", CondenseConfig(preset="fast")), ("evaluate", EvalConfig())]
+    ("command", "config"), [("condense", CondenseConfig.preset("fast")), ("evaluate", EvalConfig())]
 )
 def test_it_shows_the_defaults_of_the_api_and_of_the_usual_preset(shown, command, config):
     text = " ".join(shown(command).split())

@@ -11,7 +11,7 @@ from dm_replay.cli.__main__ import main
 from dm_replay.runs.recorder import LossLog
 
 SMALL = ["--network", "convnet:width=4,depth=1", "--device", "cpu", "--compile", "no", "--quiet"]
-FORMED = ["condense", *SMALL, "--preset", "fast", "--formation", "2", "--ipc", "2", "--batch-real", "4"]
+FORMED = ["condense", *SMALL, "--preset", "fast", "--tiles", "2", "--ipc", "2", "--batch-real", "4"]
 FORMED += ["--extractor-steps", "2"]
 
 
@@ -66,7 +66,7 @@ def test_a_run_of_seconds_goes_on_where_it_was_stopped(tmp_path, monkeypatch, ca
     ("flags", "message"),
     [
         (["--preset", "slow"], "slow"),
-        (["--formation", "9"], "formation 9 does not fit 8x8 images"),
+        (["--tiles", "9"], "formation 9 does not fit 8x8 images"),
         (["--seconds", "0"], "seconds must be above 0"),
     ],
 )

@@ -6,20 +6,20 @@ import pytest
 import torch
 
 from dm_replay import CondenseConfig, condense
-from dm_replay.condensed.condensed_set import STORAGES, CondensedSet
+from dm_replay.condensed.image_set import STORAGES, ImageSet
 
 
 def make(labels=(4, 4, 4, 1, 1, 7), storage="float32", shift=0.0, counts=(10, 20, 30)):
     generator = torch.Generator().manual_seed(len(labels))
     images = torch.randn(len(labels), 3, 4, 4, generator=generator) + shift
-    return CondensedSet.from_images(images, torch.tensor(labels), torch.tensor(counts), {"seed": 3}, storage), images
+    return ImageSet.from_images(images, torch.tensor(labels), torch.tensor(counts), {"seed": 3}, storage), images
 
 
 @pytest.mark.parametrize("storage", STORAGES)
 def test_round_trip_through_a_file(storage, tmp_path):
     stored, _ = make(storage=storage)
     stored.save(tmp_path / "set.pt")
-    read = CondensedSet.load(tmp_path / "set.pt")
+    read = ImageSet.load(tmp_path / "set.pt")
     assert torch.equal(read.pixels, stored.pixels) and torch.equal(read.images, stored.images)
     assert torch.equal(read.labels, stored.labels) and torch.equal(read.counts, stored.counts)
     assert read.meta == {"seed": 3} and read.storage == storage
@@ -45,7 +45,7 @@ def test_storage_keeps_values_outside_the_pixel_range():
 @pytest.mark.parametrize("storage", STORAGES)
 def test_a_set_owns_its_tensors(storage):
     images, labels, counts = torch.randn(4, 1, 2, 4), torch.tensor([0, 0, 1, 1]), torch.tensor([7, 8])
-    stored = CondensedSet.from_images(images, labels, counts, storage=storage)
+    stored = ImageSet.from_images(images, labels, counts, storage=storage)
     expected = stored.images
     images.zero_(), labels.fill_(5), counts.zero_(), stored.images.zero_()
     assert torch.equal(stored.images, expected) and expected.abs().max() > 0
@@ -54,7 +54,9 @@ def test_a_set_owns_its_tensors(storage):
 
 def test_sets_made_while_condensing_do_not_move_with_the_pixels(pool):
     made = []
-    config = CondenseConfig(ipc=1, iterations=3, batch_real=4, network="convnet:width=4,depth=1", device="cpu")
+    config = CondenseConfig.preset(
+        "paper", ipc=1, iterations=3, batch_real=4, network="convnet:width=4,depth=1", device="cpu"
+    )
     result = condense(pool, config, on_step=lambda progress: made.append((progress.as_set(), progress.images)))
     for snapshot, images in made:
         assert torch.equal(snapshot.images, images)
@@ -71,11 +73,11 @@ def test_numpy_lengths_and_labels():
 @pytest.mark.parametrize(("storage", "value"), [("float16", 1e5), ("uint8", 3e38), ("uint8", -3e38)])
 def test_values_too_large_for_the_storage_are_refused(storage, value):
     images = torch.tensor([value, -value / 2, 0.0, 1.0]).reshape(1, 1, 2, 2)
-    assert CondensedSet.from_images(images, torch.tensor([0])).images.equal(images)
+    assert ImageSet.from_images(images, torch.tensor([0])).images.equal(images)
     with pytest.raises(
         ValueError, match=f"storage {storage} cannot hold values as large as {abs(value):.0e}".replace("+", ".")
     ):
-        CondensedSet.from_images(images, torch.tensor([0]), storage=storage)
+        ImageSet.from_images(images, torch.tensor([0]), storage=storage)
 
 
 def test_prefix_keeps_order_and_counts():
@@ -92,11 +94,11 @@ def test_prefix_keeps_order_and_counts():
 def test_merge_adds_the_counts_of_a_class():
     one, _ = make()
     other, _ = make(labels=(1, 9), counts=(5, 6))
-    both = CondensedSet.merge([one, other])
+    both = ImageSet.merge([one, other])
     assert both.labels.tolist() == [4, 4, 4, 1, 1, 7, 1, 9]
     assert dict(zip(both.classes.tolist(), both.counts.tolist(), strict=True)) == {1: 15, 4: 20, 7: 30, 9: 6}
     with pytest.raises(ValueError, match="different storage"):
-        CondensedSet.merge([one, other.with_storage("uint8")])
+        ImageSet.merge([one, other.with_storage("uint8")])
 
 
 def test_it_is_picklable_and_frozen():
@@ -110,7 +112,7 @@ def test_reads_the_official_codes_files(tmp_path):
     images, labels = torch.randn(4, 3, 4, 4), torch.tensor([0, 0, 1, 1])
     data = [[torch.zeros_like(images), labels], [images, labels]]
     torch.save({"data": data, "accs_all_exps": {"ConvNet": [np.float64(0.25), 0.5]}}, tmp_path / "res_DM.pt")
-    read = CondensedSet.load(tmp_path / "res_DM.pt")
+    read = ImageSet.load(tmp_path / "res_DM.pt")
     assert torch.equal(read.images, images) and torch.equal(read.labels, labels)
     assert read.meta["experiments"] == 2
 
@@ -125,11 +127,11 @@ def test_foreign_files_are_refused_in_one_line(content, tmp_path, capsys):
     path = tmp_path / "foreign.pt"
     path.write_bytes(content) if isinstance(content, bytes) else torch.save(content, path)
     with pytest.raises(ValueError, match="is not a condensed set") as caught:
-        CondensedSet.load(path)
+        ImageSet.load(path)
     assert "\n" not in str(caught.value)
     assert "code ran" not in capsys.readouterr().out
     with pytest.raises(ValueError, match="no such file"):
-        CondensedSet.load(tmp_path / "absent.pt")
+        ImageSet.load(tmp_path / "absent.pt")
 
 
 def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch):
@@ -154,12 +156,12 @@ def test_bad_input():
     with pytest.raises(ValueError, match="unknown storage 'int4'; choose from float32, float16, uint8"):
         make(storage="int4")
     with pytest.raises(ValueError, match="NaN"):
-        CondensedSet.from_images(torch.full((1, 1, 2, 2), float("inf")), torch.tensor([0]))
+        ImageSet.from_images(torch.full((1, 1, 2, 2), float("inf")), torch.tensor([0]))
     with pytest.raises(ValueError, match="label -1 of image 1 is negative"):
-        CondensedSet.from_images(torch.zeros(2, 1, 2, 2), torch.tensor([0, -1]))
+        ImageSet.from_images(torch.zeros(2, 1, 2, 2), torch.tensor([0, -1]))
     with pytest.raises(ValueError, match="label 0.5 of image 0 is not a whole number"):
-        CondensedSet.from_images(torch.zeros(1, 1, 2, 2), torch.tensor([0.5]))
+        ImageSet.from_images(torch.zeros(1, 1, 2, 2), torch.tensor([0.5]))
     with pytest.raises(ValueError, match="expected 3 counts"):
         make(counts=(1, 2))
     with pytest.raises(ValueError, match="nothing to merge"):
-        CondensedSet.merge([])
+        ImageSet.merge([])

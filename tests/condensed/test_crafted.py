@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from dm_replay.condensed.condensed_set import CondensedSet
+from dm_replay.condensed.image_set import ImageSet
 from dm_replay.condensed.export import to_npz
 from dm_replay.condensed.figures import grid
 from dm_replay.condensed.reading import FIELDS, FORMAT
@@ -18,7 +18,7 @@ from dm_replay.runtime.files import save_sealed
 KINDS = {  # what from_images is told, and the shape of the images
     "float32": ({"storage": "float32"}, (5, 1, 4, 4)),
     "uint8": ({"storage": "uint8"}, (5, 2, 4, 4)),
-    "uint4": ({"storage": "uint4", "formation": 2, "enlarging": "sharp"}, (5, 1, 8, 8)),
+    "uint4": ({"storage": "uint4", "tiles": 2, "enlarging": "sharp"}, (5, 1, 8, 8)),
     "color": ({"storage": "float16", "color": 2}, (5, 1, 12, 8)),
 }
 META = {"mean": [0.5], "std": [0.2], "names": ["ant", "bee"], "dataset": "digits"}
@@ -74,7 +74,7 @@ def content(request):
     images = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     channels = 3 if options.get("color") else shape[1]
     meta = {**META, "mean": [0.5] * channels, "std": [0.2] * channels}
-    stored = CondensedSet.from_images(images, torch.tensor([0, 0, 1, 1, 1]), meta=meta, **options)
+    stored = ImageSet.from_images(images, torch.tensor([0, 0, 1, 1, 1]), meta=meta, **options)
     return {"format": FORMAT, **{name: getattr(stored, name) for name in FIELDS}}
 
 
@@ -90,7 +90,7 @@ def examined(tmp_path, capsys, monkeypatch):
             path.unlink(missing_ok=True)  # a file in its place would be flushed to the disk
             save_sealed(content, path)
             try:
-                stored = CondensedSet.load(path)
+                stored = ImageSet.load(path)
             except ValueError as error:
                 assert str(error).startswith(str(path)) and "\n" not in str(error) and len(str(error)) < 500
                 return False
@@ -101,10 +101,10 @@ def examined(tmp_path, capsys, monkeypatch):
     assert "code ran" not in capsys.readouterr().out
 
 
-def _use(stored: CondensedSet, folder: Path) -> None:
+def _use(stored: ImageSet, folder: Path) -> None:
     assert stored.images.isfinite().all() and stored.images.shape == (stored.decoded, *stored.shape)
     assert len(stored.counts) == len(stored.classes) and stored.nbytes > 0
-    again = CondensedSet.merge([stored.prefix(1), stored.of_class(int(stored.labels[0]))]).with_storage("float32")
+    again = ImageSet.merge([stored.prefix(1), stored.of_class(int(stored.labels[0]))]).with_storage("float32")
     assert again.as_stored().images.shape[0] == len(again)
     assert grid(stored).width > 0
     to_npz(stored, folder / "images.npz")

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from dm_replay import CondenseConfig, CondensedSet, TensorPool, condense
+from dm_replay import CondenseConfig, ImageSet, TensorPool, condense
 from dm_replay.condensed.decoder import PLANES, Decoder
 from dm_replay.coresets.config import ExemplarConfig
 from dm_replay.coresets.random import random_exemplars
@@ -37,7 +37,7 @@ def slow_decode(stored: torch.Tensor, formation: int, color: int, height: int, w
     return torch.stack(images)
 
 
-@pytest.mark.parametrize(("formation", "color"), [(1, 2), (1, 4), (2, 2), (2, 4), (3, 2)])
+@pytest.mark.parametrize(("tiles", "color"), [(1, 2), (1, 4), (2, 2), (2, 4), (3, 2)])
 def test_decoding_and_its_gradient_are_the_slow_loops(formation, color, generator):
     decoder, shape = Decoder(formation, color), (3, 16, 32)
     decoder.check(shape)
@@ -55,7 +55,7 @@ def test_decoding_and_its_gradient_are_the_slow_loops(formation, color, generato
 
 
 @pytest.mark.parametrize("enlarging", ["linear", "sharp"])
-@pytest.mark.parametrize(("formation", "color"), [(1, 1), (2, 1), (4, 1), (1, 4), (2, 2), (2, 4)])
+@pytest.mark.parametrize(("tiles", "color"), [(1, 1), (2, 1), (4, 1), (1, 4), (2, 2), (2, 4)])
 def test_resampled_is_encoded_and_decoded(formation, color, enlarging, generator):
     decoder = Decoder(formation, color, enlarging)
     images = torch.randn(2 * decoder.tiles, 3, 16, 32, generator=generator, dtype=torch.float64)
@@ -68,15 +68,15 @@ def test_resampled_is_encoded_and_decoded(formation, color, enlarging, generator
 def test_images_are_resampled_in_the_values_that_a_set_stands_for(color, generator):
     decoder, space = Decoder(2, color, "sharp"), Standardization(torch.tensor([1.0, 2, 3]), torch.tensor([0.1, 5, 1]))
     encoded = decoder.encode(torch.randn(4, 3, 16, 16, generator=generator))
-    about = dict(formation=2, color=color, enlarging="sharp")
-    own = CondensedSet.from_images(encoded, torch.zeros(1), storage="uint8", **about)
+    about = dict(tiles=2, color=color, enlarging="sharp")
+    own = ImageSet.from_images(encoded, torch.zeros(1), storage="uint8", **about)
     images = torch.randn(5, 3, 16, 16, generator=generator)
     torch.testing.assert_close(
         space.undo_set(own).resolution.resample(space.undo(images)), space.undo(decoder.resample(images))
     )
 
 
-@pytest.mark.parametrize(("formation", "color"), [(1, 2), (2, 4)])
+@pytest.mark.parametrize(("tiles", "color"), [(1, 2), (2, 4)])
 def test_encoding_keeps_what_can_be_kept(formation, color, generator):
     """An image of one color comes back, and a gradient that is everywhere the same moves every plane alike."""
     decoder = Decoder(formation, color)
@@ -102,23 +102,23 @@ def colored():
 
 @pytest.mark.parametrize("storage", ["float32", "uint8", "uint4"])
 def test_a_set_of_planes_is_cut_joined_saved_and_shown(colored, storage, tmp_path):
-    kept = random_exemplars(colored, ExemplarConfig(3, storage, formation=2, color=2), seed=1)
+    kept = random_exemplars(colored, ExemplarConfig(3, storage, tiles=2, color=2), seed=1)
     assert kept.shape == (3, 8, 8) and kept.decoded == 24 and kept.images.shape == (24, 3, 8, 8)
     values = {"float32": 96 * 4, "uint8": 96 + 8, "uint4": 48 + 8}[storage]
     assert kept.nbytes == 6 * values
     kept.save(tmp_path / "set.pt")
-    loaded = CondensedSet.load(tmp_path / "set.pt")
-    joined = CondensedSet.merge([loaded.of_class(1), loaded.of_class(0).prefix(1)])
+    loaded = ImageSet.load(tmp_path / "set.pt")
+    joined = ImageSet.merge([loaded.of_class(1), loaded.of_class(0).prefix(1)])
     assert torch.equal(joined.images, kept.images[[*range(12, 24), *range(4)]])
     assert kept.as_stored().images.shape == (6, 3, 8, 8)
     assert kept.with_storage("float32").color == 2 and kept.to("cpu").color == 2
     with pytest.raises(ValueError, match="different storage"):
-        CondensedSet.merge([kept, random_exemplars(colored, ExemplarConfig(3, storage, formation=2))])
+        ImageSet.merge([kept, random_exemplars(colored, ExemplarConfig(3, storage, tiles=2))])
     content = torch.load(tmp_path / "set.pt")
-    for damage in ({"color": 3}, {"color": 4}, {"affine": torch.zeros(2, 1)}, {"formation": 5}):
+    for damage in ({"color": 3}, {"color": 4}, {"affine": torch.zeros(2, 1)}, {"tiles": 5}):
         save_sealed({**content, **damage}, tmp_path / "bad.pt")
         with pytest.raises(ValueError, match=r"bad.pt is a damaged condensed set"):
-            CondensedSet.load(tmp_path / "bad.pt")
+            ImageSet.load(tmp_path / "bad.pt")
 
 
 def test_standardizing_a_set_of_planes_is_standardizing_its_images(colored, tmp_path):
@@ -129,23 +129,23 @@ def test_standardizing_a_set_of_planes_is_standardizing_its_images(colored, tmp_
     torch.testing.assert_close(space.undo_set(moved).images, kept.images, rtol=1e-4, atol=1e-5)
     assert moved.nbytes == kept.nbytes + 24
     moved.save(tmp_path / "set.pt")
-    assert torch.equal(CondensedSet.load(tmp_path / "set.pt").prefix(1).images, moved.prefix(1).images)
+    assert torch.equal(ImageSet.load(tmp_path / "set.pt").prefix(1).images, moved.prefix(1).images)
     torch.testing.assert_close(moved.with_storage("uint6").images, moved.images, rtol=0, atol=0.5)
 
 
 def test_condensing_through_planes_goes_on_where_it_stopped(colored):
     settings = QUICK | {"iterations": 4, "extractors": 0}
-    config = CondenseConfig(preset="fast", ipc=2, formation=2, color=2, **settings)
+    config = CondenseConfig.preset("fast", ipc=2, tiles=2, color=2, **settings)
     states = []
     whole = condense(colored, config, on_step=lambda step: states.append(step.state))
     again = condense(colored, config, state=states[1])
     assert whole.color == 2 and whole.decoded == 16 and torch.equal(whole.pixels, again.pixels)
-    start = random_exemplars(colored, ExemplarConfig(2, "float32", formation=2, color=2))
+    start = random_exemplars(colored, ExemplarConfig(2, "float32", tiles=2, color=2))
     assert start.pixels.shape == whole.pixels.shape and whole.images.isfinite().all()
 
 
 def test_a_memory_of_planes(colored):
-    memory = CondensedMemory(6, config=CondenseConfig(formation=2, color=2, storage="uint4", **QUICK))
+    memory = CondensedMemory(6, config=CondenseConfig.preset("paper", tiles=2, color=2, storage="uint4", **QUICK))
     memory.update(colored.subset([0]))
     memory.update(colored)  # a class returns
     images, _ = memory.to_set()
@@ -153,7 +153,7 @@ def test_a_memory_of_planes(colored):
     assert memory.nbytes == 6 * 56 + 2 * 24 + 24
     real = colored.take(torch.arange(60))
     assert (images.images.mean((0, 2, 3)) - real.mean((0, 2, 3))).abs().max() < 0.5
-    gray = CondensedMemory(4, config=CondenseConfig(color=2, **QUICK))
+    gray = CondensedMemory(4, config=CondenseConfig.preset("paper", color=2, **QUICK))
     gray.update(TensorPool(torch.rand(8, 1, 8, 8), [0, 1] * 4))
     assert gray.to_set()[0].color == 1
 

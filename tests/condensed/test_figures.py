@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from dm_replay.condensed.condensed_set import CondensedSet
+from dm_replay.condensed.image_set import ImageSet
 from dm_replay.condensed.figures import GAP, animate, class_name, grid, real_pixels, save_picture
 
 MEAN, STD = [0.4, 0.5, 0.6], [0.2, 0.3, 0.25]
@@ -22,13 +22,13 @@ def normalized(pixels, mean=MEAN, std=STD):
 def test_pixels_are_the_real_ones(generator, channels, storage):
     pixels = torch.randint(0, 256, (4, channels, 8, 8), generator=generator)
     meta = {"mean": MEAN[:channels], "std": STD[:channels]}
-    condensed = CondensedSet.from_images(normalized(pixels), torch.arange(4), meta=meta, storage=storage)
+    condensed = ImageSet.from_images(normalized(pixels), torch.arange(4), meta=meta, storage=storage)
     shown = torch.from_numpy(real_pixels(condensed)).permute(0, 3, 1, 2)
     assert shown.dtype == torch.uint8 and (shown.int() - pixels).abs().max() <= (storage == "uint8")
 
 
 def test_without_mean_and_std_each_channel_fills_the_range(generator):
-    shown = real_pixels(CondensedSet.from_images(torch.randn(4, 3, 8, 8, generator=generator), torch.arange(4)))
+    shown = real_pixels(ImageSet.from_images(torch.randn(4, 3, 8, 8, generator=generator), torch.arange(4)))
     assert (shown.min((0, 1, 2)) == 0).all() and (shown.max((0, 1, 2)) == 255).all()
 
 
@@ -44,7 +44,7 @@ def test_classes_are_rows_whatever_their_order_and_small_images_are_enlarged():
     colors = torch.tensor([[200, 0, 0], [0, 100, 0], [0, 0, 50], [10, 20, 30]])
     pixels = colors[:, :, None, None].expand(4, 3, 8, 8)
     labels = torch.tensor([7, 2, 7, 2])
-    condensed = CondensedSet.from_images(normalized(pixels), labels, meta={"mean": MEAN, "std": STD})
+    condensed = ImageSet.from_images(normalized(pixels), labels, meta={"mean": MEAN, "std": STD})
     picture = grid(condensed)
     for row, column, image in ((0, 0, 1), (0, 1, 3), (1, 0, 0), (1, 1, 2)):
         assert (cell(picture, row, column, 48, 2) == colors[image].numpy()).all()
@@ -53,13 +53,13 @@ def test_classes_are_rows_whatever_their_order_and_small_images_are_enlarged():
 
 
 def test_class_names_stand_beside_their_rows():
-    condensed = CondensedSet.from_images(torch.zeros(2, 1, 64, 64), torch.tensor([0, 1]))
+    condensed = ImageSet.from_images(torch.zeros(2, 1, 64, 64), torch.tensor([0, 1]))
     named = condensed.with_meta(names=["a", "a name of some length"])
     assert grid(named).width > grid(condensed).width and grid(named).height == grid(condensed).height
 
 
 def test_a_label_that_has_no_name_is_shown_itself():
-    named = CondensedSet.from_images(torch.zeros(1, 1, 4, 4), torch.tensor([0]), meta={"names": ["ant", "bee"]})
+    named = ImageSet.from_images(torch.zeros(1, 1, 4, 4), torch.tensor([0]), meta={"names": ["ant", "bee"]})
     assert [class_name(named, label) for label in (-1, 0, 1, 2)] == ["-1", "ant", "bee", "2"]
 
 
@@ -81,13 +81,13 @@ def test_images_of_other_numbers_of_channels(channels, shown):
     values = torch.tensor([50.0, 100, 150, 200, 250, 250, 250, 250, 250][:channels])
     pixels = values[None, :, None, None].expand(1, channels, 8, 8)
     meta = {"mean": [0.5] * channels, "std": [0.25] * channels}
-    condensed = CondensedSet.from_images((pixels / 255 - 0.5) / 0.25, torch.tensor([0]), meta=meta)
+    condensed = ImageSet.from_images((pixels / 255 - 0.5) / 0.25, torch.tensor([0]), meta=meta)
     assert real_pixels(condensed).shape == (1, 8, 8, channels)
     assert (cell(grid(condensed), 0, 0, 48, 1) == np.array(shown)).all()
 
 
 def test_names_leave_room_and_belong_to_their_labels():
-    condensed = CondensedSet.from_images(torch.zeros(1, 1, 64, 64), torch.tensor([0]))
+    condensed = ImageSet.from_images(torch.zeros(1, 1, 64, 64), torch.tensor([0]))
     width = grid(condensed).width
     for name in ("x" * 10_000, "two\nlines"):
         assert grid(condensed.with_meta(names=[name])).width < width + 600
@@ -96,7 +96,7 @@ def test_names_leave_room_and_belong_to_their_labels():
 
 @pytest.mark.parametrize("limits", [{"classes": 0}, {"classes": -1}, {"per_class": 0}], ids=str)
 def test_bad_limits(limits):
-    condensed = CondensedSet.from_images(torch.zeros(1, 1, 8, 8), torch.tensor([0]))
+    condensed = ImageSet.from_images(torch.zeros(1, 1, 8, 8), torch.tensor([0]))
     with pytest.raises(ValueError, match="must be at least 1, got"):
         grid(condensed, **limits)
 
@@ -125,8 +125,8 @@ def test_a_damaged_snapshot_names_itself(tmp_path, monkeypatch):
 @pytest.mark.parametrize("meta", [{}, {"mean": [0.5] * 3, "std": [0.2] * 3}])
 def test_large_images_are_decoded_a_few_at_a_time(meta, monkeypatch, generator):
     images = torch.randn(7, 3, 8, 8, generator=generator)
-    condensed = CondensedSet.from_images(images, torch.arange(7), formation=2, storage="uint8", meta=meta)
-    whole, taken, right = real_pixels(condensed), [], CondensedSet.decode
-    monkeypatch.setattr(CondensedSet, "decode", lambda self, rows: taken.append(len(rows)) or right(self, rows))
+    condensed = ImageSet.from_images(images, torch.arange(7), tiles=2, storage="uint8", meta=meta)
+    whole, taken, right = real_pixels(condensed), [], ImageSet.decode
+    monkeypatch.setattr(ImageSet, "decode", lambda self, rows: taken.append(len(rows)) or right(self, rows))
     monkeypatch.setattr("dm_replay.condensed.figures.PIXELS", 5 * 64 + 63)
     assert (real_pixels(condensed) == whole).all() and max(taken) == 5

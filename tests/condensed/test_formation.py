@@ -6,15 +6,15 @@ from PIL import Image
 from reference import slow_decode
 from torch.nn import functional as F
 
-from dm_replay.condensed.condensed_set import CondensedSet
+from dm_replay.condensed.image_set import ImageSet
 from dm_replay.condensed.export import to_imagefolder, to_npz
 from dm_replay.condensed.figures import grid
-from dm_replay.condensed.formation import check_formation, decode_tiles, encode_tiles
+from dm_replay.condensed.mosaic import check_formation, decode_tiles, encode_tiles
 from dm_replay.runtime.files import save_sealed
 
 
 @pytest.mark.parametrize("enlarging", ["linear", "sharp"])
-@pytest.mark.parametrize(("size", "formation"), [((8, 8), 2), ((8, 8), 4), ((9, 7), 2), ((11, 8), 3), ((6, 6), 1)])
+@pytest.mark.parametrize(("size", "tiles"), [((8, 8), 2), ((8, 8), 4), ((9, 7), 2), ((11, 8), 3), ((6, 6), 1)])
 def test_decoding_and_its_gradient_equal_the_slow_loop(size, formation, enlarging, generator):
     stored = torch.randn(3, 2, *size, generator=generator, dtype=torch.float64, requires_grad=True)
     rows = torch.arange(3 * formation**2)
@@ -41,7 +41,7 @@ def test_encoding_averages_and_is_undone_where_nothing_is_lost(generator):
     assert torch.equal(encode_tiles(images, 1), images)
 
 
-@pytest.mark.parametrize(("formation", "size"), [(0, (8, 8)), (5, (8, 8)), (3, (5, 32))])
+@pytest.mark.parametrize(("tiles", "size"), [(0, (8, 8)), (5, (8, 8)), (3, (5, 32))])
 def test_a_tile_needs_two_pixels(formation, size):
     with pytest.raises(ValueError, match=f"formation {formation} does not fit {size[0]}x{size[1]} images"):
         check_formation(formation, *size)
@@ -53,54 +53,54 @@ def formed(request, generator):
     images = torch.randn(5, 3, 8, 8, generator=generator)
     labels = torch.tensor([4, 4, 4, 9, 9])
     meta = {"mean": [0.5] * 3, "std": [0.2] * 3}
-    return CondensedSet.from_images(images, labels, meta=meta, storage=request.param, formation=2)
+    return ImageSet.from_images(images, labels, meta=meta, storage=request.param, tiles=2)
 
 
 def test_a_set_of_mosaics_counts_stored_images_and_gives_training_images(formed):
     plain = formed.as_stored()
     assert len(formed) == len(plain) == 5 and formed.decoded == 20 and plain.decoded == 5
-    assert formed.nbytes == plain.nbytes and torch.equal(formed.mosaics, plain.images)
+    assert formed.nbytes == plain.nbytes and torch.equal(formed.values, plain.images)
     assert formed.images.shape == (20, 3, 8, 8)
     assert formed.image_labels.tolist() == [4] * 12 + [9] * 8
-    torch.testing.assert_close(formed.images, slow_decode(formed.mosaics, 2), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(formed.images, slow_decode(formed.values, 2), rtol=1e-5, atol=1e-5)
     rows = torch.tensor([19, 3])
     torch.testing.assert_close(formed.decode(rows), formed.images[rows], rtol=1e-5, atol=1e-5)
 
 
 def test_a_formation_survives_whatever_is_done_to_a_set(formed, tmp_path):
     formed.save(tmp_path / "set.pt")
-    joined = CondensedSet.merge([formed.of_class(9), formed.of_class(4)])
-    for other in (CondensedSet.load(tmp_path / "set.pt"), formed.with_meta(x=1), formed.to("cpu"), joined):
+    joined = ImageSet.merge([formed.of_class(9), formed.of_class(4)])
+    for other in (ImageSet.load(tmp_path / "set.pt"), formed.with_meta(x=1), formed.to("cpu"), joined):
         assert other.formation == 2 and other.decoded == 20
-    assert torch.equal(CondensedSet.load(tmp_path / "set.pt").images, formed.images)
+    assert torch.equal(ImageSet.load(tmp_path / "set.pt").images, formed.images)
     assert torch.equal(formed.prefix(1).images, formed.images[[0, 1, 2, 3, 12, 13, 14, 15]])
     assert formed.with_storage("float32").formation == 2
     with pytest.raises(ValueError, match="image shape or formation"):
-        CondensedSet.merge([formed, formed.as_stored()])
+        ImageSet.merge([formed, formed.as_stored()])
 
 
 def test_sharp_mosaics_stay_sharp_and_are_sharper(formed, tmp_path):
-    sharp = CondensedSet.from_images(formed.mosaics, formed.labels, storage="float32", formation=2, enlarging="sharp")
+    sharp = ImageSet.from_images(formed.values, formed.labels, storage="float32", tiles=2, enlarging="sharp")
     sharp.save(tmp_path / "set.pt")
-    for other in (CondensedSet.load(tmp_path / "set.pt"), sharp.with_storage("float16"), sharp.prefix(3)):
+    for other in (ImageSet.load(tmp_path / "set.pt"), sharp.with_storage("float16"), sharp.prefix(3)):
         assert other.enlarging == "sharp"
-        torch.testing.assert_close(other.images, slow_decode(other.mosaics, 2, "sharp"), rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(other.images, slow_decode(other.values, 2, "sharp"), rtol=1e-5, atol=1e-5)
     assert sharp.images.diff(dim=3).square().mean() > 1.5 * formed.images.diff(dim=3).square().mean()
     with pytest.raises(ValueError, match="cannot merge"):
-        CondensedSet.merge([sharp, formed.with_storage("float32")])
+        ImageSet.merge([sharp, formed.with_storage("float32")])
     content = torch.load(tmp_path / "set.pt", weights_only=True)
     save_sealed({**content, "enlarging": "cubist"}, tmp_path / "set.pt")
     with pytest.raises(ValueError, match="damaged condensed set: its enlarging is 'cubist', of linear, sharp"):
-        CondensedSet.load(tmp_path / "set.pt")
+        ImageSet.load(tmp_path / "set.pt")
 
 
-@pytest.mark.parametrize("formation", [0, 7, "2", None])
+@pytest.mark.parametrize("tiles", [0, 7, "2", None])
 def test_a_file_with_a_formation_that_cannot_be(formed, formation, tmp_path):
     formed.save(tmp_path / "set.pt")
     content = torch.load(tmp_path / "set.pt", weights_only=True)
-    save_sealed({**content, "formation": formation}, tmp_path / "set.pt")
+    save_sealed({**content, "tiles": formation}, tmp_path / "set.pt")
     with pytest.raises(ValueError, match="damaged condensed set"):
-        CondensedSet.load(tmp_path / "set.pt")
+        ImageSet.load(tmp_path / "set.pt")
 
 
 def test_pictures_and_exports_show_training_images_or_what_is_stored(formed, tmp_path):

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from dm_replay import CondensedSet
-from dm_replay.condensed.quantize import BITS, dequantize, pack, quantize, unpack
+from dm_replay import ImageSet
+from dm_replay.condensed.stored import BITS, dequantize, pack, quantize, unpack
 from dm_replay.runtime.files import save_sealed
 
 
@@ -36,31 +36,31 @@ def test_the_error_is_at_most_half_a_step(bits, generator):
 @pytest.fixture(params=["uint6", "uint4"])
 def packed(request, generator):
     images = torch.randn(6, 3, 8, 8, generator=generator)
-    return CondensedSet.from_images(images, torch.tensor([0, 1, 0, 1, 2, 2]), storage=request.param, formation=2)
+    return ImageSet.from_images(images, torch.tensor([0, 1, 0, 1, 2, 2]), storage=request.param, tiles=2)
 
 
 def test_a_packed_set_is_cut_joined_saved_and_decoded(packed, tmp_path):
     assert packed.shape == (3, 8, 8) and packed.images.shape == (24, 3, 8, 8)
     packed.save(tmp_path / "set.pt")
-    loaded = CondensedSet.load(tmp_path / "set.pt")
-    cut = CondensedSet.merge([loaded.of_class(2), loaded.of_class(0).prefix(1)])
+    loaded = ImageSet.load(tmp_path / "set.pt")
+    cut = ImageSet.merge([loaded.of_class(2), loaded.of_class(0).prefix(1)])
     assert cut.storage == packed.storage and cut.labels.tolist() == [2, 2, 0]
-    assert torch.equal(cut.mosaics, packed.mosaics[[4, 5, 0]])
+    assert torch.equal(cut.values, packed.values[[4, 5, 0]])
     assert torch.equal(packed.decode(torch.tensor([17, 3])), packed.images[[17, 3]])
     again = packed.with_storage("float32").with_storage(packed.storage)
-    assert (again.mosaics - packed.mosaics).abs().max() < 1e-5
+    assert (again.values - packed.values).abs().max() < 1e-5
     with pytest.raises(ValueError, match="different storage"):
-        CondensedSet.merge([packed, packed.with_storage("uint8")])
+        ImageSet.merge([packed, packed.with_storage("uint8")])
 
 
 def test_rows_must_be_whole_bytes_and_files_what_they_say(packed, tmp_path):
     with pytest.raises(ValueError, match="storage uint4 needs a width that 2 divides, got 7"):
-        CondensedSet.from_images(torch.rand(1, 1, 8, 7), torch.tensor([0]), storage="uint4")
+        ImageSet.from_images(torch.rand(1, 1, 8, 7), torch.tensor([0]), storage="uint4")
     with pytest.raises(ValueError, match="storage uint6 needs a width that 4 divides, got 10"):
-        CondensedSet.from_images(torch.rand(1, 1, 8, 10), torch.tensor([0]), storage="uint6")
+        ImageSet.from_images(torch.rand(1, 1, 8, 10), torch.tensor([0]), storage="uint6")
     packed.save(tmp_path / "set.pt")
     content = torch.load(tmp_path / "set.pt")
     for bits in (5, None, "4", 3):
         save_sealed({**content, "bits": bits}, tmp_path / "bad.pt")
         with pytest.raises(ValueError, match="bad.pt is a damaged condensed set: its bits are"):
-            CondensedSet.load(tmp_path / "bad.pt")
+            ImageSet.load(tmp_path / "bad.pt")

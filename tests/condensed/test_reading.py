@@ -8,7 +8,7 @@ import pytest
 import torch
 from damage import with_bit_flipped
 
-from dm_replay.condensed.condensed_set import STORAGES, CondensedSet
+from dm_replay.condensed.image_set import STORAGES, ImageSet
 from dm_replay.runtime.files import save_sealed
 
 OLD, NEW = b"numpy.core.multiarray", b"numpy._core.multiarray"
@@ -33,28 +33,28 @@ def official(path, module, accuracies):
 @pytest.mark.parametrize("number", [np.float64(0.25), np.float32(0.25), np.int64(3), np.bool_(True)])
 def test_official_files_of_either_numpy(module, number, tmp_path):
     images = official(tmp_path / "res_DM.pt", module, [number, 0.5])
-    assert torch.equal(CondensedSet.load(tmp_path / "res_DM.pt").images, images)
+    assert torch.equal(ImageSet.load(tmp_path / "res_DM.pt").images, images)
 
 
 def test_other_numpy_values_are_not_made(tmp_path):
     official(tmp_path / "res_DM.pt", OLD, [np.datetime64(1, "D")])
     with pytest.raises(ValueError, match="is not a condensed set"):
-        CondensedSet.load(tmp_path / "res_DM.pt")
+        ImageSet.load(tmp_path / "res_DM.pt")
 
 
 @pytest.fixture(params=STORAGES)
 def file(request, tmp_path):
     meta = {"mean": [0.5], "std": [0.2], "names": ["ant", "bee"]}
     images = torch.randn(5, 1, 4, 4, generator=torch.Generator().manual_seed(0))
-    stored = CondensedSet.from_images(images, torch.tensor([0, 0, 1, 1, 1]), meta=meta, storage=request.param)
+    stored = ImageSet.from_images(images, torch.tensor([0, 0, 1, 1, 1]), meta=meta, storage=request.param)
     stored.save(tmp_path / "set.pt")
-    assert torch.equal(CondensedSet.load(tmp_path / "set.pt").images, stored.images)
+    assert torch.equal(ImageSet.load(tmp_path / "set.pt").images, stored.images)
     return tmp_path / "set.pt"
 
 
 def refused(path, message):
     with pytest.raises(ValueError, match=message) as caught:
-        CondensedSet.load(path)
+        ImageSet.load(path)
     assert "\n" not in str(caught.value) and str(caught.value).startswith(str(path))
 
 

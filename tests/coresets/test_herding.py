@@ -49,7 +49,7 @@ def test_prefixes_are_herded_and_the_seed_decides_the_network(pool):
 
 
 def test_shrunk_and_too_few(pool):
-    shrunk = herding_exemplars(pool, ExemplarConfig(1, formation=2, network="convnet:width=4"))
+    shrunk = herding_exemplars(pool, ExemplarConfig(1, tiles=2, network="convnet:width=4"))
     assert (len(shrunk), shrunk.decoded) == (3, 12)
     with pytest.raises(ValueError, match="class 2 has 7 images, fewer than 8"):
-        herding_exemplars(pool, ExemplarConfig(2, formation=2))
+        herding_exemplars(pool, ExemplarConfig(2, tiles=2))

@@ -40,7 +40,7 @@ def test_the_seed_decides(pool):
 
 
 def test_shrunk_and_too_few(pool):
-    shrunk = kmeans_exemplars(pool, ExemplarConfig(1, formation=2, network="convnet:width=4"))
+    shrunk = kmeans_exemplars(pool, ExemplarConfig(1, tiles=2, network="convnet:width=4"))
     assert (len(shrunk), shrunk.decoded) == (3, 12)
     with pytest.raises(ValueError, match="class 2 has 7 images, fewer than 8"):
-        kmeans_exemplars(pool, ExemplarConfig(2, formation=2))
+        kmeans_exemplars(pool, ExemplarConfig(2, tiles=2))

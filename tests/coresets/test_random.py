@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from dm_replay import CondenseConfig, TensorPool
-from dm_replay.condensed.formation import encode_tiles
+from dm_replay.condensed.mosaic import encode_tiles
 from dm_replay.coresets.config import ExemplarConfig
 from dm_replay.coresets.random import random_exemplars, random_set
 
@@ -20,13 +20,13 @@ def test_one_form_whatever_the_configuration(pool):
     drawn = random_exemplars(pool, ExemplarConfig(3), seed=5)
     assert torch.equal(random_set(pool, 3, seed=5).pixels, drawn.pixels)
     assert not torch.equal(random_set(pool, 3, seed=6).pixels, drawn.pixels)
-    condensed_like = random_exemplars(pool, CondenseConfig(ipc=3, storage="float32"), seed=5)
+    condensed_like = random_exemplars(pool, CondenseConfig.preset("paper", ipc=3, storage="float32"), seed=5)
     assert condensed_like.storage == "float32" and (condensed_like.images - drawn.images).abs().max() < 0.02
     assert random_exemplars(TensorPool(pool.images.float(), pool.labels), ExemplarConfig(1)).storage == "float32"
 
 
 def test_shrunk_into_the_same_bytes(pool):
-    shrunk = random_exemplars(pool, ExemplarConfig(1, storage="float32", formation=2), seed=1)
+    shrunk = random_exemplars(pool, ExemplarConfig(1, storage="float32", tiles=2), seed=1)
     whole = random_exemplars(pool, ExemplarConfig(4, storage="float32"), seed=1)
     assert (len(shrunk), shrunk.decoded, shrunk.nbytes) == (3, 12, whole.nbytes / 4)
     assert torch.equal(shrunk.pixels, encode_tiles(whole.images, 2))

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dm_replay.condensed.condensed_set import CondensedSet
+from dm_replay.condensed.image_set import ImageSet
 from dm_replay.condensed.decoder import Decoder
 from dm_replay.coresets.returning import evenly, joined, new_among, stored_values
 
@@ -16,7 +16,7 @@ CASES = [(shape, decoder) for shape, decoders in DECODERS.items() for decoder in
 
 def held(stored, count, label=0):
     images = torch.zeros(stored, 1, 4, 4)
-    return CondensedSet.from_images(images, torch.full((stored,), label), counts=torch.tensor([count]))
+    return ImageSet.from_images(images, torch.full((stored,), label), counts=torch.tensor([count]))
 
 
 @pytest.mark.parametrize(("ipc", "tiles", "new", "old"), [(10, 1, 7, 30), (6, 4, 5, 200), (3, 1, 1, 999)])
@@ -71,6 +71,6 @@ def test_any_beginning_has_its_part_of_each(first, second):
 
 
 def test_a_set_that_stores_otherwise_is_coded_again():
-    images = CondensedSet.from_images(torch.rand(3, 3, 8, 8), torch.zeros(3))
+    images = ImageSet.from_images(torch.rand(3, 3, 8, 8), torch.zeros(3))
     assert torch.equal(stored_values(images, Decoder()), images.images)
     assert stored_values(images, Decoder(2, 4)).shape == (1, 1, 9, 8)

@@ -15,8 +15,8 @@ from dm_replay.coresets.random import random_set
 from dm_replay.data.arrays import mapped_images
 from dm_replay.data.registry import load_dataset
 
-CONFIG = CondenseConfig(
-    ipc=2, iterations=4, batch_real=6, network="convnet:width=8,depth=1", device="cpu", compile="no"
+CONFIG = CondenseConfig.preset(
+    "paper", ipc=2, iterations=4, batch_real=6, network="convnet:width=8,depth=1", device="cpu", compile="no"
 )
 MIB = 2**20
 
@@ -66,7 +66,9 @@ def test_parts_of_parts(pool, mapped):
 @pytest.mark.parametrize("norm", ["instance", "batch"])
 @pytest.mark.parametrize("budget", [1e-4, 4.0])
 def test_reading_ahead_changes_no_pixel(pool, mapped, norm, budget):
-    config = CondenseConfig(**{**vars(CONFIG), "network": f"convnet:width=8,norm={norm}", "memory_budget": budget})
+    config = CondenseConfig.preset(
+        "paper", **{**vars(CONFIG), "network": f"convnet:width=8,norm={norm}", "memory_budget": budget}
+    )
     states = []
     expected = condense(pool, config, seed=1).images
     assert torch.equal(condense(mapped, config, seed=1, on_step=lambda p: states.append(p.state)).images, expected)
@@ -81,7 +83,7 @@ def test_an_error_while_reading_ends_the_run(mapped, monkeypatch):
 
     monkeypatch.setattr(mapped, "gather", failing)
     with pytest.raises(OSError, match="the disk is gone"):
-        condense(mapped, CondenseConfig(**{**vars(CONFIG), "init": "noise"}))
+        condense(mapped, CondenseConfig.preset("paper", **{**vars(CONFIG), "init": "noise"}))
     assert not threads()
 
 
@@ -97,7 +99,9 @@ def test_a_stop_ends_the_thread(mapped):
 @pytest.mark.skipif(sys.platform != "linux", reason="limits a process's memory as Linux does")
 def test_a_pool_larger_than_memory(huge):
     """2 GiB of pixels with 512 MiB to spare: cut, drawn, condensed and tested on."""
-    config = CondenseConfig(**{**vars(CONFIG), "ipc": 1, "iterations": 1, "batch_real": 32, "memory_budget": 0.05})
+    config = CondenseConfig.preset(
+        "paper", **{**vars(CONFIG), "ipc": 1, "iterations": 1, "batch_real": 32, "memory_budget": 0.05}
+    )
     with memory_of_at_most(512 * MIB):
         with pytest.raises(RuntimeError, match="memory"):
             huge.images.clone()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dm_replay import CondensedSet, EvalConfig, evaluate, load_dataset
+from dm_replay import ImageSet, EvalConfig, evaluate, load_dataset
 from dm_replay.cli.__main__ import main
 from dm_replay.coresets.random import random_set
 from dm_replay.data import packing, pictures
@@ -63,7 +63,7 @@ def test_condensing_works_and_evaluating_says_that_there_are_no_test_images(fold
     options = ["--dataset", "imagefolder", "--root", str(folder)]
     condense = ["condense", *SMALL, "--preset", "paper", "--ipc", "1", "--iterations", "2", "--batch-real", "4"]
     assert main([*condense, *options, "--out", str(tmp_path / "run")]) == 0
-    assert len(CondensedSet.load(tmp_path / "run" / "condensed.pt")) == 3
+    assert len(ImageSet.load(tmp_path / "run" / "condensed.pt")) == 3
     capsys.readouterr()
     for more in ([], ["--baseline"]):
         assert main(["evaluate", *SMALL, str(tmp_path / "run"), "--root", str(folder), "--epochs", "1", *more]) != 0

@@ -6,7 +6,7 @@ import pytest
 import reference
 import torch
 
-from dm_replay import CondensedSet, EvalConfig, TensorPool, evaluate
+from dm_replay import ImageSet, EvalConfig, TensorPool, evaluate
 from dm_replay.coresets.random import random_set
 from dm_replay.evaluation.evaluate import EvalReport
 from dm_replay.evaluation.trainer import Trainer
@@ -15,7 +15,7 @@ from dm_replay.runtime.engine import Engine
 from dm_replay.runtime.seeding import new_generator
 
 PLAIN = Engine(torch.device("cpu"), torch.float32, compiled=False, chunk=64)
-QUICK = EvalConfig(epochs=30, compile="no", augment="none")
+QUICK = EvalConfig().but(epochs=30, compile="no", augment="none")
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def halves():
 
 @pytest.mark.parametrize("steps", [None, 1, 2, 7, 12])
 def test_training_equals_the_slow_loop(pool, steps):
-    config = EvalConfig(epochs=5, steps=steps, batch=8, compile="no")
+    config = EvalConfig().but(epochs=5, steps=steps, batch=8, compile="no")
     images, labels = pool.take(torch.arange(20)), torch.arange(20) % 3
     trainer = Trainer("convnet:width=8", pool.shape, 3, config, PLAIN)
     fast = trainer.train(images, labels, seed=7)
@@ -54,7 +54,7 @@ def test_accuracy_counts_every_test_image_once(pool):
 
 def test_an_easy_problem_is_learned_and_wrong_labels_are_not(halves):
     good = random_set(halves, 5)
-    bad = CondensedSet.from_images(good.images, good.labels.flip(0))
+    bad = ImageSet.from_images(good.images, good.labels.flip(0))
     assert evaluate(good, halves, QUICK, network="convnet:width=16", runs=2).mean > 95
     assert evaluate(bad, halves, QUICK, network="convnet:width=16", runs=2).mean < 5
 
@@ -110,7 +110,7 @@ def test_a_wider_head_has_outputs_for_classes_that_are_still_to_come(halves, mon
 
 def test_images_normalized_otherwise_than_the_test_images_are_refused(pool):
     drawn, quick = random_set(pool, 1), {"network": "convnet:width=4,depth=1", "runs": 1}
-    config = EvalConfig(epochs=1, compile="no", augment="none")
+    config = EvalConfig().but(epochs=1, compile="no", augment="none")
     rounded = normalized_as(drawn, (0.50004, 0.4, 0.29996), pool.std)
     assert evaluate(rounded, pool, config, **quick).accuracies == evaluate(drawn, pool, config, **quick).accuracies
     with pytest.raises(ValueError, match=r"normalized with mean 0.5, 0.5, 0.5, the test images with 0.5, 0.4, 0.3"):

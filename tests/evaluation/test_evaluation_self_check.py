@@ -12,7 +12,7 @@ from dm_replay.runtime.engine import Engine, plain
 
 CPU = torch.device("cpu")
 FAST = Engine(CPU, torch.bfloat16, False, chunk=64)
-CONFIG = EvalConfig(epochs=3, compile="no", precision="bfloat16", device="cpu")
+CONFIG = EvalConfig().but(epochs=3, compile="no", precision="bfloat16", device="cpu")
 NETWORK = "convnet:width=16"
 
 
@@ -113,7 +113,7 @@ def test_networks_that_do_not_fit_side_by_side_take_turns(few, pool, monkeypatch
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return right(self, images, labels, seeds, *args)
 
-    config = EvalConfig(epochs=1, compile="no", device="cpu", parallel_networks=4)
+    config = EvalConfig().but(epochs=1, compile="no", device="cpu", parallel_networks=4)
     expected = evaluate(few, pool, config, network=NETWORK, runs=6).accuracies
     monkeypatch.setattr(Trainer, "train_together", hungry)
     with pytest.warns(UserWarning, match="cpu has too little memory for 3 networks at a time: it takes 1") as caught:

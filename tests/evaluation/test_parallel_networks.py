@@ -20,7 +20,7 @@ from dm_replay.runtime.acceleration import StreamPool, cuda_graphed
 from dm_replay.runtime.engine import GIB, Engine
 from dm_replay.runtime.seeding import new_generator
 
-SHORT = EvalConfig(epochs=5, batch=8, compile="no")
+SHORT = EvalConfig().but(epochs=5, batch=8, compile="no")
 SEEDS = (7, 8, 9)
 WAITS = ("_local_scalar_dense", "nonzero", "masked_select", "lift_fresh", "equal")
 
@@ -86,7 +86,7 @@ def test_evaluation_keeps_to_the_budget_or_says_why_not(monkeypatch):
     names = ("convnet:width=8", "convnet:width=8,norm=batch")
     for name in names:
         room = 5.5 * 4 * activation_values(name, train.shape).with_gradient / GIB
-        config = EvalConfig(epochs=1, memory_budget=room, compile="no", device="cpu")
+        config = EvalConfig().but(epochs=1, memory_budget=room, compile="no", device="cpu")
         seen.clear()
         if name == names[0]:
             evaluate(whole, test, config, network=name, runs=2)
@@ -95,7 +95,7 @@ def test_evaluation_keeps_to_the_budget_or_says_why_not(monkeypatch):
             with pytest.warns(UserWarning, match="norm=batch has statistics over a whole batch, so it takes 20 images"):
                 evaluate(whole, test, config, network=name, runs=1)
     with pytest.raises(ValueError, match="memory_budget must be above 0 GiB, got 0"):
-        EvalConfig(memory_budget=0)
+        EvalConfig().but(memory_budget=0)
 
 
 def test_warming_up_for_a_graph_leaves_no_trace_and_nothing_waits(pool, monkeypatch):
@@ -164,7 +164,7 @@ def test_draws_are_those_of_a_run_alone(families):
 
 
 def test_runs_can_be_shared_out(pool):
-    drawn, config = random_set(pool, 4), EvalConfig(epochs=8, compile="no", parallel_networks=2)
+    drawn, config = random_set(pool, 4), EvalConfig().but(epochs=8, compile="no", parallel_networks=2)
     measured = lambda **which: evaluate(drawn, pool, config, network="convnet:width=8", **which).accuracies  # noqa: E731
     assert measured(runs=2, seed=3) + measured(runs=3, seed=3, first=2) == measured(runs=5, seed=3)
     with pytest.raises(ValueError, match="first must be a whole number of at least 0, got -1"):
@@ -173,7 +173,7 @@ def test_runs_can_be_shared_out(pool):
 
 def test_every_run_tells_of_every_epoch(pool):
     told = []
-    config = EvalConfig(epochs=3, compile="no", parallel_networks=2)
+    config = EvalConfig().but(epochs=3, compile="no", parallel_networks=2)
     report = evaluate(random_set(pool, 2), pool, config, network="convnet:width=4", runs=5,
                       on_epoch=lambda run, epoch: told.append((run, epoch)))  # fmt: skip
     assert told[:4] == [(0, 0), (1, 0), (0, 1), (1, 1)]
@@ -207,7 +207,7 @@ def test_accuracies_agree_in_distribution():
     train_set = random_set(data.train, 2, seed=0)
 
     def measured(together, seed, epochs=60):
-        config = EvalConfig(epochs=epochs, lr=0.02, compile="no", parallel_networks=together)
+        config = EvalConfig().but(epochs=epochs, lr=0.02, compile="no", parallel_networks=together)
         found = evaluate(train_set, data.test, config, network="convnet:width=16", runs=20, seed=seed).accuracies
         return np.mean(found), np.std(found, ddof=1) / math.sqrt(20)
 

@@ -22,8 +22,10 @@ def test_a_network_of_any_scale_moves_pixels_no_further_than_ours(pool):
     moved = []
     for scale in (1.0, 1e3, 1e6):
         network[1].weight.data *= scale
-        config = CondenseConfig(preset="fast", lr_final=1.0, momentum=0.0, **QUICK | {"iterations": 1})
-        start = condense(pool, CondenseConfig(**vars(config) | {"lr_img": 1e-30}), network=network).images
+        config = CondenseConfig.preset("fast", lr_final=1.0, momentum=0.0, **QUICK | {"iterations": 1})
+        start = condense(
+            pool, CondenseConfig.preset("paper", **vars(config) | {"lr_img": 1e-30}), network=network
+        ).images
         moves = (condense(pool, config, network=network).images - start).view(3, -1)
         moved.append(float(moves.square().mean(1).sqrt().max()))
     assert max(moved) <= config.inner_steps * config.lr_img * RealRange.of(pool).gradient(2) * 1.001
@@ -35,7 +37,7 @@ def test_a_network_of_any_scale_moves_pixels_no_further_than_ours(pool):
 )
 def test_what_went_far_outside_the_real_images_is_refused(pool, lr, message):
     with pytest.raises(ValueError, match=message):
-        condense(pool, CondenseConfig(**QUICK, network="convnet:width=8", lr_img=lr))
+        condense(pool, CondenseConfig.preset("paper", **QUICK, network="convnet:width=8", lr_img=lr))
 
 
 def test_constant_images_bound_pixels_too():

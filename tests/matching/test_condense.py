@@ -7,7 +7,7 @@ import torch
 from reference import matching_loss
 
 from dm_replay import CondenseConfig, SiameseAugment, TensorPool, condense
-from dm_replay.condensed.condensed_set import CondensedSet
+from dm_replay.condensed.image_set import ImageSet
 from dm_replay.condensed.decoder import Decoder
 from dm_replay.data.class_index import ClassShard
 from dm_replay.matching.extractors import Extractor
@@ -92,7 +92,7 @@ def test_blocks_cover_every_image_once(groups, rows, chunk):
 @pytest.mark.parametrize("norm", ["instance", "batch"])
 def test_a_returning_class_is_matched_to_the_count_weighted_mean(pool, norm):
     generator = torch.Generator().manual_seed(2)
-    old = CondensedSet.from_images(
+    old = ImageSet.from_images(
         torch.randn(3, 3, 8, 8, generator=generator), torch.tensor([5, 5, 9]), torch.tensor([36, 3])
     )
     fast = matcher(pool, network=f"convnet:width=8,norm={norm}", families=(), previous=old)
@@ -129,7 +129,7 @@ def test_bfloat16_is_within_noise_of_float32(pool, network):
 
 
 def test_same_seed_same_pixels(pool):
-    config = CondenseConfig(**QUICK)
+    config = CondenseConfig.preset("paper", **QUICK)
     one, two, other = (
         condense(pool, config, seed=1),
         condense(pool, config, seed=1),
@@ -140,15 +140,15 @@ def test_same_seed_same_pixels(pool):
 
 
 def test_the_result_keeps_labels_counts_and_settings(pool):
-    result = condense(pool, CondenseConfig(**QUICK, storage="uint8"), seed=1)
+    result = condense(pool, CondenseConfig.preset("paper", **QUICK, storage="uint8"), seed=1)
     assert result.labels.tolist() == [2, 2, 5, 5, 9, 9] and result.counts.tolist() == [7, 12, 9]
     assert result.meta["seed"] == 1 and result.meta["config"]["ipc"] == 2
     assert result.meta["mean"] == pytest.approx(pool.mean) and result.storage == "uint8"
-    assert condense(pool, CondenseConfig(**QUICK), classes=[9, 2]).labels.tolist() == [2, 2, 9, 9]
+    assert condense(pool, CondenseConfig.preset("paper", **QUICK), classes=[9, 2]).labels.tolist() == [2, 2, 9, 9]
 
 
 def test_a_state_continues_to_the_same_pixels(pool):
-    config = CondenseConfig(**QUICK)
+    config = CondenseConfig.preset("paper", **QUICK)
     states = []
     straight = condense(pool, config, seed=3, on_step=lambda p: states.append(p.state))
     for state in (states[0], states[3], states[5]):
@@ -160,8 +160,8 @@ def test_the_loss_falls():
     images = torch.zeros(20, 1, 8, 8)
     images[:10, ..., :4], images[10:, ..., 4:] = 1.0, 1.0
     losses = []
-    config = CondenseConfig(
-        **{**QUICK, "iterations": 60, "init": "noise", "augment": "none", "network": "convnet:depth=1"}
+    config = CondenseConfig.preset(
+        "paper", **{**QUICK, "iterations": 60, "init": "noise", "augment": "none", "network": "convnet:depth=1"}
     )
     condense(TensorPool(images, [0] * 10 + [1] * 10), config, on_step=lambda p: losses.append(float(p.loss)))
     assert sum(losses[-10:]) < 0.3 * sum(losses[:10])
@@ -169,14 +169,14 @@ def test_the_loss_falls():
 
 def test_the_global_generator_is_left_alone(pool):
     before = torch.get_rng_state()
-    condense(pool, CondenseConfig(**QUICK))
+    condense(pool, CondenseConfig.preset("paper", **QUICK))
     assert torch.equal(before, torch.get_rng_state())
 
 
 def test_grey_images_and_one_image_per_class():
     images = torch.randint(0, 256, (6, 1, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     pool = TensorPool(images, [0, 0, 0, 3, 3, 3])
-    result = condense(pool, CondenseConfig(**{**QUICK, "ipc": 1, "iterations": 2}))
+    result = condense(pool, CondenseConfig.preset("paper", **{**QUICK, "ipc": 1, "iterations": 2}))
     assert result.images.shape == (2, 1, 28, 28) and result.images.isfinite().all()
 
 
@@ -195,33 +195,33 @@ def test_grey_images_and_one_image_per_class():
 )
 def test_bad_settings(setting, message):
     with pytest.raises(ValueError, match=message):
-        CondenseConfig(**setting)
+        CondenseConfig.preset("paper", **setting)
 
 
 def test_fewer_real_images_than_ipc(pool):
     with pytest.raises(ValueError, match="class 2 has 7 real images, fewer than ipc 8: lower ipc or start from noise"):
-        condense(pool, CondenseConfig(**{**QUICK, "ipc": 8}))
-    noise = condense(pool, CondenseConfig(**{**QUICK, "ipc": 8, "init": "noise", "iterations": 1}))
+        condense(pool, CondenseConfig.preset("paper", **{**QUICK, "ipc": 8}))
+    noise = condense(pool, CondenseConfig.preset("paper", **{**QUICK, "ipc": 8, "init": "noise", "iterations": 1}))
     assert len(noise) == 24
     with pytest.raises(ValueError, match="class 3 has no images"):
-        condense(pool, CondenseConfig(**QUICK), classes=[3])
+        condense(pool, CondenseConfig.preset("paper", **QUICK), classes=[3])
     with pytest.raises(ValueError, match="expected at least one class"):
-        condense(pool, CondenseConfig(**QUICK), classes=[])
+        condense(pool, CondenseConfig.preset("paper", **QUICK), classes=[])
 
 
 def test_a_state_or_previous_set_of_something_else(pool):
     states = []
-    condense(pool, CondenseConfig(**QUICK), on_step=lambda p: states.append(p.state))
+    condense(pool, CondenseConfig.preset("paper", **QUICK), on_step=lambda p: states.append(p.state))
     with pytest.raises(ValueError, match=r"the state holds pixels \(3, 2, 3, 8, 8\), this condensation has \(3, 4"):
-        condense(pool, CondenseConfig(**{**QUICK, "ipc": 4}), state=states[0])
-    gray = CondensedSet.from_images(torch.zeros(1, 1, 8, 8), torch.tensor([2]))
+        condense(pool, CondenseConfig.preset("paper", **{**QUICK, "ipc": 4}), state=states[0])
+    gray = ImageSet.from_images(torch.zeros(1, 1, 8, 8), torch.tensor([2]))
     with pytest.raises(ValueError, match=r"previous images are \(1, 8, 8\), the real ones \(3, 8, 8\)"):
-        condense(pool, CondenseConfig(**QUICK), previous=gray)
+        condense(pool, CondenseConfig.preset("paper", **QUICK), previous=gray)
 
 
 def test_threads_take_turns(pool):
     """Condensations that shard a cached network, in several threads, give what each gives alone."""
-    config = CondenseConfig(**QUICK)
+    config = CondenseConfig.preset("paper", **QUICK)
     with ThreadPoolExecutor(3) as threads:
         together = list(threads.map(lambda seed: condense(pool, config, seed=seed).images, range(3)))
     for seed, images in enumerate(together):

@@ -68,15 +68,17 @@ def test_features_of_zero_have_a_gradient():
 
 @pytest.mark.parametrize("name", ["moments", "characteristic"])
 def test_a_run_resumes_to_the_same_pixels(pool, name):
-    config = CondenseConfig(
-        ipc=2, iterations=4, batch_real=8, network="convnet:width=8", compile="no", device="cpu", distance=name
+    config = CondenseConfig.preset(
+        "paper", ipc=2, iterations=4, batch_real=8, network="convnet:width=8", compile="no", device="cpu", distance=name
     )
     states = []
     whole = condense(pool, config, on_step=lambda p: states.append(p.state))
     assert torch.equal(condense(pool, config, state=states[1]).images, whole.images)
-    assert not torch.equal(whole.images, condense(pool, CondenseConfig(**vars(config) | {"distance": "mean"})).images)
+    assert not torch.equal(
+        whole.images, condense(pool, CondenseConfig.preset("paper", **vars(config) | {"distance": "mean"})).images
+    )
 
 
 def test_an_unknown_distance_is_refused():
     with pytest.raises(ValueError, match="distance"):
-        CondenseConfig(distance="median")
+        CondenseConfig.preset("paper", distance="median")

@@ -24,8 +24,8 @@ from dm_replay.runtime.seeding import new_generator
 
 EXACT = Engine(torch.device("cpu"), torch.float64, compiled=False, chunk=16)
 SMALL = dict(ipc=2, iterations=6, batch_real=8, network="convnet:width=8", compile="no", device="cpu")
-FAST = CondenseConfig(preset="fast", **SMALL, formation=2, batch_syn=5, extractors=0, class_weight=0.0)
-PLUS = CondenseConfig(preset="plus", **SMALL, formation=2, batch_syn=5, extractors=2, extractor_steps=3)
+FAST = CondenseConfig.preset("fast", **SMALL, tiles=2, batch_syn=5, extractors=0, class_weight=0.0)
+PLUS = CondenseConfig.preset("plus", **SMALL, tiles=2, batch_syn=5, extractors=2, extractor_steps=3)
 
 
 def matcher(pool, batch=0, prefix_weight=None, class_weight=0.0, trained=None, inner_steps=1):
@@ -130,8 +130,8 @@ def test_all_of_the_images_where_the_part_is_not_smaller():
 
 
 def test_formation_1_of_the_fast_schedule_is_the_plain_set(pool):
-    plain = CondenseConfig(**SMALL)
-    same = CondenseConfig(preset="fast", **SMALL, **{
+    plain = CondenseConfig.preset("paper", **SMALL)
+    same = CondenseConfig.preset("fast", **SMALL, **{
         name: value for name, value in PRESETS["paper"].items() if name not in SMALL
     })  # fmt: skip
     assert torch.equal(condense(pool, plain).images, condense(pool, same).images)
@@ -146,24 +146,24 @@ def test_resumed_and_shared_runs_give_the_same_pixels(pool, config):
     assert whole.formation == 2 and len(whole) == 6 and whole.decoded == 24
     for state in (states[1], states[3]):  # before and within the averaging
         assert torch.equal(condense(pool, config, seed=3, state=state).images, whole.images)
-    shards = [condense(pool, config, seed=3, shard=part).mosaics for part in (slice(0, 1), slice(1, 3))]
-    torch.testing.assert_close(torch.cat(shards), whole.mosaics, rtol=1e-4, atol=1e-5)
+    shards = [condense(pool, config, seed=3, shard=part).values for part in (slice(0, 1), slice(1, 3))]
+    torch.testing.assert_close(torch.cat(shards), whole.values, rtol=1e-4, atol=1e-5)
 
 
 def test_the_result_is_the_mean_of_the_tail(pool):
     config, images = replace(FAST, tail_average=0.5, storage="float32"), []
     result = condense(pool, config, on_step=lambda p: images.append(p.images))
-    torch.testing.assert_close(result.mosaics, torch.stack(images[3:]).mean(0), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(result.values, torch.stack(images[3:]).mean(0), rtol=1e-5, atol=1e-6)
     last = condense(pool, replace(config, tail_average=0.0), on_step=lambda p: images.append(p.images))
-    assert torch.equal(last.mosaics, images[-1])
+    assert torch.equal(last.values, images[-1])
 
 
 def test_the_learning_rate_falls_as_a_cosine():
-    schedule = Schedule(CondenseConfig(lr_img=2.0, lr_final=0.1, tail_average=0.25, iterations=100))
+    schedule = Schedule(CondenseConfig.preset("paper", lr_img=2.0, lr_final=0.1, tail_average=0.25, iterations=100))
     assert [schedule.lr(p) for p in (0.0, 0.5, 1.0)] == pytest.approx([2.0, 1.1, 0.2])
     assert not schedule.averages(0.74) and schedule.averages(0.75)
     assert [schedule.progress(i) for i in (0, 50, 100)] == [0.0, 0.5, 1.0]
-    plain = Schedule(CondenseConfig())
+    plain = Schedule(CondenseConfig.preset("paper"))
     assert plain.lr(0.3) == 1.0 and not plain.averages(0.999)
 
 
@@ -210,7 +210,7 @@ def test_seconds_bound_the_training_of_networks(pool):
     late = train_networks(pool, pool.classes, extractor, 2, 10**9, seed=1, seconds=0.0)
     for one, other in zip(late, train_networks(pool, pool.classes, extractor, 2, 1, seed=1), strict=True):
         assert torch.equal(one, other)
-    bounded = CondenseConfig(preset="plus", **SMALL | {"iterations": 10**9}, extractor_steps=10**9, seconds=1.0)
+    bounded = CondenseConfig.preset("plus", **SMALL | {"iterations": 10**9}, extractor_steps=10**9, seconds=1.0)
     began = time.perf_counter()
     made = []
     condense(pool, bounded, on_step=lambda step: made.append(step.iteration))
@@ -226,25 +226,25 @@ def test_one_class_alone_has_no_class_term_and_random_networks(pool):
 def test_presets_are_what_they_were():
     paper = {
         "iterations": 20_000, "batch_real": 256, "batch_syn": 0, "inner_steps": 1, "lr_img": 1.0, "lr_final": 1.0,
-        "momentum": 0.5, "tail_average": 0.0, "formation": 1, "color": 1, "enlarging": "linear", "extractors": 0,
+        "momentum": 0.5, "tail_average": 0.0, "tiles": 1, "color": 1, "enlarging": "linear", "extractors": 0,
         "extractor_steps": 200, "class_weight": 0.0, "distance": "mean", "init": "real",
         "synthetic_precision": "float32",
     }  # fmt: skip
     fast = {
         "iterations": 300, "batch_real": 32, "batch_syn": 40, "inner_steps": 2, "lr_img": 0.5, "lr_final": 0.1,
-        "momentum": 0.5, "tail_average": 0.5, "formation": 0, "color": 0, "enlarging": "sharp", "extractors": 2,
+        "momentum": 0.5, "tail_average": 0.5, "tiles": 0, "color": 0, "enlarging": "sharp", "extractors": 2,
         "extractor_steps": 150, "class_weight": 10.0, "distance": "moments", "init": "herding",
         "synthetic_precision": "auto",
     }  # fmt: skip
     plus = fast | {"iterations": 5_000, "extractors": 4, "extractor_steps": 700, "class_weight": 20.0}
     assert {"paper": paper, "fast": fast, "plus": plus} == PRESETS
-    assert vars(CondenseConfig()).items() >= paper.items() and CondenseConfig().ipc == 10
-    changed = CondenseConfig(preset="fast", batch_real=64)
+    assert vars(CondenseConfig.preset("paper")).items() >= paper.items() and CondenseConfig.preset("paper").ipc == 10
+    changed = CondenseConfig.preset("fast", batch_real=64)
     assert changed.batch_real == 64 and vars(changed).items() >= (fast | {"batch_real": 64}).items()
 
 
 @pytest.mark.parametrize(
-    ("shape", "formation", "color", "storage"),
+    ("shape", "tiles", "color", "storage"),
     [
         ((3, 32, 32), 2, 4, "uint4"),
         ((3, 28, 28), 2, 2, "uint4"),
@@ -254,24 +254,24 @@ def test_presets_are_what_they_were():
     ],
 )
 def test_where_bytes_count_images_are_stored_as_small_as_fits(shape, formation, color, storage):
-    bounded = CondenseConfig(preset="fast", bytes_per_class=5000).sized(shape)
+    bounded = CondenseConfig.preset("fast", bytes_per_class=5000).sized(shape)
     assert (bounded.formation, bounded.color, bounded.storage) == (formation, color, storage)
     assert bounded.sized(shape) == bounded and bounded.decoder(shape[0]).check(shape) is None
-    images = CondenseConfig(preset="fast", ipc=3).sized(shape)
+    images = CondenseConfig.preset("fast", ipc=3).sized(shape)
     assert (images.ipc, images.formation, images.color, images.storage) == (3, formation, 1, "float32")
-    whole = CondenseConfig(bytes_per_class=5000).sized((3, 32, 32))
+    whole = CondenseConfig.preset("paper", bytes_per_class=5000).sized((3, 32, 32))
     assert (whole.ipc, whole.formation, whole.color, whole.storage) == (1, 1, 1, "uint8")
 
 
 def test_without_networks_a_preset_has_no_class_term():
-    assert CondenseConfig(preset="fast", extractors=0).class_weight == 0
+    assert CondenseConfig.preset("fast", extractors=0).class_weight == 0
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         (dict(preset="slow"), "unknown preset 'slow'; choose from paper, fast, plus"),
-        (dict(formation=-1), "formation must be a whole number of at least 0"),
+        (dict(tiles=-1), "formation must be a whole number of at least 0"),
         (dict(batch_syn=-1), "batch_syn must be a whole number of at least 0"),
         (dict(seconds=0), "seconds must be above 0"),
         (dict(tail_average=1.5), "expected lr_final and tail_average in"),
@@ -280,12 +280,12 @@ def test_without_networks_a_preset_has_no_class_term():
 )
 def test_settings_that_cannot_be(settings, message):
     with pytest.raises(ValueError, match=message):
-        CondenseConfig(**settings)
+        CondenseConfig.preset("paper", **settings)
 
 
 def test_a_formation_that_does_not_fit_is_refused_before_anything_is_done(pool):
     with pytest.raises(ValueError, match="formation 5 does not fit 8x8 images"):
-        condense(pool, replace(FAST, formation=5))
+        condense(pool, replace(FAST, tiles=5))
 
 
 @pytest.mark.parametrize(
@@ -296,14 +296,14 @@ def test_as_many_images_as_fit_the_bytes_of_a_class(storage, color, each):
     pixels = torch.randint(0, 256, (30, 3, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     pool = TensorPool(pixels, torch.arange(30) % 2)
     settings = SMALL | {"iterations": 1, "storage": storage, "color": color}
-    condensed = condense(pool, CondenseConfig(**settings, bytes_per_class=3 * each + each - 1))
+    condensed = condense(pool, CondenseConfig.preset("paper", **settings, bytes_per_class=3 * each + each - 1))
     assert len(condensed) == 6 and condensed.nbytes == 6 * each and condensed.meta["config"]["ipc"] == 3
     with pytest.raises(
         ValueError, match=f"bytes_per_class {each - 1} is less than the {each} bytes of one stored image"
     ):
-        condense(pool, CondenseConfig(**settings, bytes_per_class=each - 1))
+        condense(pool, CondenseConfig.preset("paper", **settings, bytes_per_class=each - 1))
     with pytest.raises(ValueError, match="bytes_per_class must be a whole number of at least 1, got 0"):
-        CondenseConfig(bytes_per_class=0)
+        CondenseConfig.preset("paper", bytes_per_class=0)
 
 
 @pytest.mark.parametrize(("network", "features"), [("convnet:width=4", 16), ("convnet:width=16,depth=1", 256)])
@@ -317,5 +317,5 @@ def test_the_class_term_keeps_its_proportion_to_a_sum_over_features(pool, monkey
 
     monkeypatch.setattr("dm_replay.matching.condense.Matcher", Seen)
     settings = dict(ipc=1, iterations=1, extractors=1, extractor_steps=1, batch_real=4, compile="no", device="cpu")
-    condense(pool, CondenseConfig(preset="fast", class_weight=10.0, network=network, **settings))
+    condense(pool, CondenseConfig.preset("fast", class_weight=10.0, network=network, **settings))
     assert weights == [10.0 * features / 2048]

@@ -9,7 +9,7 @@ from dm_replay.matching.config import CondenseConfig
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
 def test_condense_turns_gradients_on(pool, mode):
-    config = CondenseConfig(ipc=2, iterations=3, batch_real=8, network="convnet:width=16", compile="no")
+    config = CondenseConfig.preset("paper", ipc=2, iterations=3, batch_real=8, network="convnet:width=16", compile="no")
     with mode():
         inside = condense(pool.subset([2, 5]), config, seed=3)
         again = condense(pool.subset([2, 5]), config, seed=3, previous=inside)

@@ -4,12 +4,12 @@ import pytest
 import torch
 
 from dm_replay import CondenseConfig, condense
-from dm_replay.condensed.condensed_set import CondensedSet
+from dm_replay.condensed.image_set import ImageSet
 from dm_replay.coresets.herding import herded, random_embedding
 from dm_replay.data.class_index import ClassShard
 from dm_replay.matching.initial import initial_pixels
 
-HERDING = CondenseConfig(ipc=4, init="herding", network="convnet:width=8")
+HERDING = CondenseConfig.preset("paper", ipc=4, init="herding", network="convnet:width=8")
 
 
 def start(pool, config, shard=slice(None), previous=None):
@@ -26,26 +26,26 @@ def test_herding_starts_from_the_images_that_herding_takes(pool):
 def test_they_are_chosen_among_random_candidates(pool, monkeypatch):
     monkeypatch.setattr("dm_replay.matching.initial.FEWEST", 4)
     monkeypatch.setattr("dm_replay.matching.initial.CANDIDATES", 1)
-    random = start(pool, CondenseConfig(ipc=4))  # as many as are wanted: all of them are taken
+    random = start(pool, CondenseConfig.preset("paper", ipc=4))  # as many as are wanted: all of them are taken
     for drawn, taken in zip(random, start(pool, HERDING), strict=True):
         assert (drawn[:, None] == taken).flatten(2).all(2).sum(0).tolist() == [1, 1, 1, 1]
 
 
 @pytest.mark.parametrize("init", ["real", "herding"])
 def test_the_start_of_a_class_does_not_depend_on_the_shard(pool, init):
-    config = CondenseConfig(ipc=2, init=init, formation=2, network="convnet:width=8")
+    config = CondenseConfig.preset("paper", ipc=2, init=init, tiles=2, network="convnet:width=8")
     whole = start(pool, config)
     assert torch.equal(torch.cat([start(pool, config, slice(0, 1)), start(pool, config, slice(1, 3))]), whole)
 
 
 def test_mosaics_of_few_images_repeat_them_and_plain_sets_take_the_previous(pool):
-    eight = CondenseConfig(ipc=8, init="herding", network="convnet:width=8")
+    eight = CondenseConfig.preset("paper", ipc=8, init="herding", network="convnet:width=8")
     with pytest.raises(ValueError, match="class 2 has 7 real images, fewer than ipc 8"):
         start(pool, eight)
-    previous = CondensedSet.from_images(torch.full((1, 3, 8, 8), 0.5), torch.tensor([2]))
+    previous = ImageSet.from_images(torch.full((1, 3, 8, 8), 0.5), torch.tensor([2]))
     old = (start(pool, eight, previous=previous)[0] == 0.5).flatten(1).all(1)
     assert int(old.sum()) == 1
-    mosaics = CondenseConfig(
-        ipc=2, formation=2, init="herding", network="convnet:width=8", iterations=1, compile="no", device="cpu"
+    mosaics = CondenseConfig.preset(
+        "paper", ipc=2, tiles=2, init="herding", network="convnet:width=8", iterations=1, compile="no", device="cpu"
     )
     assert condense(pool, mosaics).decoded == 24

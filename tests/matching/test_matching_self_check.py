@@ -15,8 +15,15 @@ from dm_replay.runtime.seeding import RoleStreams
 
 CPU = torch.device("cpu")
 FAST = Engine(CPU, torch.bfloat16, False, chunk=64)
-CONFIG = CondenseConfig(
-    ipc=2, iterations=5, batch_real=8, network="convnet:width=16", compile="no", precision="bfloat16", device="cpu"
+CONFIG = CondenseConfig.preset(
+    "paper",
+    ipc=2,
+    iterations=5,
+    batch_real=8,
+    network="convnet:width=16",
+    compile="no",
+    precision="bfloat16",
+    device="cpu",
 )
 
 
@@ -77,7 +84,7 @@ def stale(monkeypatch):
     ],
 )
 def test_a_fault_does_not_reach_the_pixels(pool, monkeypatch, accelerator, fault, said):
-    expected = condense(pool, CondenseConfig(**{**vars(CONFIG), "precision": "float32"}))
+    expected = condense(pool, CondenseConfig.preset("paper", **{**vars(CONFIG), "precision": "float32"}))
     self_check._known.clear()
     fault(monkeypatch)
     with pytest.warns(UserWarning, match=f"cpu runs the plain path.*{said}") as caught:
@@ -97,7 +104,7 @@ def test_a_healthy_path_is_left_as_it_is(pool, accelerator, monkeypatch):
 @pytest.mark.parametrize("network", ["convnet", "convnet:norm=batch", "convnet:norm=none,pooling=max"])
 @pytest.mark.parametrize("nested", [0.0, 0.05])
 def test_bfloat16_stays_within_what_is_allowed(pool, network, nested):
-    config = CondenseConfig(network=network, prefix_weight=nested)
+    config = CondenseConfig.preset("paper", network=network, prefix_weight=nested)
     differences, wrong = self_check.compare(FAST, lambda engine: probe(engine, pool, config))
     assert wrong is None
     errors = differences["the fast path, the plain path"]
@@ -110,7 +117,7 @@ def test_a_stream_is_checked_once(pool, accelerator, monkeypatch):
     for classes in ([2, 5], [9]):
         verified_engine(FAST, pool.subset(classes), CONFIG)
     assert len(calls) == 4
-    verified_engine(FAST, pool, CondenseConfig(network="convnet:width=8"))
+    verified_engine(FAST, pool, CondenseConfig.preset("paper", network="convnet:width=8"))
     assert len(calls) == 8
 
 
@@ -122,7 +129,7 @@ def test_tiny_pools_can_be_checked(labels, generator):
 
 @pytest.mark.parametrize("at", ["first", "later"])
 def test_a_lack_of_memory_in_mid_job_asks_for_fewer_images(pool, monkeypatch, at):
-    config = CondenseConfig(**{**vars(CONFIG), "precision": "float32"})
+    config = CondenseConfig.preset("paper", **{**vars(CONFIG), "precision": "float32"})
     expected, losses = condense(pool, config), []
     right = Matcher.gradient
 

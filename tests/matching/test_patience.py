@@ -9,8 +9,8 @@ import torch
 from dm_replay import CondenseConfig, CondensedMemory, DMReplayPlugin, condense
 from dm_replay.matching.schedule import Schedule
 
-CONFIG = CondenseConfig(
-    preset="fast",
+CONFIG = CondenseConfig.preset(
+    "fast",
     ipc=2,
     iterations=6,
     batch_real=8,
@@ -87,4 +87,4 @@ def test_the_jobs_of_an_update_share_the_patience(pool):
 
 def test_patience_is_a_time():
     with pytest.raises(ValueError, match="patience must be above 0, got 0"):
-        CondenseConfig(patience=0)
+        CondenseConfig.preset("paper", patience=0)

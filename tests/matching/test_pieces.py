@@ -77,7 +77,9 @@ def test_a_class_in_pieces_has_the_gradient_of_the_whole(pool, embedded, chunk, 
 @pytest.mark.parametrize("chunk", [1, 100])
 @pytest.mark.parametrize("returning", [False, True])
 def test_training_by_parts_is_the_training(pool, embedded, chunk, returning):
-    previous = condense(pool, CondenseConfig(ipc=2, iterations=1, network=NETWORK)) if returning else None
+    previous = (
+        condense(pool, CondenseConfig.preset("paper", ipc=2, iterations=1, network=NETWORK)) if returning else None
+    )
 
     def trained(engine):
         extractor = Extractor(NETWORK, pool.shape, SiameseAugment(), engine, classes=3)
@@ -98,7 +100,9 @@ def test_statistics_over_all_images_are_taken_of_all(pool, embedded):
 
 
 def test_a_network_that_cannot_keep_to_the_budget_says_so_in_a_line(pool):
-    config = CondenseConfig(ipc=2, iterations=1, network=f"{NETWORK},norm=batch", memory_budget=1e-4, compile="no")
+    config = CondenseConfig.preset(
+        "paper", ipc=2, iterations=1, network=f"{NETWORK},norm=batch", memory_budget=1e-4, compile="no"
+    )
     with pytest.warns(UserWarning, match="norm=batch has statistics over all .* about 1 GiB instead of memory_budget"):
         condense(pool, config)
 
@@ -116,7 +120,7 @@ def test_herding_embeds_as_many_as_the_budget_allows(pool, embedded):
 def test_the_start_is_drawn_class_by_class(pool, monkeypatch):
     taken, right = [], TensorPool.take
     monkeypatch.setattr(TensorPool, "take", lambda self, rows: taken.append(rows.numel()) or right(self, rows))
-    config = CondenseConfig(ipc=2, formation=2)
+    config = CondenseConfig.preset("paper", ipc=2, tiles=2)
     start = initial_pixels(pool, ClassShard(pool.classes), None, config, seed=1)
     assert start.shape == (3, 2, 3, 8, 8) and max(taken) == 2 * 2**2
 
@@ -132,8 +136,8 @@ def status(name):
 torch.set_num_threads(1)
 side, budget = int(sys.argv[1]), float(sys.argv[2])
 pool = TensorPool(torch.rand(40, 3, side, side), [0, 1] * 20)
-config = CondenseConfig(
-    preset="fast", iterations=1, extractors=1, extractor_steps=1, network="convnet:width=8", memory_budget=budget,
+config = CondenseConfig.preset("fast", 
+    iterations=1, extractors=1, extractor_steps=1, network="convnet:width=8", memory_budget=budget,
     resolution=side,
 )
 before = status("VmRSS")

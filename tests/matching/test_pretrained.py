@@ -10,7 +10,7 @@ from dm_replay.matching.bounds import RealRange, at_most
 from dm_replay.matching.condense import FEATURES
 from dm_replay.matching.pretrained import PretrainedExtractor
 
-CONFIG = CondenseConfig(
+CONFIG = CondenseConfig.preset("paper", 
     ipc=2, iterations=1, batch_real=8, momentum=0.0, augment="none", compile="no", device="cpu", extractors=1,
     class_weight=0.3, lr_img=0.1,
 )  # fmt: skip
@@ -46,8 +46,10 @@ def test_features_and_logits_are_the_networks(pool, forked):
 
 def test_one_step_is_the_gradient_of_both_terms(pool, forked):
     before = {name: value.clone() for name, value in forked.state_dict().items()}
-    config = CondenseConfig(**vars(CONFIG) | {"batch_real": 12})  # all images of class 5, so that its target is exact
-    start = condense(pool, CondenseConfig(**vars(config) | {"lr_img": 1e-12}), network=forked).images
+    config = CondenseConfig.preset(
+        "paper", **vars(CONFIG) | {"batch_real": 12}
+    )  # all images of class 5, so that its target is exact
+    start = condense(pool, CondenseConfig.preset("paper", **vars(config) | {"lr_img": 1e-12}), network=forked).images
     stepped = condense(pool, config, network=forked).images
     forked.eval()
     pixels, real = start[2:4].clone().requires_grad_(), pool.take((pool.labels == 5).nonzero()[:, 0])
@@ -72,10 +74,12 @@ def test_networks_that_cannot_be_used(pool):
 
 def test_a_single_class_has_no_class_term(pool, forked):
     one = condense(pool, CONFIG, classes=[5], network=forked)
-    without = condense(pool, CondenseConfig(**vars(CONFIG) | {"class_weight": 0.0}), classes=[5], network=forked)
+    without = condense(
+        pool, CondenseConfig.preset("paper", **vars(CONFIG) | {"class_weight": 0.0}), classes=[5], network=forked
+    )
     assert torch.equal(one.images, without.images)
 
 
 def test_augmented_images_reach_it(pool, forked):
-    augmented = CondenseConfig(**vars(CONFIG) | {"augment": SiameseAugment().name, "iterations": 3})
+    augmented = CondenseConfig.preset("paper", **vars(CONFIG) | {"augment": SiameseAugment().name, "iterations": 3})
     assert condense(pool, augmented, network=forked).images.isfinite().all()

@@ -15,8 +15,8 @@ from dm_replay.runs.condense_run import condense_run
 from dm_replay.runtime.engine import Engine
 from dm_replay.runtime.stages import watched_by
 
-CONFIG = CondenseConfig(
-    preset="fast",
+CONFIG = CondenseConfig.preset(
+    "fast",
     ipc=2,
     iterations=4,
     batch_real=8,

@@ -9,7 +9,7 @@ from dm_replay import CondenseConfig, CondensedBuffer, CondensedBufferWithLogits
 from dm_replay.data.pool import TensorPool
 from dm_replay.matching.condense import condense
 
-CONFIG = CondenseConfig(**QUICK, device="cpu")
+CONFIG = CondenseConfig.preset("paper", **QUICK, device="cpu")
 
 
 def of_old_classes(classes=(4, 5)):

@@ -20,7 +20,7 @@ def test_a_memory_of_bytes_in_a_strategy(settings):
 
 def test_the_picture_of_a_memory_that_stores_brightness_and_color_apart():
     data = TensorPool(torch.rand(60, 3, 16, 16, generator=torch.Generator().manual_seed(0)), [0, 1] * 30)
-    config = CondenseConfig(preset="fast", extractors=0, **{k: v for k, v in QUICK.items() if k != "preset"})
+    config = CondenseConfig.preset("fast", extractors=0, **{k: v for k, v in QUICK.items() if k != "preset"})
     memory = CondensedMemory(config=config, mem_bytes=1000)
     memory.update(data)
     assert memory.to_set()[0].color == 4 and len(memory) == 6

@@ -8,11 +8,11 @@ from streams import QUICK, labelled, plain, run
 from dm_replay import CondensedBuffer, DMReplayPlugin
 from dm_replay.condensed.decoder import Decoder
 
-FORMED = dict(QUICK | {"preset": "fast"}, formation=2, batch_syn=6, extractor_steps=2)
+FORMED = dict(QUICK | {"preset": "fast"}, tiles=2, batch_syn=6, extractor_steps=2)
 
 
 def test_a_preset_and_its_fields_in_the_plugin():
-    config = DMReplayPlugin(12, preset="fast", formation=4, seconds=5.0).storage_policy.memory.config
+    config = DMReplayPlugin(12, preset="fast", tiles=4, seconds=5.0).storage_policy.memory.config
     assert (config.preset, config.formation, config.seconds) == ("fast", 4, 5.0)
     assert config.iterations == 200 and config.prefix_weight == 0.05 and config.tail_average > 0
 

@@ -103,7 +103,7 @@ def test_what_is_flushed_has_logits_and_cut_ones_are_let_go():
 
 
 def test_logits_are_of_the_network_as_it_was_when_an_image_came():
-    policy = CondensedBufferWithLogits(SIZE, formation=2, **QUICK)
+    policy = CondensedBufferWithLogits(SIZE, tiles=2, **QUICK)
     learner = HOSTS["DER, DER++"].learner(policy)
     said = {}
     for number, experience in enumerate(labelled().train_stream):

@@ -15,7 +15,7 @@ from dm_replay.plugins.storage_policy import CondensedBuffer
 
 
 def test_settings():
-    config = CondenseConfig(iterations=3)
+    config = CondenseConfig.preset("paper", iterations=3)
     assert DMReplayPlugin(6, config=config).storage_policy.memory.config == config
     replay = DMReplayPlugin(6, ipc=2, seed=4, device="cpu", iterations=7, augment="none")
     memory = replay.storage_policy.memory
@@ -55,7 +55,7 @@ def test_settings():
         (dict(seed="one"), "seed must be a whole number, got 'one'"),
         (dict(seed=1.5), "seed must be a whole number, got 1.5"),
         (dict(iterations=2.5), "iterations must be a whole number"),
-        (dict(config=CondenseConfig(device="nowhere")), "device 'nowhere' cannot be used"),
+        (dict(config=CondenseConfig.preset("paper", device="nowhere")), "device 'nowhere' cannot be used"),
         (dict(batch_size=2.5), "batch_size must be a whole number of at least 1, got 2.5"),
     ],
 )

@@ -89,8 +89,8 @@ def test_any_network_leaves_images_like_the_real_ones(name, preset):
         loss.backward()
         optimizer.step()
     many = 8 if name == "resnet18" else 60  # it takes as much time, and two iterations sufficed to leave every bound
-    config = CondenseConfig(
-        preset=preset, iterations=many, batch_real=8, augment="none", compile="no", prefix_weight=0.05
+    config = CondenseConfig.preset(
+        preset, iterations=many, batch_real=8, augment="none", compile="no", prefix_weight=0.05
     )
     memory = CondensedMemory(6, config=config)
     memory.update(digits, networks=lambda task: model)

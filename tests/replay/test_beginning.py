@@ -6,10 +6,12 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from dm_replay import CondenseConfig, CondensedMemory, CondensedSet, TensorPool, condense
+from dm_replay import CondenseConfig, CondensedMemory, ImageSet, TensorPool, condense
 from dm_replay.replay.loader import ReplayLoader
 
-QUICK = CondenseConfig(iterations=2, batch_real=4, network="convnet:width=4", compile="no", device="cpu")
+QUICK = CondenseConfig.preset(
+    "paper", iterations=2, batch_real=4, network="convnet:width=4", compile="no", device="cpu"
+)
 MEAN, STD = [0.5, 0.4, 0.3], [0.2, 0.25, 0.3]
 STREAMS = {  # mean and std of a stream's normalization, and what a pixel of [0, 1] is in it
     "of its own": ([0.1, 0.2, 0.3], [0.5, 0.6, 0.7]),
@@ -33,9 +35,9 @@ def made(**settings):
 SETTINGS = {
     "floats": {},
     "bytes": {"storage": "uint8"},
-    "mosaics": {"formation": 2, "storage": "uint8"},
+    "mosaics": {"tiles": 2, "storage": "uint8"},
     "shrunk": {"resolution": 8, "storage": "uint8"},
-    "color apart": {"formation": 2, "color": 2, "enlarging": "sharp", "storage": "uint4"},
+    "color apart": {"tiles": 2, "color": 2, "enlarging": "sharp", "storage": "uint4"},
 }
 
 
@@ -130,6 +132,6 @@ def test_what_cannot_be_known_or_cannot_fit_is_one_line():
 
 def test_a_file_of_a_run_does(tmp_path):
     made().save(tmp_path / "condensed.pt")
-    memory = CondensedMemory.from_set(CondensedSet.load(tmp_path / "condensed.pt"), 8, config=QUICK)
+    memory = CondensedMemory.from_set(ImageSet.load(tmp_path / "condensed.pt"), 8, config=QUICK)
     memory.save(tmp_path / "memory.pt")
     assert CondensedMemory.load(tmp_path / "memory.pt").counts == {(0, 0): 9, (0, 1): 9}

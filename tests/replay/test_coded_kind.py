@@ -20,7 +20,7 @@ from dm_replay.replay.kinds import Kind
 from dm_replay.replay.loader import ReplayLoader
 from dm_replay.replay.memory import CondensedMemory
 
-CONFIG = CondenseConfig(network="convnet:width=4", compile="no", device="cpu")
+CONFIG = CondenseConfig.preset("paper", network="convnet:width=4", compile="no", device="cpu")
 EACH = Kind("webp").code_bytes((3, 32, 32)) + SPAN
 
 

@@ -3,14 +3,14 @@
 import pytest
 import torch
 
-from dm_replay import CondensedSet, EvalConfig, TensorPool, condense, evaluate, load_dataset
+from dm_replay import ImageSet, EvalConfig, TensorPool, condense, evaluate, load_dataset
 from dm_replay.matching.config import CondenseConfig
 from dm_replay.replay.current import CropFlip, TensorLoader
 from dm_replay.replay.loader import ReplayLoader
 from dm_replay.replay.memory import CondensedMemory
 
-QUICK = CondenseConfig(
-    preset="fast", iterations=2, extractor_steps=2, batch_real=4, network="convnet:width=4", compile="no", device="cpu"
+QUICK = CondenseConfig.preset(
+    "fast", iterations=2, extractor_steps=2, batch_real=4, network="convnet:width=4", compile="no", device="cpu"
 )
 
 
@@ -26,9 +26,9 @@ def condensed():
 
 def evaluated():
     images, labels = data()
-    config = EvalConfig(steps=2, compile="no", device="cpu")
+    config = EvalConfig().but(steps=2, compile="no", device="cpu")
     report = evaluate(
-        CondensedSet.from_images(images, labels), TensorPool(images, labels), config, network="convnet:width=4", runs=1
+        ImageSet.from_images(images, labels), TensorPool(images, labels), config, network="convnet:width=4", runs=1
     )
     return torch.tensor(report.accuracies, device="cpu")
 
@@ -46,7 +46,7 @@ def remembered(kind):
 
 def replayed():
     images, labels = data()
-    memory = CondensedSet.from_images(images, labels, storage="uint8")
+    memory = ImageSet.from_images(images, labels, storage="uint8")
     current = TensorLoader(images, labels, batch_size=8, augment=CropFlip(1))
     tasks = torch.zeros(24, dtype=torch.long, device="cpu")
     return torch.cat([batch[0] for batch in ReplayLoader(current, memory, tasks, rows=4, match_resolution=0.5)])

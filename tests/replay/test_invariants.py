@@ -15,7 +15,7 @@ from dm_replay.replay.memory import CondensedMemory
 from dm_replay.replay.waiting import Waiting
 
 STREAMS = 400
-CONFIG = CondenseConfig(network="convnet:width=4", compile="no", device="cpu")
+CONFIG = CondenseConfig.preset("paper", network="convnet:width=4", compile="no", device="cpu")
 EACH = 16 + 8  # bytes of an image (1, 4, 4) with its range
 
 counts = st.dictionaries(st.integers(0, 5), st.integers(1, 9), min_size=1, max_size=3)  # images by class

@@ -13,8 +13,10 @@ from dm_replay.matching.config import CondenseConfig
 from dm_replay.replay.kinds import Kind
 from dm_replay.replay.memory import CondensedMemory
 
-PLAIN = CondenseConfig(iterations=1, batch_real=4, network="convnet:width=4", compile="no", device="cpu")
-MOSAICS = replace(PLAIN, formation=2, enlarging="sharp")
+PLAIN = CondenseConfig.preset(
+    "paper", iterations=1, batch_real=4, network="convnet:width=4", compile="no", device="cpu"
+)
+MOSAICS = replace(PLAIN, tiles=2, enlarging="sharp")
 
 
 def pool(counts, seed=0):
@@ -83,7 +85,7 @@ def test_a_class_that_comes_again_keeps_old_and_new_images_by_what_they_stand_fo
 
 @pytest.mark.parametrize("kind", ["random", "herding"])
 def test_real_images_in_a_memory_of_bytes(kind):
-    fast = CondenseConfig(preset="fast", network="convnet:width=4", compile="no", device="cpu", formation=2)
+    fast = CondenseConfig.preset("fast", network="convnet:width=4", compile="no", device="cpu", tiles=2)
     memory = CondensedMemory(config=fast, kind=kind, mem_bytes=2_000)
     for step in range(3):
         memory.update(pool({2 * step: 70, 2 * step + 1: 70}, seed=step))

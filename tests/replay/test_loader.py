@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from dm_replay.augment.siamese import SiameseAugment
-from dm_replay.condensed.condensed_set import CondensedSet
+from dm_replay.condensed.image_set import ImageSet
 from dm_replay.condensed.decoder import Decoder
 from dm_replay.replay.loader import ReplayLoader
 from dm_replay.replay.standardize import Standardization
@@ -15,7 +15,7 @@ from dm_replay.replay.standardize import Standardization
 
 def memory(size=10, shape=(1, 8, 8)):
     images = torch.randn(size, *shape, generator=torch.Generator().manual_seed(0))
-    return CondensedSet.from_images(images, torch.arange(size), storage="uint8")
+    return ImageSet.from_images(images, torch.arange(size), storage="uint8")
 
 
 def batches(sizes, parts=3, dtype=torch.float32):
@@ -127,7 +127,7 @@ def test_current_bytes_are_followed_by_bytes():
 def mosaics(space=None):
     images = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(1))
     encoded = Decoder(2, 4, "sharp").encode(images)
-    stored = CondensedSet.from_images(encoded, torch.zeros(1), storage="uint8", formation=2, color=4, enlarging="sharp")
+    stored = ImageSet.from_images(encoded, torch.zeros(1), storage="uint8", tiles=2, color=4, enlarging="sharp")
     return stored if space is None else space.undo_set(stored)
 
 
@@ -181,15 +181,15 @@ def test_a_copy_goes_on_with_the_same_batches(how):
 
 def test_large_images_are_decoded_and_augmented_a_few_at_a_time(monkeypatch, generator):
     stored = torch.randn(6, 3, 8, 8, generator=generator)
-    memory = CondensedSet.from_images(stored, torch.arange(6), storage="uint8", formation=2)
+    memory = ImageSet.from_images(stored, torch.arange(6), storage="uint8", tiles=2)
     space = Standardization(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([0.5, 1.0, 2.0]))
 
     def replayed():
         how = dict(augment=SiameseAugment(), standardization=space)
         return ReplayLoader([], memory, torch.zeros(6).long(), rows=9, **how).replayed(torch.arange(9))[0]
 
-    whole, taken, right = replayed(), [], CondensedSet.decode
-    monkeypatch.setattr(CondensedSet, "decode", lambda self, rows: taken.append(len(rows)) or right(self, rows))
+    whole, taken, right = replayed(), [], ImageSet.decode
+    monkeypatch.setattr(ImageSet, "decode", lambda self, rows: taken.append(len(rows)) or right(self, rows))
     monkeypatch.setattr("dm_replay.replay.loader.PIXELS", 4 * 64)
     torch.testing.assert_close(replayed(), whole)
     assert taken == [4, 4, 1]

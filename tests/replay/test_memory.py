@@ -12,7 +12,9 @@ from dm_replay.matching.condense import Condenser
 from dm_replay.matching.config import CondenseConfig
 from dm_replay.replay.memory import CondensedMemory
 
-QUICK = CondenseConfig(iterations=2, batch_real=4, network="convnet:width=4", prefix_weight=0.05, compile="no")
+QUICK = CondenseConfig.preset(
+    "paper", iterations=2, batch_real=4, network="convnet:width=4", prefix_weight=0.05, compile="no"
+)
 STILL = replace(QUICK, iterations=1, lr_img=1e-9)  # the images stay what they start from
 
 

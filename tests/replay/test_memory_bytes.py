@@ -10,8 +10,8 @@ from dm_replay.matching.config import CondenseConfig
 from dm_replay.replay.memory import CondensedMemory
 
 SMALL = dict(iterations=1, batch_real=4, network="convnet:width=4", prefix_weight=0.05, compile="no", device="cpu")
-PAPER = CondenseConfig(**SMALL)
-FAST = CondenseConfig(preset="fast", extractors=0, **SMALL)
+PAPER = CondenseConfig.preset("paper", **SMALL)
+FAST = CondenseConfig.preset("fast", extractors=0, **SMALL)
 
 
 def pool(counts, seed=0, shape=(3, 16, 16)):

@@ -8,14 +8,16 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from dm_replay import CondensedMemory, CondensedSet
+from dm_replay import CondensedMemory, ImageSet
 from dm_replay.condensed.coding import ImageCodec
 from dm_replay.data.pool import TensorPool
 from dm_replay.matching.config import CondenseConfig
 from dm_replay.runtime.files import load_sealed, save_sealed
 
-QUICK = CondenseConfig(iterations=2, batch_real=4, network="convnet:width=4", compile="no", device="cpu")
-SMALL = replace(QUICK, preset="fast", formation=2, color=2, enlarging="sharp", storage="uint4")
+QUICK = CondenseConfig.preset(
+    "paper", iterations=2, batch_real=4, network="convnet:width=4", compile="no", device="cpu"
+)
+SMALL = replace(QUICK, preset="fast", tiles=2, color=2, enlarging="sharp", storage="uint4")
 
 
 def pool(counts, seed=0):
@@ -151,11 +153,11 @@ def test_what_does_not_fit_together_is_refused(tmp_path):
 
 
 def test_other_files_are_none(tmp_path):
-    CondensedSet.from_images(torch.rand(2, 1, 8, 8), torch.zeros(2)).save(tmp_path / "set.pt")
+    ImageSet.from_images(torch.rand(2, 1, 8, 8), torch.zeros(2)).save(tmp_path / "set.pt")
     refused(tmp_path / "set.pt", "set.pt is not a memory of CondensedMemory.save")
     CondensedMemory(6).save(tmp_path / "memory.pt")
     with pytest.raises(ValueError, match="memory.pt is not a condensed set"):
-        CondensedSet.load(tmp_path / "memory.pt")
+        ImageSet.load(tmp_path / "memory.pt")
 
 
 class Evil:

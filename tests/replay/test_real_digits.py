@@ -12,12 +12,12 @@ from dm_replay.matching.presets import PRESETS
 from dm_replay.replay.memory import CondensedMemory
 
 AUGMENT = "color_crop_cutout_scale_rotate"
-FAST = CondenseConfig(
-    preset="fast", iterations=20, extractor_steps=30, prefix_weight=0.05, network="convnet:width=16", augment=AUGMENT
+FAST = CondenseConfig.preset(
+    "fast", iterations=20, extractor_steps=30, prefix_weight=0.05, network="convnet:width=16", augment=AUGMENT
 )
 CONFIG = replace(FAST, compile="no", device="cpu")
 PAPER = replace(CONFIG, **{**PRESETS["paper"], "preset": "paper", "iterations": 30, "batch_real": 32})
-SCHOOL = EvalConfig(steps=150, batch=64, lr=0.05, augment=AUGMENT, compile="no", device="cpu")
+SCHOOL = EvalConfig().but(steps=150, batch=64, lr=0.05, augment=AUGMENT, compile="no", device="cpu")
 
 
 def digits(turned=0, side=8):

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from dm_replay.condensed.condensed_set import CondensedSet
+from dm_replay.condensed.image_set import ImageSet
 from dm_replay.data.pool import TensorPool
 from dm_replay.data.registry import load_dataset
 from dm_replay.matching.config import CondenseConfig
@@ -14,8 +14,14 @@ from dm_replay.replay.memory import CondensedMemory
 from dm_replay.replay.standardize import Standardization, to_dtype
 
 # Differences by rounding grow with the iterations, so that they are few here.
-CONFIG = CondenseConfig(
-    iterations=20, batch_real=16, network="convnet:width=16", prefix_weight=0.05, compile="no", precision="float32"
+CONFIG = CondenseConfig.preset(
+    "paper",
+    iterations=20,
+    batch_real=16,
+    network="convnet:width=16",
+    prefix_weight=0.05,
+    compile="no",
+    precision="float32",
 )
 
 
@@ -98,7 +104,7 @@ def test_apply_and_undo_on_images_pools_and_sets(generator):
     standardized = space.apply(images)
     torch.testing.assert_close(space.undo(standardized), images)
     torch.testing.assert_close(space.apply_to_pool(parts[0]).take(torch.arange(200)), standardized[:200])
-    stored = CondensedSet.from_images(images, torch.zeros(300), storage="uint8")
+    stored = ImageSet.from_images(images, torch.zeros(300), storage="uint8")
     there = space.apply_to_set(stored)
     assert there.pixels is stored.pixels
     torch.testing.assert_close(there.images, space.apply(stored.images), rtol=1e-4, atol=1e-4)

@@ -3,12 +3,14 @@
 import pytest
 import torch
 
-from dm_replay import CondensedMemory, CondensedSet, TensorPool
+from dm_replay import CondensedMemory, ImageSet, TensorPool
 from dm_replay.matching.condense import Condenser
 from dm_replay.matching.config import CondenseConfig
 from dm_replay.replay.waiting import Waiting, cut
 
-QUICK = CondenseConfig(iterations=1, batch_real=4, network="convnet:width=4", compile="no", device="cpu")
+QUICK = CondenseConfig.preset(
+    "paper", iterations=1, batch_real=4, network="convnet:width=4", compile="no", device="cpu"
+)
 
 
 def pool(counts, seed=0):
@@ -34,8 +36,8 @@ def test_what_waited_is_condensed_as_its_pool_says(monkeypatch):
 def test_a_cut_keeps_first_and_last_alike(tiles):
     first = last = 0
     for counts in range(20, 120):
-        images = CondensedSet.from_images(torch.arange(20.0)[:, None, None, None].expand(-1, 1, 4, 4), torch.zeros(20))
-        part = CondensedSet(images.pixels, images.labels, images.counts, formation=tiles)
+        images = ImageSet.from_images(torch.arange(20.0)[:, None, None, None].expand(-1, 1, 4, 4), torch.zeros(20))
+        part = ImageSet(images.pixels, images.labels, images.counts, tiles=tiles)
         kept, waiting = cut(part, Waiting(20, 20 * tiles**2 - (tiles > 1), counts), 10)
         values = kept.pixels[:, 0, 0, 0].tolist()
         assert len(kept) == waiting.stored == 10 and values == sorted(values)
@@ -53,6 +55,6 @@ def test_nothing_is_one_line_for_a_full_memory_too():
 
 
 def test_a_set_that_a_memory_begins_with_has_the_places_that_small_classes_leave():
-    images = CondensedSet.from_images(torch.rand(11, 1, 8, 8), torch.tensor([0] * 10 + [1]))
+    images = ImageSet.from_images(torch.rand(11, 1, 8, 8), torch.tensor([0] * 10 + [1]))
     memory = CondensedMemory.from_set(images, 8, config=QUICK)
     assert {group: len(part) for group, part in memory.groups.items()} == {(0, 0): 7, (0, 1): 1}

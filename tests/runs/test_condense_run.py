@@ -14,7 +14,7 @@ import torch
 from damage import with_bit_flipped
 from PIL import Image
 
-from dm_replay.condensed.condensed_set import CondensedSet
+from dm_replay.condensed.image_set import ImageSet
 from dm_replay.data.pool import TensorPool
 from dm_replay.data.registry import Dataset, DatasetSpec
 from dm_replay.matching.condense import condense
@@ -24,8 +24,8 @@ from dm_replay.runs.recorder import Interrupted, LossLog, RunRecorder
 from dm_replay.runs.run_folder import RunFolder
 from dm_replay.runtime.files import locked, save_sealed
 
-CONFIG = CondenseConfig(
-    ipc=2, iterations=6, batch_real=4, network="convnet:width=4,depth=1", device="cpu", compile="no"
+CONFIG = CondenseConfig.preset(
+    "paper", ipc=2, iterations=6, batch_real=4, network="convnet:width=4,depth=1", device="cpu", compile="no"
 )
 
 
@@ -92,7 +92,7 @@ def test_a_finished_run(run, straight, tmp_path):
     result = run()
     folder = tmp_path / "run"
     assert files(folder) == FINISHED
-    stored = CondensedSet.load(folder / "condensed.pt")
+    stored = ImageSet.load(folder / "condensed.pt")
     assert torch.equal(result.images, straight) and torch.equal(stored.images, straight)
     assert stored.meta["dataset"] == "noise" and stored.meta["mean"] == pytest.approx([0.5, 0.4, 0.3])
 
@@ -139,7 +139,7 @@ def test_ctrl_c_leaves_a_run_that_goes_on_to_the_same_pixels(run, straight, tmp_
 
 
 def test_an_interrupted_run_of_seconds_says_how_many_are_over(run, monkeypatch):
-    bounded = CondenseConfig(**{**vars(CONFIG), "seconds": 1e6, "iterations": 2})
+    bounded = CondenseConfig.preset("paper", **{**vars(CONFIG), "seconds": 1e6, "iterations": 2})
     with ctrl_c_in(monkeypatch, LossLog, "note", 4), pytest.raises(Interrupted) as caught:
         run(bounded)
     assert str(caught.value) == "stopped after iteration 4, 0 % of 1e+06 seconds"
@@ -194,7 +194,7 @@ def test_killed_at_any_replacement_of_a_file(run, straight, tmp_path, monkeypatc
             run(overwrite=True)
         folder = RunFolder(tmp_path / "run")
         if folder.read_record().get("status") == "finished":
-            assert torch.equal(CondensedSet.load(folder.condensed).images, straight)
+            assert torch.equal(ImageSet.load(folder.condensed).images, straight)
         assert torch.equal(run(resume=True).images, straight)
         assert files(tmp_path / "run") == FINISHED
         assert folder.read_record()["status"] == "finished"
@@ -234,7 +234,7 @@ def test_resuming_with_other_settings_names_the_one_that_differs(run, monkeypatc
         with ctrl_c_in(monkeypatch, LossLog, "note", 2), pytest.raises(Interrupted):
             run()
     with pytest.raises(ValueError, match=f"cannot resume .* with {named}"):
-        run(CondenseConfig(**{**vars(CONFIG), **other}), resume=True)
+        run(CondenseConfig.preset("paper", **{**vars(CONFIG), **other}), resume=True)
     with pytest.raises(ValueError, match="cannot resume .* with seed 4: it was begun with 3"):
         run(resume=True, seed=4)
 
@@ -255,7 +255,7 @@ def test_a_run_is_never_overwritten_unasked(run, tmp_path, monkeypatch):
 
 
 def test_an_error_before_the_first_iteration_leaves_everything_as_it_was(run, tmp_path):
-    greedy = CondenseConfig(**{**vars(CONFIG), "ipc": 8})
+    greedy = CondenseConfig.preset("paper", **{**vars(CONFIG), "ipc": 8})
     with pytest.raises(ValueError, match="class 2 has 7 real images"):
         run(greedy)
     assert not (tmp_path / "run").exists()
@@ -284,7 +284,7 @@ def test_a_full_disk_at_the_last_write(run, straight, tmp_path, monkeypatch):
 
     folder = RunFolder(tmp_path / "run")
     with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
-        patch.setattr(CondensedSet, "save", full)
+        patch.setattr(ImageSet, "save", full)
         run()
     assert folder.checkpoint.exists() and not folder.condensed.exists()
     assert folder.read_record()["status"] == "running"
@@ -337,7 +337,7 @@ def test_runs_outside_the_main_thread(run, straight):
 
 
 def test_a_network_with_batch_statistics_goes_on_exactly(run, dataset, monkeypatch):
-    config = CondenseConfig(**{**vars(CONFIG), "network": "convnet:width=4,depth=1,norm=batch"})
+    config = CondenseConfig.preset("paper", **{**vars(CONFIG), "network": "convnet:width=4,depth=1,norm=batch"})
     with ctrl_c_in(monkeypatch, LossLog, "note", 3), pytest.raises(Interrupted):
         run(config)
     assert torch.equal(run(config, resume=True).images, condense(dataset.train, config, seed=3).images)
@@ -345,7 +345,7 @@ def test_a_network_with_batch_statistics_goes_on_exactly(run, dataset, monkeypat
 
 def test_a_loss_that_is_not_finite_ends_the_run(run):
     with pytest.raises(ValueError, match="the loss became (nan|inf) by iteration .*: lower lr_img"):
-        run(CondenseConfig(**{**vars(CONFIG), "lr_img": 1e30}))
+        run(CondenseConfig.preset("paper", **{**vars(CONFIG), "lr_img": 1e30}))
 
 
 def test_several_processes_meet_soon_after_a_resume(run, monkeypatch):
@@ -499,6 +499,6 @@ def test_labels_with_gaps_and_one_image_of_a_class(tmp_path):
     images = torch.randint(0, 256, (3, 1, 8, 8), dtype=torch.uint8)
     pool = TensorPool(images, [4, 900, 900])
     spec = DatasetSpec("odd", pool.shape, ("4", "900"), None, None, False)
-    config = CondenseConfig(**{**vars(CONFIG), "ipc": 1})
+    config = CondenseConfig.preset("paper", **{**vars(CONFIG), "ipc": 1})
     result = condense_run(tmp_path / "run", Dataset(pool, pool, spec), config, quiet=True)
     assert result.labels.tolist() == [4, 900]

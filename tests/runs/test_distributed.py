@@ -16,7 +16,7 @@ import torch
 import torch.distributed as dist
 
 from dm_replay.cli import __main__ as cli
-from dm_replay.condensed.condensed_set import CondensedSet
+from dm_replay.condensed.image_set import ImageSet
 from dm_replay.matching.condense import condense
 from dm_replay.matching.config import CondenseConfig
 from dm_replay.runs.run_folder import RunFolder
@@ -24,8 +24,8 @@ from dm_replay.runtime.acceleration import difference
 from dm_replay.runtime.distributed import RankLost, World, _leave, joined, world
 from dm_replay.runtime.files import locked
 
-CONFIG = CondenseConfig(
-    ipc=2, iterations=4, batch_real=6, network="convnet:width=8,depth=1", device="cpu", compile="no"
+CONFIG = CondenseConfig.preset(
+    "paper", ipc=2, iterations=4, batch_real=6, network="convnet:width=8,depth=1", device="cpu", compile="no"
 )
 WORDS = shlex.split(
     "condense --dataset digits --ipc 1 --iterations 12 --batch_real 4 --network convnet:width=4,depth=1 --seed 3 "
@@ -107,10 +107,10 @@ def test_a_process_alone_needs_no_others():
 )
 @pytest.mark.parametrize("size", [2, 3])
 def test_the_union_of_the_shares_is_what_one_process_makes(pool, setting, size):
-    config = CondenseConfig(**{**vars(CONFIG), **setting})
+    config = CondenseConfig.preset("paper", **{**vars(CONFIG), **setting})
     whole = condense(pool, config, seed=1)
     parts = [condense(pool, config, seed=1, shard=shard(3)) for shard in shares(size)]
-    union = CondensedSet.merge(parts)
+    union = ImageSet.merge(parts)
     torch.testing.assert_close(union.images, whole.images, rtol=1e-5, atol=1e-6)
     assert torch.equal(union.labels, whole.labels) and torch.equal(union.counts, whole.counts)
 
@@ -119,11 +119,11 @@ def test_returning_classes_are_shared_out_too(pool):
     old = condense(pool, CONFIG, seed=2, classes=[5, 9])
     whole = condense(pool, CONFIG, seed=1, previous=old)
     parts = [condense(pool, CONFIG, seed=1, previous=old, shard=shard(3)) for shard in shares(2)]
-    torch.testing.assert_close(CondensedSet.merge(parts).images, whole.images, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(ImageSet.merge(parts).images, whole.images, rtol=1e-5, atol=1e-6)
 
 
 def test_what_cannot_be_shared_out(pool):
-    batch = CondenseConfig(**{**vars(CONFIG), "network": "convnet:width=4,depth=1,norm=batch"})
+    batch = CondenseConfig.preset("paper", **{**vars(CONFIG), "network": "convnet:width=4,depth=1,norm=batch"})
     with pytest.raises(ValueError, match="cannot be shared out: .*norm=batch has statistics over all of them"):
         condense(pool, batch, shard=slice(0, 2))
     assert len(condense(pool, batch, shard=slice(0, 3))) == 6
@@ -222,7 +222,7 @@ def until(condition):
 
 def assert_same(out, alone):
     """Up to rounding, which was 1.3e-6 of the images between one thread and two."""
-    images, expected = (CondensedSet.load(folder.condensed).images for folder in (out, alone))
+    images, expected = (ImageSet.load(folder.condensed).images for folder in (out, alone))
     assert difference(images, expected) < 2e-5
     assert out.read_record()["losses"] == pytest.approx(alone.read_record()["losses"], rel=1e-4)
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from dm_replay.condensed.condensed_set import CondensedSet
+from dm_replay.condensed.image_set import ImageSet
 from dm_replay.coresets.random import random_set
 from dm_replay.evaluation.config import EvalConfig
 from dm_replay.evaluation.evaluate import evaluate
@@ -15,7 +15,7 @@ from dm_replay.runs.evaluate_run import evaluate_run
 from dm_replay.runtime.distributed import World
 from dm_replay.runtime.stages import progress_bar
 
-CONFIG = EvalConfig(epochs=2, device="cpu", compile="no")
+CONFIG = EvalConfig().but(epochs=2, device="cpu", compile="no")
 HOW = {"network": "convnet:width=4,depth=1", "seed": 3}
 
 
@@ -64,6 +64,6 @@ def test_the_bar_counts_to_its_total(sets, pool, monkeypatch, steps):
 def test_bad_input(sets, pool):
     with pytest.raises(ValueError, match="runs must be a whole number of at least 1, got 0"):
         evaluate_run(sets, pool, CONFIG, runs=0)
-    other = CondensedSet.from_images(torch.zeros(1, 1, 8, 8), torch.tensor([2]))
+    other = ImageSet.from_images(torch.zeros(1, 1, 8, 8), torch.tensor([2]))
     with pytest.raises(ValueError, match=r"\(1, 8, 8\)"):
         evaluate_run({"other": other}, pool, CONFIG, **HOW)

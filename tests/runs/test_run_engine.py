@@ -11,7 +11,9 @@ from dm_replay.runs.condense_run import condense_run
 from dm_replay.runtime import self_check
 from dm_replay.runtime.engine import Engine
 
-CONFIG = CondenseConfig(ipc=2, iterations=2, network="convnet:width=4,depth=1", compile="no", device="cpu")
+CONFIG = CondenseConfig.preset(
+    "paper", ipc=2, iterations=2, network="convnet:width=4,depth=1", compile="no", device="cpu"
+)
 
 
 @pytest.fixture

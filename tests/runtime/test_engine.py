@@ -68,7 +68,7 @@ def test_no_more_real_images_at_a_time_than_the_budget_allows(pool, monkeypatch)
     taken, gather = [], pool.gather
     monkeypatch.setattr(pool, "gather", lambda indices: taken.append(indices.numel()) or gather(indices))
     budget = 13.5 * 3 * 8 * 64 * 4 / GIB
-    config = CondenseConfig(
+    config = CondenseConfig.preset("paper", 
         ipc=1, iterations=1, batch_real=12, init="noise", network="convnet:width=8", compile="no",
         device="cpu", precision="float32", memory_budget=budget,
     )  # fmt: skip
@@ -80,4 +80,4 @@ def test_no_more_real_images_at_a_time_than_the_budget_allows(pool, monkeypatch)
 @pytest.mark.parametrize("budget", [0, -1.0, float("nan")])
 def test_a_budget_is_something(budget):
     with pytest.raises(ValueError, match="memory_budget must be above 0 GiB, got"):
-        CondenseConfig(memory_budget=budget)
+        CondenseConfig.preset("paper", memory_budget=budget)

@@ -1,0 +1,109 @@
+"""Codec: how an image is stored, in one object."""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ..runtime.plain import Plain
+from .checks import packed_of
+from .stored import Packed, Stored
+
+__all__ = ["Codec", "Shape"]
+
+Shape = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Codec(Plain):
+    """Training images to stored ones and back, in two steps.
+
+    ``encode`` and ``decode`` go between images and the values of stored ones. Condensing moves these values, so
+    ``decode`` is differentiable. ``store`` and ``read`` go between values and bytes. Sets whose codecs are equal can be
+    merged.
+
+    A codec of your own is a frozen dataclass with ``encode`` and ``decode``; whatever else is different, it overrides.
+
+    Attributes:
+        images_per_stored: training images in one stored image.
+        storage: of a value by default, one of :data:`~dm_replay.condensed.stored.STORAGES`.
+        full: whether decoded images are as sharp as others, so that these need not be brought to their resolution.
+    """
+
+    images_per_stored: ClassVar[int] = 1
+    storage: ClassVar[str] = "uint8"
+    full: ClassVar[bool] = False
+
+    def fit(self, shape: Shape, nbytes: int | None = None) -> "Codec":
+        """The same with what was left open chosen for images (C, H, W).
+
+        Args:
+            nbytes: that all images may take together, where bytes are what counts.
+
+        Raises:
+            ValueError: if such images cannot be stored so.
+        """
+        return self
+
+    def working_shape(self, shape: Shape) -> Shape:
+        """(C, h, w) to which images (C, H, W) are shrunk before they are encoded or condensed."""
+        return shape
+
+    @abstractmethod
+    def encode(self, images: Tensor) -> Tensor:
+        """Images (N · images_per_stored, C, h, w) -> values (N, C', H', W')."""
+
+    @abstractmethod
+    def decode(self, values: Tensor, rows: Tensor, size: tuple[int, int]) -> Tensor:
+        """Training images of given numbers, of size (H, W): values (N, …), rows (M,) int64 -> (M, C, H, W)."""
+
+    def store(self, values: Tensor) -> Stored:
+        """Values (N, C', H', W') -> stored images."""
+        return Packed.of(values, self.storage)
+
+    def read(self, stored: Any, rows: Tensor) -> Tensor:
+        """Values of stored images of given numbers: (M,) -> (M, C', H', W') float32."""
+        return stored.values(rows)
+
+    def stored_of(self, fields: dict[str, Any], shape: Shape) -> Stored:
+        """Stored images of (C, H, W) from the fields of a file; ValueError unless they are what the codec stores."""
+        return packed_of(fields, self.value_shape(shape), self.storage)
+
+    def nbytes(self, shape: Shape) -> int:
+        """Bytes of one stored image, where images are (C, H, W)."""
+        return Packed.nbytes_of(self.value_shape(shape), self.storage)
+
+    def value_shape(self, shape: Shape) -> Shape:
+        """(C', H', W') of the values of one stored image, where images are (C, H, W)."""
+        with torch.device("cpu"):
+            images = torch.zeros(self.images_per_stored, *self.working_shape(shape))
+        channels, height, width = self.encode(images).shape[1:]
+        return channels, height, width
+
+    @property
+    def plain(self) -> bool:
+        """Whether values are the training images themselves."""
+        return False
+
+    def exact(self) -> "Codec":
+        """The same, so that parts of stored images can be put together before they are rounded once."""
+        return self
+
+    def whole(self) -> "Codec":
+        """What decodes a stored image of several training images as one picture of all of them."""
+        return self
+
+    def resample(self, images: Tensor) -> Tensor:
+        """Images (N, C, H, W) as they would be if they were encoded and decoded, before any rounding."""
+        if self.images_per_stored > 1:
+            raise NotImplementedError(f"{type(self).__name__} has to say how sharp one of its images is")
+        size = images.shape[2:]
+        return self.decode(self.encode(images), torch.arange(len(images), device=images.device), (size[0], size[1]))
+
+    def patchwork(self, parts: Tensor) -> Tensor:
+        """Values of one stored image, whose k-th training image is that of part k: (images_per_stored, …) -> (…)."""
+        if self.images_per_stored > 1:
+            raise NotImplementedError(f"{type(self).__name__} has to say which values belong to which of its images")
+        return parts[0]

@@ -1,0 +1,175 @@
+"""What a codec keeps of images: stored images that can be picked, joined and counted in bytes."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+__all__ = ["BITS", "STORAGES", "Packed", "Stored", "dequantize", "pack", "packed_width", "quantize", "unpack"]
+
+BITS = {"uint8": 8, "uint6": 6, "uint4": 4}
+STORAGES = {"float32": torch.float32, "float16": torch.float16, **dict.fromkeys(BITS, torch.uint8)}
+RANGE = 8  # bytes of a channel's scale and offset
+Self = TypeVar("Self", bound="Stored")
+
+
+class Stored(ABC):
+    """N stored images, as bytes or numbers that only their codec understands."""
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @property
+    @abstractmethod
+    def nbytes(self) -> int:
+        """Bytes of all that decoding needs."""
+
+    @abstractmethod
+    def select(self: Self, rows: Tensor) -> Self:
+        """The stored images of given numbers (M,), in that order."""
+
+    @abstractmethod
+    def to(self: Self, device: torch.device | str) -> Self:
+        """The same with what lies in tensors on a device."""
+
+    @classmethod
+    @abstractmethod
+    def join(cls: type[Self], parts: Sequence[Self]) -> Self:
+        """All stored images, one part after another."""
+
+    @abstractmethod
+    def fields(self) -> dict[str, Any]:
+        """Tensors of N rows, from which the codec's ``stored_of`` makes it again."""
+
+
+@dataclass(frozen=True, eq=False)
+class Packed(Stored):
+    """Values as floats, or in 8, 6 or 4 bits with a range for each channel of an image.
+
+    Attributes:
+        pixels: (N, C, H, W) float32, float16 or uint8; of 6 and 4 bits the bytes (N, C, H, W · bits / 8).
+        scale, offset: (N, C) float32 where pixels are uint8, else None: value = pixel · scale + offset.
+        bits: of a value, where pixels are uint8.
+    """
+
+    pixels: Tensor
+    scale: Tensor | None = None
+    offset: Tensor | None = None
+    bits: int = 8
+
+    @classmethod
+    def of(cls, values: Tensor, storage: str) -> "Packed":
+        """Values (N, C, H, W), in memory of its own."""
+        if storage in BITS:
+            pixels, scale, offset = quantize(values, BITS[storage])
+            return cls(pack(pixels, BITS[storage]), scale, offset, BITS[storage])
+        return cls(values.to(STORAGES[storage], copy=True))
+
+    @staticmethod
+    def nbytes_of(shape: tuple[int, ...], storage: str) -> int:
+        """Bytes of one stored image of values (C, H, W), with a scale and an offset for each channel where it has them.
+
+        >>> from dm_replay.condensed.stored import Packed
+        >>> Packed.nbytes_of((3, 32, 32), "uint8"), Packed.nbytes_of((1, 36, 32), "uint4")
+        (3096, 584)
+        """
+        channels, height, width = shape
+        if storage in BITS:
+            return channels * (height * packed_width(width, BITS[storage]) + RANGE)
+        return channels * height * width * STORAGES[storage].itemsize
+
+    def values(self, rows: Tensor) -> Tensor:
+        """Stored images of given numbers: (M,) -> (M, C, H, W) float32, a copy."""
+        if self.scale is None or self.offset is None:
+            return self.pixels[rows].float()
+        return dequantize(unpack(self.pixels[rows], self.bits), self.scale[rows], self.offset[rows])
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    @property
+    def nbytes(self) -> int:
+        return sum(tensor.nbytes for tensor in self._tensors.values())
+
+    def select(self, rows: Tensor) -> "Packed":
+        return Packed(**{name: tensor[rows] for name, tensor in self._tensors.items()}, bits=self.bits)
+
+    def to(self, device: torch.device | str) -> "Packed":
+        return Packed(**{name: tensor.to(device) for name, tensor in self._tensors.items()}, bits=self.bits)
+
+    @classmethod
+    def join(cls, parts: Sequence["Packed"]) -> "Packed":
+        names = parts[0]._tensors
+        return cls(**{name: torch.cat([part._tensors[name] for part in parts]) for name in names}, bits=parts[0].bits)
+
+    def fields(self) -> dict[str, Tensor]:
+        return dict(self._tensors)
+
+    @property
+    def _tensors(self) -> dict[str, Tensor]:
+        named = {"pixels": self.pixels, "scale": self.scale, "offset": self.offset}
+        return {name: tensor for name, tensor in named.items() if tensor is not None}
+
+
+def quantize(images: Tensor, bits: int = 8) -> tuple[Tensor, Tensor, Tensor]:
+    """(N, C, H, W) float -> (uint8 pixels, scale, offset), the latter (N, C): each channel's range in 2^bits − 1 steps.
+
+    Values outside the range of real pixels survive; the error is at most half a step, ``scale / 2``.
+
+    >>> import torch
+    >>> from dm_replay.condensed.stored import dequantize, quantize
+    >>> images = 5 * torch.randn(2, 3, 8, 8)
+    >>> pixels, scale, offset = quantize(images)
+    >>> bool(((dequantize(pixels, scale, offset) - images).abs() <= 0.51 * scale[:, :, None, None]).all())
+    True
+    """
+    most = 2**bits - 1
+    low, high = images.amin((2, 3)).float(), images.amax((2, 3)).float()
+    scale = (high - low) / most
+    step = torch.where(scale > 0, scale, torch.ones_like(scale))[:, :, None, None]
+    pixels = ((images.float() - low[:, :, None, None]) / step).round().clamp(0, most).to(torch.uint8)
+    return pixels, scale, low
+
+
+def dequantize(pixels: Tensor, scale: Tensor, offset: Tensor) -> Tensor:
+    """The inverse of ``quantize``: float32 (N, C, H, W)."""
+    return pixels.float() * scale[:, :, None, None] + offset[:, :, None, None]
+
+
+def packed_width(width: int, bits: int) -> int:
+    """Bytes of a row of ``width`` pixels; ValueError unless they are whole."""
+    if width * bits % 8:
+        each = 8 // math.gcd(8, bits)
+        raise ValueError(f"storage uint{bits} needs a width that {each} divides, got {width}")
+    return width * bits // 8
+
+
+def pack(pixels: Tensor, bits: int) -> Tensor:
+    """uint8 values below 2^bits (…, W) -> bytes (…, W · bits / 8), the lowest bit of the first pixel first.
+
+    >>> import torch
+    >>> from dm_replay.condensed.stored import pack, unpack
+    >>> pack(torch.tensor([1, 2, 15, 0], dtype=torch.uint8), bits=4)
+    tensor([33, 15], dtype=torch.uint8)
+    >>> unpack(pack(torch.tensor([1, 2, 15, 0], dtype=torch.uint8), bits=4), bits=4)
+    tensor([ 1,  2, 15,  0], dtype=torch.uint8)
+    """
+    packed_width(pixels.shape[-1], bits)
+    return pixels if bits == 8 else _regrouped(pixels, bits, 8)
+
+
+def unpack(packed: Tensor, bits: int) -> Tensor:
+    """The inverse of ``pack``."""
+    return packed if bits == 8 else _regrouped(packed, 8, bits)
+
+
+def _regrouped(values: Tensor, bits: int, into: int) -> Tensor:
+    """The same bits in words of another size."""
+    places = torch.arange(max(bits, into), device=values.device, dtype=torch.uint8)
+    single = (values[..., None] >> places[:bits]) & 1
+    words = single.flatten(-2).unflatten(-1, (-1, into)) << places[:into]
+    return words.sum(-1, dtype=torch.uint8)

@@ -1,0 +1,160 @@
+"""Reducer: which images a class's share of a memory holds, best first."""
+
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ..condensed.codec import Codec, Shape
+from ..condensed.image_set import ImageSet
+from ..condensed.tiles import PLAIN
+from ..data.class_index import EVERY
+from ..data.pool import TensorPool
+from ..runtime.distributed import ALONE, Peers
+from ..runtime.plain import Plain
+from .returning import with_previous
+
+__all__ = ["Budget", "Reducer", "Work", "about_pool"]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How many stored images of each class, and how they are stored.
+
+    Attributes:
+        ipc: stored images of each class at most. codec: what stores them.
+    """
+
+    ipc: int = 10
+    codec: Codec = PLAIN
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.ipc, int) or self.ipc < 1:
+            raise ValueError(f"ipc must be a whole number of at least 1, got {self.ipc}")
+
+    def fit(self, pool: TensorPool) -> "Budget":
+        """The same for a pool's images; values of uint8 pixels are kept in bytes unless the codec says otherwise."""
+        codec = self.codec
+        if codec.storage == "auto" and pool.images.dtype == torch.uint8:
+            codec = codec.but(storage="uint8")
+        return replace(self, codec=codec.fit(pool.shape))
+
+    @property
+    def images(self) -> int:
+        """Training images of each class."""
+        return self.ipc * self.codec.images_per_stored
+
+    def store(self, pool: TensorPool, images: Tensor, seed: int = 0) -> ImageSet:
+        """Images (K, M, C, H, W) of each class of a pool, best first, as a set.
+
+        Where M is not a multiple of ``images_per_stored``, images are repeated.
+
+        Args:
+            seed: that they were made with, for the metadata.
+        """
+        codec = self.fit(pool).codec
+        groups, many, channels, height, width = images.shape
+        stored = -(-many // codec.images_per_stored)
+        turns = torch.arange(stored * codec.images_per_stored) % many
+        labels = pool.classes.repeat_interleave(stored)
+        about = pool.counts, {"seed": seed, **about_pool(pool)}
+        if (height, width) != codec.working_shape(pool.shape)[1:]:
+            return ImageSet.from_images(images[:, turns].flatten(0, 1), labels, codec, *about)
+        return ImageSet.from_values(codec.encode(images[:, turns].flatten(0, 1)), labels, codec, pool.shape, *about)
+
+    def store_rows(self, pool: TensorPool, rows: Tensor, seed: int = 0) -> ImageSet:
+        """Real images of a pool, by their rows (K, M) of each class, as :meth:`store` does."""
+        height, width = self.fit(pool).codec.working_shape(pool.shape)[1:]
+        images = pool.select(rows.flatten()).shrunk(height, width).take(torch.arange(rows.numel()))
+        return self.store(pool, images.cpu().unflatten(0, rows.shape), seed)
+
+    def check_enough(self, pool: TensorPool, previous: ImageSet | None = None) -> None:
+        """ValueError if a class has too few images to fill its stored ones without repeating a whole one.
+
+        Where previous images are there, they fill what the new ones do not.
+        """
+        if previous is not None:
+            return
+        short = int(pool.counts.argmin())
+        if -(-int(pool.counts[short]) // self.codec.images_per_stored) < self.ipc:
+            have = f"class {int(pool.classes[short])} has {int(pool.counts[short])} images"
+            raise ValueError(f"{have}, fewer than {self.images}")
+
+
+@dataclass(frozen=True)
+class Work:
+    """How a memory has its shares made.
+
+    Attributes:
+        part: of the pool's classes, which this process makes; ``peers`` make the others.
+        network: trained on the stream already, to condense with. time: the part of its time that a reducer may take.
+        on_step: called with the progress of what has one.
+    """
+
+    part: slice = field(default_factory=lambda: EVERY)
+    peers: Peers = ALONE
+    network: nn.Module | None = None
+    time: float = 1.0
+    on_step: Callable[[Any], None] | None = None
+
+
+@dataclass(frozen=True)
+class Reducer(Plain):
+    """Makes a few images of each class of a pool. Your own is a frozen dataclass with :meth:`reduce`.
+
+    Attributes:
+        joins_previous: whether :meth:`reduce` takes images of returning classes up itself. Else the memory keeps of
+            them the part that they are of all that came.
+    """
+
+    joins_previous: ClassVar[bool] = False
+
+    @abstractmethod
+    def reduce(self, pool: TensorPool, budget: Budget, *, seed: int, previous: ImageSet | None = None) -> ImageSet:
+        """At most ``budget.ipc`` stored images of every class of the pool, each class's best first.
+
+        Args:
+            pool: real images. budget: how many, and how stored. seed: of everything random.
+            previous: what is held of classes that come again.
+        """
+
+    def check(self, shape: Shape) -> None:
+        """ValueError unless images (C, H, W) can be reduced, before anything is trained."""
+
+    def needs_all_classes(self, shape: Shape) -> bool:
+        """Whether what becomes of a class depends on the others beside it, so that processes cannot share them out."""
+        return False
+
+    @property
+    def cuts_cheaply(self) -> bool:
+        """Whether making more images and cutting them is better than a run of its own for each size."""
+        return False
+
+    def make(
+        self, pool: TensorPool, budget: Budget, *, seed: int, previous: ImageSet | None = None, work: Work = Work()
+    ) -> ImageSet | None:
+        """Images of the classes of ``work.part``, with what is kept of ``previous``; None where it has no class."""
+        if previous is None or self.joins_previous:
+            return self.share(pool, budget, seed=seed, previous=previous, work=work)
+        exact = budget.codec.exact()
+        made = self.share(pool, replace(budget, codec=exact), seed=seed, previous=previous, work=work)
+        if made is None:
+            return None
+        joined = with_previous(made, previous.with_storage(exact.storage), budget.ipc, seed)
+        return joined.with_storage(budget.codec.storage)
+
+    def share(
+        self, pool: TensorPool, budget: Budget, *, seed: int, previous: ImageSet | None, work: Work
+    ) -> ImageSet | None:
+        """:meth:`reduce` of the classes of ``work.part``."""
+        mine = pool.classes[work.part]
+        return self.reduce(pool.subset(mine), budget, seed=seed, previous=previous) if len(mine) else None
+
+
+def about_pool(pool: TensorPool) -> dict[str, Any]:
+    """What a set records of the pool that it comes from."""
+    known = {"mean": pool.mean, "std": pool.std, "names": pool.names}
+    return {name: list(values) for name, values in known.items() if values is not None}
