@@ -19,7 +19,7 @@ from ..matching.condense import Progress, condense
 from ..matching.config import CondenseConfig
 from ..networks import build_network
 from ..runtime import hardware
-from ..runtime.engine import Engine, explained, resolve_device
+from ..runtime.engine import Engine, choose, resolve_device
 from ..runtime.hardware import measure_limits, provenance, synchronize, work_of
 from ..runtime.self_check import engine_record, verdict
 
@@ -45,13 +45,13 @@ def examine(device: str = "auto") -> dict:
     where = resolve_device(device)
     config = CondenseConfig.preset("paper", device=device).resolve(True).fit(SHAPE)
     images = config.iterations * CLASSES * (config.batch_real + config.ipc)
-    engine, reasons = explained(device, "auto", "auto", SHAPE[1:], images, config.machine.memory_budget)
+    engine = choose(device, "auto", "auto", SHAPE[1:], images, config.machine.memory_budget)
     pool = _noise()
     return {
         **_software(where),
         "cpu": _processor(),
         "devices": _part(_devices),
-        "engine": {**engine_record(engine), "reasons": reasons},
+        "engine": {**engine_record(engine), "reasons": engine.reasons},
         "self_check": {
             "condensation": _part(lambda: _check(engine, functools.partial(_condense_few, pool=pool, config=config))),
             "evaluation": _part(lambda: _check(engine, functools.partial(_train_few, pool=pool))),

@@ -115,8 +115,14 @@ class PackStore:
     def _alone(self) -> Iterator[bool]:
         """Inside, no other process packs into this home; yields False where the system cannot promise it."""
         lock = FileLock(self.home / ".lock", fallback_to_soft=False)
+        with contextlib.suppress(OSError):  # files cannot be locked here, or this one is another user's
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                tqdm.write("waiting for another process, which is packing the images", file=sys.stderr)
+                lock.acquire()
         try:
-            yield _acquired(lock)
+            yield lock.is_locked
         finally:
             lock.release()
 
@@ -167,16 +173,3 @@ def _synced(file: Path) -> Iterator:
         yield out
         out.flush()
         os.fsync(out.fileno())
-
-
-def _acquired(lock: FileLock) -> bool:
-    """Wait until no other process has the lock; False where files cannot be locked, or this one is another user's."""
-    try:
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            tqdm.write("waiting for another process, which is packing the images", file=sys.stderr)
-            lock.acquire()
-    except OSError:
-        return False
-    return True

@@ -11,21 +11,25 @@ __all__ = [
     "ChannelMap",
     "LAYOUTS",
     "averaged",
+    "check_finite",
     "check_normalization",
     "check_planar",
     "check_units",
     "planar",
+    "together",
     "usual_size",
     "within",
 ]
 
+# Images looked at or shrunk at a time, and pixels: all at once would take half as much memory again as they do; large
+# ones in tensors of less than 32 MiB would leave holes between those that are kept.
+TOGETHER, PIXELS = 256, 64 * 224 * 224
 SIDE = 8  # pixels
 LAYOUTS = "(N, C, H, W), (N, H, W, C) or (N, H, W)"
 # Condensing takes time and memory by the pixel: 64 x 64 four times those of 32 x 32, of which two cores do an iteration
 # of two classes in 0.37 s, and 224 x 224 49 times. Reasoned from these.
 WHOLE = 64 * 64  # pixels
 STEP = 8  # pixels that sides are multiples of, so that codes of few bits and coarse color fit them
-CHUNK = 64 * 224 * 224  # pixels that are averaged at a time
 
 
 def planar(images: Tensor, where: object) -> Tensor:
@@ -112,13 +116,8 @@ def averaged(images: Tensor, size: tuple[int, int]) -> Tensor:
     """Images (N, C, H, W) shrunk to (h, w) by averaging; integers are rounded."""
     if tuple(images.shape[2:]) == tuple(size):
         return images
-    together = max(1, CHUNK // math.prod(images.shape[2:]))
-    return torch.cat([_averaged(part, size) for part in images.split(together)])
-
-
-def _averaged(images: Tensor, size: tuple[int, int]) -> Tensor:
-    found = F.adaptive_avg_pool2d(images.float(), size)
-    return found if images.is_floating_point() else found.round().to(images.dtype)
+    parts = (F.adaptive_avg_pool2d(part.float(), size) for part in images.split(together(images.shape[1:])))
+    return torch.cat([part if images.is_floating_point() else part.round().to(images.dtype) for part in parts])
 
 
 def check_normalization(channels: int, mean: Sequence[float] | None, std: Sequence[float] | None) -> None:
@@ -136,9 +135,22 @@ def check_units(mean: Sequence[float] | None, std: Sequence[float] | None) -> No
     for name, values in (("mean", mean), ("std", std)):
         for value in values or ():
             if not 0 <= value <= 1:
-                raise ValueError(
-                    f"{name} is in units of pixels from 0 to 1, got {value:g}: divide mean and std of bytes by 255"
-                )
+                hint = "divide mean and std of bytes by 255"
+                raise ValueError(f"{name} is in units of pixels from 0 to 1, got {value:g}: {hint}")
+
+
+def check_finite(images: Tensor, labels: Tensor) -> None:
+    """ValueError for NaN or infinite values."""
+    finite = [part.isfinite().flatten(1).all(1) for part in images.split(together(images.shape[1:]))]
+    bad = (~torch.cat(finite)).nonzero()[:, 0]
+    if len(bad):
+        first = f"image {int(bad[0])} of class {int(labels[bad[0]])}"
+        raise ValueError(f"{len(bad)} images hold NaN or infinite values, the first is {first}")
+
+
+def together(shape: tuple[int, ...]) -> int:
+    """How many images (C, H, W) are looked at, or shrunk, at a time."""
+    return max(1, min(TOGETHER, PIXELS // math.prod(shape[1:])))
 
 
 class ChannelMap:

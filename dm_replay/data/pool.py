@@ -1,7 +1,6 @@
 """TensorPool: labelled real images, ready to be drawn class by class."""
 
 import copy
-import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,14 +15,11 @@ from ..runtime.validation import class_labels
 from .arrays import mapped_images
 from .class_index import ClassIndex, ClassRows, ClassShard
 from .pictures import pixels_of
-from .pixels import ChannelMap, averaged, check_normalization, check_planar, planar
+from .pixels import ChannelMap, averaged, check_finite, check_normalization, check_planar, planar, together
 
 __all__ = ["TensorPool"]
 
 EMPTY = "expected at least one image, got none"
-# Images looked at or shrunk at a time, and pixels: all at once would take half as much memory again as they do; large
-# ones in tensors of less than 32 MiB would leave holes between those that are kept.
-TOGETHER, PIXELS = 256, 64 * 224 * 224
 
 
 @cpu_by_default
@@ -71,9 +67,8 @@ class TensorPool:
     ):
         labels = class_labels(labels)
         if images.ndim != 4 or labels.shape != (images if rows is None else rows).shape[:1]:
-            raise ValueError(
-                f"expected images (N, C, H, W) and labels (N,), got {tuple(images.shape)}, {tuple(labels.shape)}"
-            )
+            got = f"{tuple(images.shape)}, {tuple(labels.shape)}"
+            raise ValueError(f"expected images (N, C, H, W) and labels (N,), got {got}")
         if len(labels) == 0:
             raise ValueError(EMPTY)
         if images.dtype != torch.uint8 and not images.is_floating_point():
@@ -82,17 +77,17 @@ class TensorPool:
             if mapped:
                 raise ValueError(f"expected a map of uint8 pixels, got {images.dtype}")
             images = images.float()
-            _check_finite(images, labels)
-        check_planar(images.shape[1:])
+            check_finite(images, labels)
         channels = images.shape[1]
+        check_planar(images.shape[1:])
         check_normalization(channels, mean, std)
         self.images, self.labels, self.mapped, self._rows = images, labels, mapped, rows
         self.mean = None if mean is None else tuple(map(float, mean))
         self.std = None if std is None else tuple(map(float, std))
         self.names = None if names is None else tuple(names)
         self.flip_invariant = flip_invariant
-        pixels, zeros, ones = images.dtype == torch.uint8, (0.0,) * channels, (1.0,) * channels
-        self._map = ChannelMap(self.mean or zeros, self.std or ones) if pixels else None
+        given = self.mean or (0.0,) * channels, self.std or (1.0,) * channels
+        self._map = ChannelMap(*given) if images.dtype == torch.uint8 else None
         self._size: tuple[int, int] | None = None  # what drawn images are shrunk to
         self.index = ClassIndex(labels)
 
@@ -108,18 +103,16 @@ class TensorPool:
             ValueError: for PIL images of 32 bits a channel, images of unequal size, arrays of which it cannot be told
                 which axis holds the channels, labels that are not whole.
         """
-        images: list[Tensor] = []
-        labels: list[Any] = []
-        arrays = False
+        images, labels, arrays = list[Tensor](), list[Any](), False
         for image, label, *_ in dataset:
             arrays = not isinstance(image, Tensor | Image.Image)
-            images.append(image if isinstance(image, Tensor) else _as_tensor(image))
+            pixels = pixels_of(image) if isinstance(image, Image.Image) else np.array(image) if arrays else image
+            images.append(torch.as_tensor(pixels))
             labels.append(label.item() if isinstance(label, Tensor | np.ndarray | np.generic) else label)
-            if images[-1].shape != images[0].shape:
-                raise ValueError(
-                    f"images of unequal size: item {len(images) - 1} is {tuple(images[-1].shape)}, "
-                    f"the first {tuple(images[0].shape)}"
-                )
+            first, last = images[0].shape, images[-1].shape
+            if last != first:
+                sizes = f"item {len(images) - 1} is {tuple(last)}, the first {tuple(first)}"
+                raise ValueError(f"images of unequal size: {sizes}")
         if not images:
             raise ValueError("expected at least one image, got an empty dataset")
         whole = torch.stack(images)
@@ -166,8 +159,7 @@ class TensorPool:
         if torch.device(device) == self.device:
             return self
         as_drawn = self._rows is None and self._size is None
-        images = self.images if as_drawn else self.raw(torch.arange(len(self)))
-        return self._alike(images.to(device), self.labels)
+        return self._alike((self.images if as_drawn else self.raw(torch.arange(len(self)))).to(device), self.labels)
 
     def subset(self, classes: Iterable[int]) -> "TensorPool":
         """The images of some classes: copied, but those of a mapped pool."""
@@ -191,7 +183,7 @@ class TensorPool:
             twin = copy.copy(self)
             twin._size = height, width
             return twin
-        parts = torch.arange(len(self)).split(_together(self.shape))
+        parts = torch.arange(len(self)).split(together(self.shape))
         images = torch.cat([averaged(self.raw(part), (height, width)) for part in parts])
         return self._alike(images, self.labels)
 
@@ -227,7 +219,7 @@ class TensorPool:
         if self._rows is not None:
             places = self._rows[places.to(self._rows.device)]
         found = self.images.index_select(0, places.to(self.device))
-        return (found if self._size is None else averaged(found, self._size)).reshape(*indices.shape, *self.shape)
+        return (averaged(found, self._size) if self._size else found).reshape(*indices.shape, *self.shape)
 
     def draw(self, classes: Iterable[int], per_class: int, generator: torch.Generator) -> Tensor:
         """Random real images of each class without replacement: (G, B, C, H, W) float32, normalized."""
@@ -243,11 +235,9 @@ class TensorPool:
 
     def resident(self, classes: Iterable[int], device: torch.device | str) -> "TensorPool":
         """The same pool, draws and all, with the pixels of some classes on ``device``; it has those of no others."""
-        kept = self.of_classes(classes)
-        places = torch.full_like(self.labels, -1)
+        kept, places = self.of_classes(classes), torch.full_like(self.labels, -1)
         places[kept] = torch.arange(len(kept))
-        images = self.raw(kept).to(device)
-        return self._alike(images, self.labels, rows=places.to(device))
+        return self._alike(self.raw(kept).to(device), self.labels, rows=places.to(device))
 
     def _alike(self, images: Tensor, labels: Tensor, rows: Tensor | None = None, mapped: bool = False) -> "TensorPool":
         """A pool of this one's images, or of some, which it gives in the same values."""
@@ -258,23 +248,3 @@ class TensorPool:
         pool.images, pool.labels, pool._rows, pool.mapped = images, labels, rows, mapped
         pool.index = ClassIndex(labels)
         return pool
-
-
-def _as_tensor(image: Any) -> Tensor:
-    """A PIL image as (C, H, W); an array with its axes as they are."""
-    return torch.from_numpy(pixels_of(image) if isinstance(image, Image.Image) else np.array(image))
-
-
-def _check_finite(images: Tensor, labels: Tensor) -> None:
-    finite = [part.isfinite().flatten(1).all(1) for part in images.split(_together(images.shape[1:]))]
-    bad = (~torch.cat(finite)).nonzero()[:, 0]
-    if len(bad):
-        first = int(bad[0])
-        raise ValueError(
-            f"{len(bad)} images hold NaN or infinite values, the first is image {first} of class {int(labels[first])}"
-        )
-
-
-def _together(shape: tuple[int, ...]) -> int:
-    """How many images (C, H, W) at a time."""
-    return max(1, min(TOGETHER, PIXELS // math.prod(shape[1:])))

@@ -206,9 +206,10 @@ class RunRecorder:
     def _save(self, step: Progress) -> None:
         with self.loss_log.paused():
             self._unite_losses()
-            state = united_state(step.state, self.world)
+            gather, state = self.world.gather, step.state.items()
+            united_state = {name: gather(part) if isinstance(part, Tensor) else part for name, part in state}
             if self.world.main:
-                self.folder.write_checkpoint(self.settings, state, self.loss_log.state())
+                self.folder.write_checkpoint(self.settings, united_state, self.loss_log.state())
         self.loss_log.saved()
 
     def _unite_losses(self) -> None:
@@ -238,10 +239,6 @@ def united(condensed: ImageSet, world: World) -> ImageSet:
     stored = {name: world.gather(part) for name, part in condensed.stored.fields().items()}
     labels, counts = world.gather(condensed.labels), world.gather(condensed.counts)
     return replace(condensed, stored=condensed.codec.stored_of(stored, condensed.shape), labels=labels, counts=counts)
-
-
-def united_state(state: dict[str, Any], world: World) -> dict[str, Any]:
-    return {name: world.gather(value) if isinstance(value, Tensor) else value for name, value in state.items()}
 
 
 def _snapshot_iterations(iterations: int, snapshots: int) -> set[int]:

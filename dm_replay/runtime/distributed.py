@@ -3,7 +3,6 @@
 import contextlib
 import itertools
 import os
-import pickle
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -18,7 +17,6 @@ __all__ = ["ALONE", "PeerFailed", "Peers", "RankLost", "World", "in_contact", "j
 
 LEAVING, LEAVING_AFTER_ERRORS = 30.0, 3.0  # seconds that the first process waits for the others to close theirs
 TIMEOUT = 600.0  # seconds; longer than compiling and reading a dataset may keep one process behind the others
-
 
 _jobs = itertools.count()  # that this process has taken part in; all count alike
 
@@ -43,7 +41,7 @@ class World:
 
     @property
     def main(self) -> bool:
-        """Whether this is the process that shows and writes."""
+        """Whether this process shows and writes."""
         return self.rank == 0
 
     def shard(self, count: int) -> slice:
@@ -56,22 +54,13 @@ class World:
         return slice(first, first + each + (self.rank < more))
 
     def gather(self, rows: Tensor) -> Tensor:
-        """All processes' rows (N_r, …) one after another on the first process; on the others their own. For all.
-
-        The lengths may differ, the shapes of a row and the types may not.
-        """
+        """All processes' rows (N_r, …) one after another on the first process; on the others their own. For all."""
         if self.size == 1:
             return rows
+        parts: list[Any] | None = [None] * self.size if self.main else None
         with in_contact():
-            lengths = [torch.zeros(1, dtype=torch.long) for _ in range(self.size)]
-            dist.all_gather(lengths, torch.tensor([len(rows)]))
-            if not self.main:
-                dist.send(rows.contiguous(), 0)
-                return rows
-            others = [rows.new_empty(int(length), *rows.shape[1:]) for length in lengths[1:]]
-            for source, part in enumerate(others, 1):
-                dist.recv(part, source)
-            return torch.cat([rows, *others])
+            dist.gather_object(rows.cpu(), parts)
+        return torch.cat(parts).to(rows.device) if parts else rows
 
     def barrier(self) -> None:
         """Wait until all processes are here. For all."""
@@ -86,11 +75,10 @@ class World:
         return self._reduced(torch.tensor(values), dist.ReduceOp.MAX).tolist()
 
     def _reduced(self, values: Tensor, how: "dist.ReduceOp.RedOpType") -> Tensor:
-        if self.size == 1:
-            return values
-        values = values.clone()
-        with in_contact():
-            dist.all_reduce(values, how)
+        if self.size > 1:
+            values = values.clone()
+            with in_contact():
+                dist.all_reduce(values, how)
         return values
 
 
@@ -153,7 +141,7 @@ def _leave(here: World, store: "dist.Store", patience: float) -> None:
 
 @contextlib.contextmanager
 def in_contact() -> Iterator[None]:
-    """What goes wrong in an exchange is, whatever the backend calls it, that somebody is not there."""
+    """RankLost for whatever goes wrong in an exchange: somebody is not there, whatever the backend calls it."""
     try:
         yield
     except RuntimeError as error:
@@ -244,16 +232,10 @@ _group: tuple[Any, Any] = None, None  # the job's process group, and the one for
 
 
 def _all_told(mine: tuple[str | None, Any], size: int) -> list[tuple[str | None, Any]]:
-    content = torch.frombuffer(bytearray(pickle.dumps(mine)), dtype=torch.uint8)
+    told: list[Any] = [None] * size
     with in_contact(), torch.device("cpu"):
-        group = _exchanges()
-        lengths = [torch.zeros(1, dtype=torch.long) for _ in range(size)]
-        dist.all_gather(lengths, torch.tensor([len(content)]), group=group)
-        longest = max(map(int, lengths))
-        padded = torch.cat([content, content.new_zeros(longest - len(content))])
-        parts = [torch.empty_like(padded) for _ in range(size)]
-        dist.all_gather(parts, padded, group=group)
-    return [pickle.loads(bytes(part[: int(length)].numpy())) for part, length in zip(parts, lengths, strict=True)]
+        dist.all_gather_object(told, mine, group=_exchanges())
+    return told
 
 
 def _exchanges() -> Any:
@@ -266,6 +248,5 @@ def _exchanges() -> Any:
 
 
 def _line(error: Exception) -> str:
-    kind = type(error).__name__
     first = str(error).partition("\n")[0]
-    return first if isinstance(error, ValueError) and first else f"{kind}: {first}" if first else kind
+    return first if isinstance(error, ValueError) and first else f"{type(error).__name__}: {first}".removesuffix(": ")

@@ -18,7 +18,6 @@ __all__ = [
     "Engine",
     "choose",
     "cpu_by_default",
-    "explained",
     "plain",
     "resolve_device",
 ]
@@ -72,6 +71,7 @@ class Engine:
             device, so that a GPU run can be held against a CPU run.
         graphs: whether a step may become one CUDA graph.
         check: what the self-check found, as plain data; None where there was none (see ``self_check``).
+        reasons: why each was chosen, in a few words.
     """
 
     device: torch.device
@@ -82,6 +82,7 @@ class Engine:
     draws: torch.device | None = None
     graphs: bool = True
     check: dict | None = field(default=None, compare=False, repr=False)
+    reasons: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def draws_on(self) -> torch.device:
@@ -113,21 +114,7 @@ def choose(
     compiled (uncompiled it gains nothing there). ``memory_budget`` is what the activations of either kind of work may
     take, in GiB; never less than those of one image (by default in ConvNet-128).
     """
-    return explained(device, precision, compile, image_size, images, memory_budget, activations)[0]
-
-
-def explained(
-    device: str,
-    precision: str,
-    compile: str,
-    image_size: tuple[int, int],
-    images: int,
-    memory_budget: float | None = None,
-    activations: Activations | None = None,
-) -> tuple[Engine, dict[str, str]]:
-    """What :func:`choose` chooses, and for each choice why, in a few words."""
-    where = resolve_device(device)
-    pixels = image_size[0] * image_size[1]
+    where, pixels = resolve_device(device), image_size[0] * image_size[1]
     compiles, why_compiled = _compilation(where, compile, images * pixels)
     dtype, why_dtype = _precision(where, precision, compiles)
     chunk, why_chunk = _chunk(where, pixels, compiles)
@@ -138,11 +125,10 @@ def explained(
         if fitting < chunk:
             chunk, why_chunk = fitting, f"the memory budget of {memory_budget:g} GiB"
         with_gradient = max(1, int(memory_budget * GIB / (values.with_gradient * torch.float32.itemsize)))
-    why_device = (
-        "as asked for" if device != "auto" else f"{'a' if where.type == 'cuda' else 'no'} GPU that PyTorch can use"
-    )
-    why = {"device": why_device, "dtype": why_dtype, "compiled": why_compiled, "chunk": why_chunk}
-    return Engine(where, dtype, compiles, max(1, chunk), with_gradient), why
+    found = f"{'a' if where.type == 'cuda' else 'no'} GPU that PyTorch can use"
+    why_device = found if device == "auto" else "as asked for"
+    reasons = {"device": why_device, "dtype": why_dtype, "compiled": why_compiled, "chunk": why_chunk}
+    return Engine(where, dtype, compiles, max(1, chunk), with_gradient, reasons=reasons)
 
 
 def _compilation(device: torch.device, compile: str, pixels: int) -> tuple[bool, str]:

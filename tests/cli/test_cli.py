@@ -233,7 +233,7 @@ BAD_SETTINGS = [
     (["--storage", "int4"], "unknown storage 'int4'; choose from auto, float32"),
     (["--precision", "half"], "unknown precision 'half'; choose from"),
     (["--device", "tpu"], "device 'tpu' cannot be used"),
-    (["--ipcs", "3"], "unrecognized arguments: --ipcs 3; choose from --augment, --tail-average, --batch-real, "),
+    (["--ipcs", "3"], "unrecognized arguments: --ipcs 3; choose from --augment, --batch-real, --batch-syn, "),
     (["stray"], "unrecognized arguments: stray"),
     (["--ipc", "0"], "ipc must be a whole number of at least 1, got 0"),
     (["--ipc", "-1"], "ipc must be a whole number of at least 1, got -1"),

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from dm_replay.runtime import engine, hardware
-from dm_replay.runtime.engine import choose, explained
+from dm_replay.runtime.engine import choose
 
 LONG = 20_000 * 10 * 266  # images of the paper's CIFAR-10
 SHORT = 10_000
@@ -46,8 +46,8 @@ def test_small_jobs_are_not_compiled(cores):
 def test_without_a_compiler_nothing_is_compiled_unasked(cores, monkeypatch):
     cores(True)
     monkeypatch.setattr(hardware, "compiler", lambda: None)
-    chosen, why = explained("cpu", "auto", "auto", (32, 32), LONG)
-    assert not chosen.compiled and why["compiled"].startswith("no C++ compiler")
+    chosen = choose("cpu", "auto", "auto", (32, 32), LONG)
+    assert not chosen.compiled and chosen.reasons["compiled"].startswith("no C++ compiler")
     assert choose("cpu", "auto", "yes", (32, 32), LONG).compiled
 
 
@@ -55,12 +55,11 @@ def test_without_a_compiler_nothing_is_compiled_unasked(cores, monkeypatch):
 @pytest.mark.parametrize("images", [SHORT, LONG])
 def test_every_choice_has_its_reason(cores, bfloat16, images):
     cores(bfloat16)
-    chosen, why = explained("cpu", "auto", "auto", (32, 32), images, 4.0)
-    assert chosen == choose("cpu", "auto", "auto", (32, 32), images, 4.0)
+    why = choose("cpu", "auto", "auto", (32, 32), images, 4.0).reasons
     assert list(why) == ["device", "dtype", "compiled", "chunk"] and all(why.values())
     assert ("no bfloat16" in why["dtype"]) == (not bfloat16)
-    assert "memory budget of 0.001 GiB" in explained("cpu", "auto", "no", (32, 32), 1, 0.001)[1]["chunk"]
-    asked = explained("cpu", "float32", "no", (32, 32), images)[1]
+    assert "memory budget of 0.001 GiB" in choose("cpu", "auto", "no", (32, 32), 1, 0.001).reasons["chunk"]
+    asked = choose("cpu", "float32", "no", (32, 32), images).reasons
     assert asked["device"] == asked["dtype"] == asked["compiled"] == "as asked for"
 
 
