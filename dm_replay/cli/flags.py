@@ -8,7 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar, get_args, get_type_hints
 
-from ..condensed.condensed_set import STORAGES
+from ..condensed.stored import STORAGES
 from ..condensed.mosaic import ENLARGING
 from ..data.registry import Dataset, load_dataset
 from ..matching.config import INITS, PRESETS, USUAL
