@@ -1,6 +1,1 @@
-"""Scripts, and ``python -m benchmarks.report``: either way they find each other."""
-
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parent))
+"""Measurements of dm_replay: ``python -m benchmarks.NAME``; results are lines of benchmarks/results, see results.py."""

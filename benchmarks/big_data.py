@@ -1,7 +1,7 @@
 """A pool larger than memory costs little more than one in memory.
 
-    python benchmarks/big_data.py                  # 16 GiB of noise at 64 px, the size of ImageNet-1K
-    python benchmarks/big_data.py --gib 0.05 --classes 4 --batch 8 --iterations 4 --turns 1 --compile no
+    python -m benchmarks.big_data                  # 16 GiB of noise at 64 px, the size of ImageNet-1K
+    python -m benchmarks.big_data --gib 0.05 --classes 4 --batch 8 --iterations 4 --turns 1 --compile no
 
 Seconds per iteration, in turns in one process: images in memory, in a file and read ahead by a thread, and in a file
 and read when they are needed. Before each turn the system is told to forget the file's pages, so that they come from
@@ -19,12 +19,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from common import write_result
-from scaling import DEVICE, seconds_per_iteration
 
 from dm_replay import CondenseConfig, TensorPool
 from dm_replay.data.arrays import mapped_images
-from dm_replay.runtime.hardware import provenance
+
+from .cost_tables import big_data
+from .results import append, markdown
+from .scaling import DEVICE, seconds_per_iteration
 
 LIMIT = 1.25  # how much longer an iteration may take
 IN_MEMORY = 2**30  # bytes of the pool in memory: enough, since its size does not matter
@@ -41,7 +42,6 @@ def main():
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--compile", choices=("yes", "no"), default="yes")
     parser.add_argument("--folder", type=Path, help="on the disk to measure; a temporary one by default")
-    parser.add_argument("--out", default=f"big_data_{'gpu' if DEVICE.type == 'cuda' else 'cpu'}")
     options = parser.parse_args()
     config = CondenseConfig(
         ipc=options.ipc,
@@ -54,16 +54,11 @@ def main():
         file = Path(folder) / "images.npy"
         write_noise(file, options.gib, options.side)
         turns = measure(pools(file, options.classes), file, config, options.turns)
-    result = summary(turns)
-    for name, row in result.items():
-        print(
-            f"{name:12}{row['seconds']:10.4f} s per iteration {row['ratio']:8.2f} times that in memory, "
-            f"{row['bytes_read'] / 2**20:,.0f} MiB from the disk"
-        )
-    verdict = "within" if result["read ahead"]["ratio"] <= LIMIT else "above"
-    print(f"read ahead, it is {verdict} the limit of {LIMIT}")
-    about = {"gib": options.gib, "side": options.side, "classes": options.classes, "limit": LIMIT}
-    write_result(options.out, {**about, "rows": result, "config": asdict(config), **provenance(DEVICE)})
+    machine = {"cuda": "GPU", "cpu": "CPU"}[DEVICE.type]
+    same = {"machine": machine, "gib": options.gib, "side": options.side, "classes": options.classes}
+    same |= {"ipc": options.ipc, "batch_real": options.batch, "limit": LIMIT, "config": asdict(config)}
+    append("big_data", [{**same, **row} for row in summary(turns)])
+    print(markdown(big_data(machine)))
 
 
 def write_noise(file: Path, gib: float, side: int) -> None:
@@ -120,17 +115,18 @@ def bytes_read() -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith("read_bytes"))
 
 
-def summary(turns: list[dict[str, tuple[float, int]]]) -> dict[str, dict]:
+def summary(turns: list[dict[str, tuple[float, int]]]) -> list[dict]:
     """Medians over the turns, of the seconds and of their ratio to the pool in memory."""
-    return {
-        name: {
+    return [
+        {
+            "part": name,
             "seconds": statistics.median(turn[name][0] for turn in turns),
             "ratio": statistics.median(turn[name][0] / turn["in memory"][0] for turn in turns),
             "bytes_read": statistics.median(turn[name][1] for turn in turns),
             "turns": [turn[name][0] for turn in turns],
         }
         for name in turns[0]
-    }
+    ]
 
 
 if __name__ == "__main__":

@@ -1,84 +1,79 @@
-"""Tables of what things cost, and of nested condensation, from the result files of single measurements."""
+"""Tables of what things cost, from the result files of single measurements."""
 
-from statistics import mean, median
+from functools import partial
 
-from common import markdown, read_results
+import pandas as pd
 
-__all__ = ["big_data", "current_images", "imagenet_plan", "nested", "scaling", "speed"]
+from .results import latest, read, select
 
-WEIGHTINGS = {
-    "random": "random real images",
-    "plain": "plain, cut",
-    "equal": "every prefix weighs 1",
-    "k^2": "weights (k/10)²",
-    "k": "weights k/10",
-    "0.2": "0.2",
-    "0.05": "**0.05**",
-    "0.02": "0.02",
-    "alone": "condensed for that length alone",
-}
+__all__ = ["REPORTED", "big_data", "current_images", "imagenet_plan", "scaling", "speed"]
+
 CURRENT = {
     "stock replay": "stock replay",
     "condensed replay": "condensed replay",
-    "condensed replay, current images as tensors": 'condensed replay, `current="crop4_flip"`',
+    "condensed replay, current images as tensors": 'condensed replay, `current_augment="crop4_flip"`',
 }
 READ = {"in memory": "in memory", "read ahead": "in a file, read ahead", "when needed": "in a file, read when needed"}
+PARTS = {"epoch": "an epoch on 100 images", "test": "a test", "whole": "1,001 epochs and a test, calculated"}
 
 
-def nested(dataset: str, head: str) -> str:
-    """Accuracy of a set's prefixes by how they were weighted, means of all networks."""
-    rows = read_results(f"nested_{dataset}")["accuracies"]
-    lengths = list(next(iter(rows.values())))
-    found = [
-        [WEIGHTINGS[name], *(f"{mean(rows[name][k]):.1f}" for k in lengths)] for name in WEIGHTINGS if name in rows
-    ]
-    return markdown([head, *lengths], found)
-
-
-def scaling() -> str:
+def scaling(machine: str) -> pd.DataFrame:
     """Seconds and memory over classes, and at the most classes over real images."""
-    results = read_results("scaling_cpu")
-    fewer = sorted(results["batch_real"], key=lambda row: -row["batch_real"])
-    measured = [*results["classes"], *(row for row in fewer if row["batch_real"] < results["config"]["batch_real"])]
-    head = ["classes × real images each", *(f"{row['classes']} × {row['batch_real']}" for row in measured)]
-    seconds = ["s per iteration", *(f"{row['seconds']:.2f}" for row in measured)]
-    return markdown(head, [seconds, ["peak memory, GiB", *(f"{row['peak_memory_gib']:.2f}" for row in measured)]])
+    frame = latest(read("scaling", machine=machine), "part", "classes", "batch_real")
+    rows, fewer = (select(frame, part=part) for part in ("classes", "batch_real"))
+    fewer = fewer[fewer.batch_real < frame.batch_real.max()].sort_values("batch_real", ascending=False)
+    rows = pd.concat([rows, fewer])
+    table = {"s per iteration": rows.seconds, "peak memory, GiB": rows.peak_memory_gib}
+    table = pd.DataFrame.from_dict(
+        {name: [f"{v:.2f}" for v in values] for name, values in table.items()}, orient="index"
+    )
+    table.columns = [f"{row.classes} × {row.batch_real}" for row in rows.itertuples()]
+    return table.rename_axis("classes × real images each")
 
 
-def speed(machine: str, unit: str) -> str:
+def speed(machine: str, unit: str) -> pd.DataFrame:
     """Ours and the official way in turns, and what the machine allows, in seconds or milliseconds."""
-    results, times = read_results(f"speed_{machine}"), {"seconds": 1, "milliseconds": 1000}[unit]
-    rows = []
-    for case in results["condensation"]:
-        what = f"an iteration: {case['dataset']}, {case['classes']} classes, ipc {case['ipc']}"
-        ours, official, floor = (times * case[name] for name in ("ours", "official", "floor"))
-        reached = f"{floor:.2f}, {case['floor'] / case['ours']:.0%} reached"
-        rows.append([what, f"{ours:.2f}", f"{official:.2f}", f"{case['ratio']:.1f}", reached])
-    evaluation = results["evaluation"]
-    parts = {"epoch": "an epoch on 100 images", "test": "a test", "whole": "1,001 epochs and a test, calculated"}
-    for part, what in parts.items():
-        if f"ours_{part}" not in evaluation:
-            continue
-        ours, official = (times * evaluation[f"{name}_{part}"] for name in ("ours", "official"))
-        digits = 1 if official >= 100 else 2
-        rows.append([what, f"{ours:,.{digits}f}", f"{official:,.{digits}f}", f"{evaluation[f'ratio_{part}']:.1f}", ""])
-    return markdown([f"{unit} for", "ours", "official way", "ratio", "the machine's limit"], rows)
+    times, rows = {"seconds": 1, "milliseconds": 1000}[unit], {}
+    for row in latest(read("speed", machine=machine), "part", "dataset", "classes", "ipc").itertuples():
+        ours, official, floor = (times * value for value in (row.ours, row.official, row.floor))
+        iteration = row.part == "iteration"
+        title = f"an iteration: {row.dataset}, {row.classes} classes, ipc {row.ipc}" if iteration else PARTS[row.part]
+        digits = 1 if official >= 100 and not iteration else 2
+        limit = f"{floor:.2f}, {row.floor / row.ours:.0%} reached" if iteration else ""
+        rows[title] = [f"{ours:,.{digits}f}", f"{official:,.{digits}f}", f"{row.ratio:.1f}", limit]
+    columns = ["ours", "official way", "ratio", "the machine's limit"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis(f"{unit} for")
 
 
-def big_data() -> str:
+def big_data(machine: str) -> pd.DataFrame:
     """Seconds an iteration by where the real images lie."""
-    rows = read_results("big_data_cpu")["rows"]
-    found = [[title, f"{rows[name]['seconds']:.2f}", f"{rows[name]['ratio']:.2f}"] for name, title in READ.items()]
-    return markdown(["real images", "s per iteration", "times that in memory"], found)
+    frame = latest(read("big_data", machine=machine), "part").set_index("part").loc[[*READ]].rename(index=READ)
+    table = {"s per iteration": frame.seconds, "times that in memory": frame.ratio}
+    return pd.DataFrame(table).map("{:.2f}".format).rename_axis("real images")
 
 
-def imagenet_plan() -> str:
+def imagenet_plan() -> pd.DataFrame:
     """What ImageNet-1K would take, calculated."""
-    found = read_results("imagenet_plan").get("imagenet", {})
-    return markdown(["ImageNet-1K", "calculated"], [[name, f"{value:,.1f}"] for name, value in found.items()])
+    last = read("imagenet_plan").iloc[-1].dropna().filter(like="imagenet.")
+    return (
+        last.rename(lambda name: name.removeprefix("imagenet."))
+        .map("{:,.1f}".format)
+        .to_frame("calculated")
+        .rename_axis("ImageNet-1K")
+    )
 
 
-def current_images() -> str:
+def current_images() -> pd.DataFrame:
     """Milliseconds of a mini-batch before the network sees it."""
-    results = read_results("fast_path")
-    return markdown(["", "ms"], [[title, f"{median(results[name]['ms']):.0f}"] for name, title in CURRENT.items()])
+    seconds = latest(read("fast_path"), "part").set_index("part").loc[[*CURRENT]].rename(index=CURRENT).seconds
+    return (1000 * seconds).map("{:.0f}".format).to_frame("ms").rename_axis("")
+
+
+REPORTED = {
+    "imagenet-plan": imagenet_plan,
+    "scaling": partial(scaling, "CPU"),
+    "speed": partial(speed, "bfloat16 cores", "seconds"),
+    "speed-gpu": partial(speed, "GPU", "milliseconds"),
+    "big-data": partial(big_data, "CPU"),
+    "current-images": current_images,
+}

@@ -1,19 +1,17 @@
 """Where sets lie among the real images: features of a trained network in two dimensions.
 
-    python benchmarks/distribution.py --ipc 50 --iterations 20000
-    python benchmarks/distribution.py --quick                     # a minute of condensing; minutes on two cores
+    python -m benchmarks.distribution --ipc 50 --iterations 20000
+    python -m benchmarks.distribution --quick                     # a minute of condensing; minutes on two cores
 
 A ConvNet is trained on the real images for a while; the features of real images of a few classes and of each method's
 training images, in the bytes of ``--ipc`` raw ones, are brought to two dimensions together by t-SNE (scikit-learn's).
-Writes results/distribution.png, and beside it in JSON how far the mean features of the sets' classes are from those of
-all of their classes' real images, by the latter's mean distance from their mean.
+Draws results/distribution.png; results/distribution.jsonl has how far the mean features of the sets' classes are from
+those of all of their classes' real images, by the latter's mean distance from their mean.
 """
 
 import argparse
 
 import torch
-from common import command, here, parsed, pyplot, save_figure, write_result
-from sets import METHODS, Budget, made
 from torch import Tensor, nn
 
 from dm_replay import EvalConfig, TensorPool, load_dataset
@@ -21,6 +19,10 @@ from dm_replay.evaluation.trainer import Trainer
 from dm_replay.runtime import hardware
 from dm_replay.runtime.engine import choose
 from dm_replay.runtime.seeding import new_generator
+
+from .grids import settled
+from .results import append, pyplot, save_figure
+from .sets import made
 
 COLORS = ("#2f6db3", "#d98c3f", "#3fa38c", "#7a3fb3", "#c06a5a")
 SHOWN = 40  # training images of each class and method at most, so that the real ones can be seen
@@ -30,15 +32,18 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", default="cifar10")
     parser.add_argument("--ipc", type=int, default=10, help="raw images a class, for the bytes")
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=["random", "dm", "fast"], metavar="METHOD")
+    parser.add_argument("--method", nargs="+", default=["random", "paper", "fast"], help="as sets.py has them")
     parser.add_argument("--classes", type=int, default=3, choices=range(1, 6), help="that are shown, from the first on")
     parser.add_argument("--real", type=int, default=500, help="real images of each class that are shown")
     parser.add_argument("--train-steps", type=int, default=2000, help="of 256 real images, of the network")
     parser.add_argument("--quick", action="store_true", help="a minute of condensing, 300 steps of training")
-    Budget.add_to(parser)
-    options = parsed(parser, seconds=60.0, train_steps=300)
+    parser.add_argument("--seconds", type=float, default=180.0, help="of condensing")
+    parser.add_argument("--iterations", type=int, help="of condensing, instead of a time; the paper's are 20000")
+    if parser.parse_known_args()[0].quick:
+        parser.set_defaults(seconds=60.0, train_steps=300)
+    options = parser.parse_args()
     hardware.keep_memory()
-    data, budget = load_dataset(options.dataset), Budget.of(options)
+    data = load_dataset(options.dataset)
     network = trained(data.train, options.train_steps)
     labels = data.train.classes[: options.classes]
     real = data.train.draw(labels, options.real, new_generator(0, "shown")).flatten(0, 1)
@@ -46,15 +51,17 @@ def main():
     whole = data.train.subset(labels)
     everything = embedded(network, whole.take(torch.arange(len(whole)))), whole.labels
     distances = {}
-    for method in options.methods:
-        kept = made(method, data, options.ipc, budget)
+    same = {"dataset": options.dataset, "ipc": options.ipc, "seed": 0, "learned": "convnet", "epochs": None}
+    same |= {"seconds_allowed": options.seconds, "iterations": options.iterations, "steps": options.train_steps}
+    for method in options.method:
+        (cell,) = settled({**same, "method": method})
+        kept = made(cell, data)
         kept = kept.select(torch.isin(kept.labels, labels).nonzero()[:, 0])
         features, own = embedded(network, kept.images), kept.image_labels
         distances[method] = distance(everything, (features, own), labels)
+        append("distribution", [{**cell, "classes": options.classes, "distance_of_means": distances[method]}])
         rows = torch.cat([(own == label).nonzero()[:SHOWN, 0] for label in labels])
         groups[method] = features[rows], own[rows]
-    about = {"dataset": options.dataset, "ipc": options.ipc, "budget": str(budget), "command": command()}
-    write_result("distribution", {**about, "distance_of_means": distances, **here()})
     draw(groups, labels, distances)
 
 

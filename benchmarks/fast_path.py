@@ -1,12 +1,12 @@
 """What a mini-batch costs before the network sees it: transforms image by image beside
 ``current_augment="crop4_flip"``.
 
-    DM_DATA=DIR python benchmarks/fast_path.py
+    DM_DATA=DIR python -m benchmarks.fast_path
 
 Two experiences of CIFAR-100 in Avalanche, random crops and flips, a memory of 200 images, mini-batches of 64 + 64. The
 loaders that strategies would train from are gone through in turns: Avalanche's own replay (which transforms memory
 images, too), condensed replay behind the strategy's own loader, and condensed replay with current images as tensors.
-Times are of one process without workers, in milliseconds; results/fast_path.json.
+Times are of one process without workers, in seconds; results/fast_path.jsonl.
 """
 
 import argparse
@@ -14,11 +14,14 @@ import itertools
 import os
 import time
 import warnings
+from statistics import median
 
 import torch
-from common import here, write_result
 
 from dm_replay import DMReplayPlugin, load_dataset
+
+from .cost_tables import current_images
+from .results import append, markdown
 
 QUICK = dict(iterations=1, batch_real=8, extractor_steps=2, network="convnet:width=8", compile="no", progress=False)
 
@@ -43,12 +46,16 @@ def main():
     times: dict[str, list[float]] = {name: [] for name in loaders}
     for _ in range(options.turns):
         for name, loader in loaders.items():
-            times[name].append(milliseconds(loader, options.batches))
-    result = {name: {"ms": sorted(values), "seconds_before": reading[name]} for name, values in times.items()}
-    for name, values in result.items():
-        middle = values["ms"][len(values["ms"]) // 2]
-        print(f"{name:45} {middle:7.2f} ms a mini-batch, {values['seconds_before']:.1f} s before the experience")
-    write_result("fast_path", {"batches": options.batches, **result, **here()})
+            times[name].append(seconds(loader, options.batches))
+    same = {"dataset": "cifar100", "batch": 64, "replay": 64, "batches": options.batches}
+    append(
+        "fast_path",
+        [
+            {**same, "part": name, "seconds": median(turns), "turns": turns, "seconds_before": reading[name]}
+            for name, turns in times.items()
+        ],
+    )
+    print(markdown(current_images()))
 
 
 def experiences():
@@ -92,10 +99,10 @@ def loader_of(plugin, stream):
     return keep.loader, spent[0]
 
 
-def milliseconds(loader, batches: int) -> float:
+def seconds(loader, batches: int) -> float:
     started = time.perf_counter()
     made = sum(1 for _ in itertools.islice(loader, batches))
-    return 1000 * (time.perf_counter() - started) / made
+    return (time.perf_counter() - started) / made
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Everything that wants a GPU, most important first: the protocol's scripts without --quick, one after another.
 
-    python benchmarks/gpu_suite.py --list
-    python benchmarks/gpu_suite.py --minutes 30       # those that are not done yet, until the time is over
-    python benchmarks/gpu_suite.py --only agreement
+    python -m benchmarks.gpu_suite --list
+    python -m benchmarks.gpu_suite --minutes 30       # those that are not done yet, until the time is over
+    python -m benchmarks.gpu_suite --only agreement
 
 A script that runs out of time is stopped as by Ctrl-C and goes on with the next call; what is done is noted in
 runs/gpu_suite. One at a time: on an H100 beside three others condensing took 2.7 times as long as alone, and training
@@ -20,21 +20,22 @@ from pathlib import Path
 HOME = Path(__file__).parent.parent
 GRACE = 20.0  # seconds to write a checkpoint
 PAPER = "--iterations 20000 --epochs 1000"
+OFFLINE = f"-m benchmarks.networks offline {PAPER} --runs 20"
+CONTINUAL = f"-m benchmarks.networks continual {PAPER} --runs 3 --order 0 1 2 3 4"
 PIECES = {
     "doctor": "-m dm_replay.cli doctor",
     "agreement": "-m pytest -q --device cuda -p no:cacheprovider tests/augment tests/test_gpu.py",
-    "speed": "benchmarks/speed.py",
+    "speed": "-m benchmarks.speed",
     **{
-        f"{dataset}_{ipc}": f"benchmarks/offline.py {PAPER} --runs 20 --methods random herding k-means dm fast"
-        f" --dataset {dataset} --ipc {ipc}"
+        f"{dataset}_{ipc}": f"{OFFLINE} --method random herding kmeans paper fast --dataset {dataset} --ipc {ipc}"
         for dataset in ("cifar10", "cifar100")
         for ipc in (10, 1, 50)
     },
-    "cifar10_sets": f"benchmarks/offline.py {PAPER} --runs 20 --methods random dm --seeds 0 1 2 3 4 --ipc 1 10 50",
-    "continual_5": f"benchmarks/continual_gdumb.py {PAPER} --runs 3 --orders 0 1 2 3 4",
-    "continual_10": f"benchmarks/continual_gdumb.py {PAPER} --runs 3 --orders 0 1 2 3 4 --steps-of-classes 10",
-    "architectures": f"benchmarks/cross_arch.py {PAPER} --runs 5 --methods dm",
-    "search": "benchmarks/nas.py --iterations 20000",
+    "cifar10_sets": f"{OFFLINE} --method random paper --seed 0 1 2 3 4 --ipc 1 10 50",
+    "continual_5": f"{CONTINUAL} --steps-of-classes 5",
+    "continual_10": f"{CONTINUAL} --steps-of-classes 10",
+    "architectures": f"-m benchmarks.networks cross_arch {PAPER} --runs 5 --method paper",
+    "search": "-m benchmarks.networks nas --iterations 20000",
 }
 
 

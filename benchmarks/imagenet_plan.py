@@ -1,7 +1,7 @@
 """What ImageNet-1K would take on this machine, calculated from a real tree of the same shape.
 
-    python benchmarks/imagenet_plan.py --root DIR/imagenette                 # train/<class>/…, val/<class>/…
-    python benchmarks/imagenet_plan.py --root DIR/imagenette --quick         # one iteration of each preset, not four
+    python -m benchmarks.imagenet_plan --root DIR/imagenette                 # train/<class>/…, val/<class>/…
+    python -m benchmarks.imagenet_plan --root DIR/imagenette --quick         # one iteration of each preset, not four
 
 The tree's pictures are packed anew at ``--size`` pixels; then a process of its own opens the pack, mapped, and
 condenses one image a class. ImageNet-1K has 1,281,167 + 50,000 pictures of 1,000
@@ -18,13 +18,15 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from common import command, here, parsed, write_result
 from PIL import Image
-from scaling import seconds_per_iteration
 
 from dm_replay import CondenseConfig, load_dataset
 from dm_replay.data import packing
 from dm_replay.data.image_folders import imagenet
+
+from .cost_tables import imagenet_plan
+from .results import append, markdown
+from .scaling import seconds_per_iteration
 
 PICTURES, CLASSES, PIXELS = 1_281_167 + 50_000, 1_000, 469 * 387
 PRESETS = {"paper": 20_000, "fast": 300}  # iterations that are planned
@@ -37,15 +39,15 @@ def main():
     parser.add_argument("--iterations", type=int, default=4, help="that are timed, after one that compiles")
     parser.add_argument("--compile", choices=("yes", "no"), default="yes")
     parser.add_argument("--quick", action="store_true", help="one iteration")
-    options = parsed(parser, iterations=1)
+    if parser.parse_known_args()[0].quick:
+        parser.set_defaults(iterations=1)
+    options = parser.parse_args()
     tree = in_a_process(about_tree, options.root)
     packed = in_a_process(pack, options.root, options.size)
     steps = {preset: in_a_process(condensing, options, preset) for preset in PRESETS}
-    result = {"size": options.size, "tree": tree, "packing": packed, "condensing": steps}
-    result["imagenet"] = plan(**result)
-    for name, value in result["imagenet"].items():
-        print(f"{name:32}{value:12,.1f}")
-    write_result("imagenet_plan", {**result, "command": command(), **here()})
+    measured = {"tree": tree, "packing": packed, "condensing": steps}
+    append("imagenet_plan", [{"side": options.size, **measured, "imagenet": plan(options.size, **measured)}])
+    print(markdown(imagenet_plan()))
 
 
 def in_a_process(work, *arguments):

@@ -3,7 +3,7 @@
     python -m benchmarks.report            # write them anew
     python -m benchmarks.report --check    # exit with 1 where they differ
 
-A table stands between ``<!-- report: NAME -->`` and ``<!-- end -->``; tables.py has them by their names.
+A table stands between ``<!-- report: NAME -->`` and ``<!-- end -->`` in any of :data:`PAGES`.
 """
 
 import argparse
@@ -12,12 +12,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tables import TABLES
+from . import cost_tables, network_tables, stream_tables
+from .results import markdown
 
-__all__ = ["built", "main"]
+__all__ = ["PAGES", "TABLES", "built", "main"]
 
 HOME = Path(__file__).parent.parent
 PAGES = (HOME / "README.md", *sorted((HOME / "docs").glob("*.md")))
+TABLES = {**network_tables.REPORTED, **stream_tables.REPORTED, **cost_tables.REPORTED}
 PLACE = re.compile(r"(<!-- report: (?P<name>[\w-]+) -->\n\n)(?:(?!<!--).)*(<!-- end -->)", re.DOTALL)
 
 
@@ -25,19 +27,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 where a table differs")
     options = parser.parse_args(argv)
-    stale = False
-    for page in PAGES:
-        text = page.read_text()
+    differ = False
+    for file in PAGES:
+        text = file.read_text()
         fresh = built(text)
-        if options.check:
-            for before, after in zip(PLACE.finditer(text), PLACE.finditer(fresh), strict=True):
-                if before[0] != after[0]:
-                    how = "is not what the results say: python -m benchmarks.report"
-                    print(f"{page.name}: table {before['name']} {how}")
-            stale |= text != fresh
-        else:
-            page.write_text(fresh)
-    return int(stale)
+        differ |= text != fresh
+        if not options.check:
+            file.write_text(fresh)
+            continue
+        for before, after in zip(PLACE.finditer(text), PLACE.finditer(fresh), strict=True):
+            if before[0] != after[0]:
+                name = file.relative_to(HOME) if file.is_relative_to(HOME) else file
+                print(f"{name}: table {before['name']} is not what the results say: python -m benchmarks.report")
+    return int(differ and options.check)
 
 
 def built(text: str) -> str:
@@ -50,7 +52,7 @@ def built(text: str) -> str:
     def table(place: re.Match) -> str:
         if place["name"] not in TABLES:
             raise ValueError(f"unknown table {place['name']!r}; known are {', '.join(TABLES)}")
-        return place[1] + TABLES[place["name"]]() + "\n\n" + place[3]
+        return place[1] + markdown(TABLES[place["name"]]()) + "\n\n" + place[3]
 
     return PLACE.sub(table, text)
 

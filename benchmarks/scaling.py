@@ -1,7 +1,7 @@
 """Cost grows with the number of real images, and memory stays within its budget.
 
-    DM_DATA=~/datasets python benchmarks/scaling.py
-    DM_DATA=~/datasets python benchmarks/scaling.py --classes 2 4 --batches 8 --iterations 3 --turns 1 --compile no
+    DM_DATA=~/datasets python -m benchmarks.scaling
+    DM_DATA=~/datasets python -m benchmarks.scaling --classes 2 4 --batches 8 --iterations 3 --turns 1 --compile no
 
 Seconds per iteration over the number of classes of CIFAR-100 and over batch_real, in turns, medians. Linear cost is a
 constant number of seconds for 1,000 real images. Peak memory is what an iteration takes beyond what was in use before:
@@ -16,10 +16,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
-from common import write_result
 
 from dm_replay import CondenseConfig, TensorPool, condense, load_dataset
-from dm_replay.runtime.hardware import provenance
+
+from .cost_tables import scaling
+from .results import append, markdown
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
@@ -33,7 +34,6 @@ def main():
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--compile", choices=("yes", "no"), default="yes")
     parser.add_argument("--memory-budget", type=float, default=CondenseConfig.memory_budget, help="GiB")
-    parser.add_argument("--out", default=f"scaling_{'gpu' if DEVICE.type == 'cuda' else 'cpu'}")
     options = parser.parse_args()
     pool = load_dataset("cifar100").train
     config = CondenseConfig(
@@ -44,14 +44,13 @@ def main():
         device=DEVICE.type,
     )
     most, largest = max(options.classes), max(options.batches)
-    tables = {
-        "classes": [(count, largest) for count in options.classes],
-        "batch_real": [(most, batch) for batch in options.batches],
-    }
-    rows = {name: [measure(pool, config, *case, options.turns) for case in cases] for name, cases in tables.items()}
-    for name, table in rows.items():
-        show(name, table, options.memory_budget)
-    write_result(options.out, {**rows, "config": asdict(config), **provenance(DEVICE)})
+    cases = [("classes", count, largest) for count in options.classes]
+    cases += [("batch_real", most, batch) for batch in options.batches]
+    machine = {"cuda": "GPU", "cpu": "CPU"}[DEVICE.type]
+    for part, *case in cases:
+        row = {"machine": machine, "part": part, "dataset": "cifar100", "ipc": options.ipc}
+        append("scaling", [row | measure(pool, config, *case, options.turns) | {"config": asdict(config)}])
+    print(markdown(scaling(machine)))
 
 
 def measure(pool: TensorPool, config: CondenseConfig, classes: int, batch: int, turns: int) -> dict:
@@ -83,19 +82,6 @@ def seconds_per_iteration(pool: TensorPool, config: CondenseConfig, classes: lis
 
     condense(pool, config, classes=classes, on_step=note)
     return (times[1] - times[0]) / (config.iterations - 1)
-
-
-def show(name: str, rows: list[dict], budget: float) -> None:
-    """Print a table, and how far its cost is from linear."""
-    heads = f"{'classes':>8}{'batch':>8}{'s / iteration':>16}{'s / 1,000 images':>18}{'peak GiB':>10}"
-    print(f"\n{heads}   budget {budget} GiB")
-    for row in rows:
-        print(
-            f"{row['classes']:8}{row['batch_real']:8}{row['seconds']:16.4f}{row['seconds_per_1000_images']:18.4f}"
-            f"{row['peak_memory_gib']:10.2f}"
-        )
-    costs = [row["seconds_per_1000_images"] for row in rows]
-    print(f"over {name}, the dearest image costs {max(costs) / min(costs):.2f} times the cheapest")
 
 
 def start_peak() -> int:

@@ -1,7 +1,7 @@
 """Seconds per iteration and per epoch: this project, the official way of doing it, and the limit of the machine.
 
-    python benchmarks/speed.py --quick            # CIFAR-10, ipc 10 and its evaluation: what a CPU can wait for
-    python benchmarks/speed.py                    # every case
+    python -m benchmarks.speed --quick            # CIFAR-10, ipc 10 and its evaluation: what a CPU can wait for
+    python -m benchmarks.speed                    # every case
 
 The two take turns in one process; the ratio is the median over turns. The floor is the time that the arithmetic would
 take at the speed of a measured matrix product, or the activations, each written and read once, at that of a measured
@@ -9,9 +9,9 @@ copy, whichever is longer, both in the precision that is chosen here. Real image
 which costs the same.
 
 Ratios hold for one kind of machine: a GPU, a CPU with bfloat16 instructions or one without. The first lines say which
-this is, and each kind has a result file of its own. A CPU with them can play one without, but for its clock and caches:
+this is, as does each line of results/speed.jsonl. A CPU with them can play one without, but for its clock and caches:
 
-    ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 python benchmarks/speed.py --quick
+    ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 python -m benchmarks.speed --quick
 """
 
 import argparse
@@ -19,18 +19,20 @@ import os
 import resource
 import statistics
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
-import official_way
 import torch
-from common import write_result
 
 from dm_replay import CondenseConfig, EvalConfig, TensorPool, build_network, evaluate, load_dataset
 from dm_replay.coresets.random import random_set
 from dm_replay.matching.condense import Condenser
 from dm_replay.runtime import hardware
 from dm_replay.runtime.engine import choose
-from dm_replay.runtime.hardware import Limits, Work, device_name, measure_limits, provenance
+from dm_replay.runtime.hardware import Limits, Work, device_name, measure_limits
+
+from . import official_way
+from .cost_tables import speed
+from .results import append, markdown
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
@@ -47,7 +49,6 @@ class Case:
     batch: int = 256
 
 
-OUT = {"GPU": "speed_gpu", "bfloat16 cores": "speed_cpu", "no bfloat16": "speed_cpu_no_bfloat16"}
 CASES = [
     Case("cifar10", 10, 10),
     Case("cifar10", 10, 1),
@@ -62,32 +63,18 @@ def main():
     parser.add_argument("--quick", action="store_true", help="CIFAR-10, ipc 10 only")
     parser.add_argument("--cases", type=int, nargs="+", help="numbers of single cases, from 0")
     parser.add_argument("--turns", type=int, default=5)
-    parser.add_argument("--out", help="name of the result file; by default that of this kind of machine")
     options = parser.parse_args()
     chosen = [CASES[i] for i in options.cases] if options.cases else CASES[: 1 if options.quick else None]
 
-    kind = kind_of_machine()
-    instruction_sets = hardware.instruction_sets()
+    kind, instruction_sets = kind_of_machine(), hardware.instruction_sets()
     print(f"{device_name(DEVICE)}\n{kind}; instruction sets of the CPU: {' '.join(instruction_sets) or 'unknown'}")
     reached = measure_limits(DEVICE, choose(DEVICE.type, "auto", "yes", (32, 32), 1).dtype)
-    print(f"{reached}\n")
-    print(f"{'condensation, s per iteration':34}{'ours':>9}{'official':>10}{'ratio':>8}{'floor':>9}{'reached':>9}")
-    rows = []
-    for case in chosen:
-        rows.append(row := measure_condensation(case, reached, options.turns))
-        print(
-            f"{_title(case):34}{row['ours']:9.4f}{row['official']:10.4f}{row['ratio']:8.1f}"
-            f"{row['floor']:9.4f}{row['floor'] / row['ours']:9.0%}",
-            flush=True,
-        )
-    evaluation = measure_evaluation(CASES[0], options.turns)
-    print(f"\n{'evaluation of 100 images, s':34}{'ours':>9}{'official':>10}{'ratio':>8}")
-    for name in ("epoch", "test", "whole"):
-        ours, official = evaluation[f"ours_{name}"], evaluation[f"official_{name}"]
-        print(f"{name:34}{ours:9.4f}{official:10.4f}{evaluation[f'ratio_{name}']:8.1f}")
-    machine = {"kind": kind, "instruction_sets": instruction_sets, "limits": str(reached)}
-    measured = {"condensation": rows, "evaluation": evaluation, "peak_memory_bytes": peak_memory()}
-    write_result(options.out or OUT[kind], machine | measured | provenance(DEVICE))
+    print(f"{reached}\n", flush=True)
+    rows = [measure_condensation(case, reached, options.turns) for case in chosen]
+    rows += measure_evaluation(CASES[0], options.turns)
+    about = {"limits": {"text": str(reached), "instruction_sets": instruction_sets}, "peak_memory_bytes": peak_memory()}
+    append("speed", [{"machine": kind, **about, **row} for row in rows])
+    print(markdown(speed(kind, "seconds")))
 
 
 def kind_of_machine() -> str:
@@ -103,15 +90,21 @@ def measure_condensation(case: Case, reached: Limits, turns: int) -> dict:
         side.seconds_per_iteration()
     pairs = [(ours.seconds_per_iteration(), official.seconds_per_iteration()) for _ in range(turns)]
     cost = work(case, reached.dtype.itemsize)
+    about = {"turns": pairs, "flops": cost.flops, "bytes_moved": cost.bytes, "floor": reached.seconds(cost)}
+    return {"part": "iteration", **about_case(case, pool), "batch_real": case.batch, **medians(pairs), **about}
+
+
+def about_case(case: Case, pool: TensorPool) -> dict:
+    same = {name: getattr(case, name) for name in ("dataset", "classes", "ipc", "side")}
+    return {**same, "network": f"convnet:depth={case.depth}", "settings": {"images": pool.source}}
+
+
+def medians(pairs: list[tuple[float, float]]) -> dict[str, float]:
+    """Of both sides, and of their ratio."""
     return {
-        **asdict(case),
-        "data": pool.source,
         "ours": statistics.median(a for a, _ in pairs),
         "official": statistics.median(b for _, b in pairs),
         "ratio": statistics.median(b / a for a, b in pairs),
-        "turns": pairs,
-        **asdict(cost),
-        "floor": reached.seconds(cost),
     }
 
 
@@ -148,8 +141,9 @@ class Official:
         return timed(self.condenser.step)
 
 
-def measure_evaluation(case: Case, turns: int) -> dict:
-    """Training on 100 images and testing on 10,000, per network's epoch and test; on a GPU of 20 trained together."""
+def measure_evaluation(case: Case, turns: int) -> list[dict]:
+    """Training on 100 images and testing on 10,000: an epoch of a network, a test and, made up of these, the whole
+    schedule; on a GPU of 20 trained together."""
     pool = pool_of(case)
     test = TensorPool(pool.images[:10_000], pool.labels[:10_000], pool.mean, pool.std)
     condensed, epochs = random_set(pool, case.ipc), 200 if DEVICE.type == "cuda" else 10
@@ -177,22 +171,14 @@ def measure_evaluation(case: Case, turns: int) -> dict:
 
     ours()
     pairs = [(ours(), official()) for _ in range(turns)]
-    return {"runs": runs, "epochs": epochs, "turns": pairs} | _parts(pairs)
-
-
-def _parts(pairs: list) -> dict[str, float]:
-    """Medians and ratios of an epoch, a test and, made up of these, the whole schedule of one network."""
     parts = {
         "epoch": [(a[0], b[0]) for a, b in pairs],
         "test": [(a[1], b[1]) for a, b in pairs],
         "whole": [(1001 * a[0] + a[1], 1001 * b[0] + b[1]) for a, b in pairs],
     }
-    summary = {}
-    for name, times in parts.items():
-        summary[f"ours_{name}"] = statistics.median(a for a, _ in times)
-        summary[f"official_{name}"] = statistics.median(b for _, b in times)
-        summary[f"ratio_{name}"] = statistics.median(b / a for a, b in times)
-    return summary
+    same = {**about_case(case, pool), "epochs": epochs, "batch": 256}
+    same["settings"] |= {"runs": runs}
+    return [{"part": part, **same, **medians(times), "turns": times} for part, times in parts.items()]
 
 
 def pool_of(case: Case) -> TensorPool:
@@ -229,10 +215,6 @@ def peak_memory() -> int:
     if DEVICE.type == "cuda":
         return torch.cuda.max_memory_allocated()
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-def _title(case: Case) -> str:
-    return f"{case.dataset}, {case.classes} classes, ipc {case.ipc}"
 
 
 if __name__ == "__main__":

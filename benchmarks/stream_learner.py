@@ -1,17 +1,17 @@
-"""What learns in the stream benchmarks: a quick network, its stream of tensors, its augmentation."""
+"""What learns in the stream benchmarks: a quick network and its augmentation."""
 
 import functools
 
 import torch
 from torch import Tensor, nn
 
-from dm_replay import SiameseAugment, TensorPool, build_network
+from dm_replay import SiameseAugment, build_network
 from dm_replay.data.registry import Dataset
 from dm_replay.runtime.acceleration import compiled
 from dm_replay.runtime.engine import Engine, choose
 from dm_replay.runtime.seeding import new_generator
 
-__all__ = ["TESTED_AT_ONCE", "QuickNetwork", "augmenting", "split", "untrained"]
+__all__ = ["augmenting", "learner_of"]
 
 TESTED_AT_ONCE = 500  # images, of which an experience's test images are a multiple: one shape to compile
 
@@ -46,32 +46,23 @@ def _quick_network(name: str, shape: tuple[int, int, int], classes: int, images:
     return QuickNetwork(build_network(name, shape, classes), choose("cpu", "auto", "auto", shape[1:], images))
 
 
-def split(data: Dataset, experiences: int, seed: int, joint: bool = False):
-    """Experiences of as many classes each, in an order of the seed; items are tensors. ``joint``: trained at once."""
-    from avalanche.benchmarks import class_incremental_benchmark
+def learner_of(cell: dict, plugins: list, metrics: list, data: Dataset):
+    """An Avalanche strategy that trains the network of a cell."""
+    from avalanche.training.plugins import EvaluationPlugin
+    from avalanche.training.supervised import Naive
 
-    order = torch.randperm(len(data.train.classes), generator=new_generator(seed, "order")).tolist()
-    parts = {"train": _tensors(data.train), "test": _tensors(data.test)}
-    stream = class_incremental_benchmark(parts, num_experiences=experiences, class_order=order)
-    if not joint:
-        return stream
-    whole = class_incremental_benchmark(parts, num_experiences=1, class_order=order)
-    whole.test_stream = stream.test_stream
-    return whole
-
-
-@functools.cache
-def _tensors(pool: TensorPool):
-    """A pool's images as they are trained on, made once for all streams and part by part: TinyImageNet's take 5 GB."""
-    from avalanche.benchmarks.utils import as_classification_dataset
-    from torch.utils.data import TensorDataset
-
-    images = torch.empty(len(pool), *pool.shape)
-    for rows in torch.arange(len(pool)).split(4096):
-        images[rows] = pool.take(rows)
-    dataset = TensorDataset(images, pool.labels)
-    dataset.targets = pool.labels.tolist()  # type: ignore[attr-defined]
-    return as_classification_dataset(dataset)
+    torch.manual_seed(cell["seed"])
+    network = untrained(cell["network"], data, cell["seed"])
+    how = {name: cell[name] for name in ("lr", "momentum", "weight_decay")}
+    return Naive(
+        model=network,
+        optimizer=torch.optim.SGD(network.parameters(), **how),
+        train_mb_size=cell["batch"],
+        train_epochs=cell["epochs"],
+        eval_mb_size=TESTED_AT_ONCE,
+        plugins=plugins,
+        evaluator=EvaluationPlugin(*metrics, loggers=[]),
+    )
 
 
 def augmenting(data: Dataset, seed: int):

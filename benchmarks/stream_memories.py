@@ -1,62 +1,70 @@
-"""The memories that the stream benchmarks compare, all of the same bytes, made once and kept."""
+"""The memories that the stream benchmarks compare, all of the same bytes; split streams' are kept."""
 
-import argparse
+import hashlib
+import re
 import time
 from pathlib import Path
 
 import torch
-from common import short_hash
 
 from dm_replay import CondensedBuffer, DMReplayPlugin
 from dm_replay.data.registry import Dataset
 from dm_replay.runtime.files import atomic
 
-__all__ = ["KEPT", "MEMORIES", "bytes_of", "condensing", "memory_of"]
+from .sets import CODECS, PRESETS, condensing
 
-HERDED = dict(kind="herding", network="convnet:width=64")  # whose random features herding goes by
-MEMORIES = {
-    "herding": dict(**HERDED, preset="paper"),
-    "shrunk": dict(**HERDED, preset="paper", formation=4, enlarging="sharp", storage="uint8"),
-    "webp": dict(**HERDED | {"kind": "webp"}),
-    "code": dict(**HERDED, preset="fast"),
-    "code whole": dict(**HERDED, preset="fast", formation=1),
-    "fast": dict(preset="fast"),
-    "fast whole": dict(preset="fast", formation=1),
-    "plus": dict(preset="plus"),
-    "mixed": dict(preset="fast", real_fraction=0.5),
-}
+__all__ = ["KEPT", "PLAIN", "bytes_of", "codec_of", "memory_of"]
+
+PLAIN = ("naive", "joint", "stock", "reservoir", "balanced")
 KEPT = Path(__file__).parent.parent / "runs" / "split"
+OF_DIGITS = dict(extractor_steps=30, augment="color_crop_cutout_scale_rotate")  # small images, no mirrored ones
 
 
-def memory_of(method: str, images: int, seed: int, resampled: float, data: Dataset, options: argparse.Namespace):
-    """The plugins of a method, and its buffer."""
+def codec_of(method: str) -> str | None:
+    """The codec of a method of ours."""
+    return method.partition("/")[2] or None
+
+
+def memory_of(cell: dict, data: Dataset):
+    """The plugins of a cell's method, and its buffer."""
     from avalanche.training.plugins import GDumbPlugin, ReplayPlugin
+    from avalanche.training.storage_policy import ClassBalancedBuffer, ReservoirSamplingBuffer
 
+    method, images, replay = cell["method"], cell["images"], {"batch_size_mem": cell["replay"]}
     if method in ("naive", "joint"):
         return [], None
-    if method == "stock":
-        plugin = ReplayPlugin(mem_size=images, batch_size_mem=options.replay)
+    if method in PLAIN:
+        policies = {"reservoir": ReservoirSamplingBuffer, "balanced": ClassBalancedBuffer}
+        policy = {"storage_policy": policies[method](images)} if method in policies else {}
+        plugin = ReplayPlugin(images, **replay, **policy)
         return [plugin], plugin.storage_policy
-    settings = MEMORIES[method.removeprefix("gdumb ")]
     allowed = images * data.train.images[0].numel()
-    kind = method.removeprefix("gdumb ").replace(" ", "-")
-    name = f"{options.dataset}_{options.experiences}_{seed}_{images}_{kind}"
-    if condensing(method):
-        settings, name = {**settings, "seconds": options.seconds}, f"{name}_{options.seconds:g}s"
-    folder = KEPT / f"{name}_{short_hash(settings)}"
-    buffer = KeptBuffer(folder, mem_bytes=allowed, seed=seed, progress=False, **settings)
-    if not method.startswith("gdumb "):
-        shown = dict(batch_size_mem=options.replay, augment_replay=False, match_resolution=resampled)
-        return [DMReplayPlugin(mem_bytes=allowed, storage_policy=buffer, **shown)], buffer
-    plugin = GDumbPlugin(allowed)
-    plugin.storage_policy = buffer
-    return [plugin], buffer
+    buffer = buffer_of(cell, allowed)
+    if method.startswith("gdumb "):
+        gdumb = GDumbPlugin(allowed)
+        gdumb.storage_policy = buffer
+        return [gdumb], buffer
+    shown = dict(augment_replay=cell["augment"] == "replay", match_resolution=cell["match_resolution"])
+    return [DMReplayPlugin(mem_bytes=allowed, storage_policy=buffer, **replay, **shown)], buffer
 
 
-def condensing(method: str) -> bool:
-    """Whether its memory is learned, which takes the time that is given."""
-    settings = MEMORIES.get(method.removeprefix("gdumb "))
-    return settings is not None and "kind" not in settings
+def buffer_of(cell: dict, allowed: int) -> CondensedBuffer:
+    """A buffer of a method of ours in so many bytes."""
+    method = cell["method"].removeprefix("gdumb ")
+    reducer, codec = method.split("/")
+    kind = "condensed" if condensing(method) else "webp" if codec == "webp" else reducer
+    settings = {"kind": kind, "preset": reducer if reducer in PRESETS else "fast", "network": cell["learned"]}
+    settings |= CODECS.get(codec, {}) | ({"real_fraction": 0.5} if reducer == "mixed" else {})
+    settings |= {
+        name: cell[key] for name, key in (("seconds", "seconds_allowed"), ("iterations", "iterations")) if cell[key]
+    }
+    settings |= OF_DIGITS if cell["dataset"] == "digits" else {}
+    about = {"mem_bytes": allowed, "seed": cell["seed"], "progress": False, **settings}
+    if cell["stream"] != "classes":
+        return CondensedBuffer(**about)
+    words = [cell["dataset"], cell["experiences"], cell["seed"], cell["images"], method]
+    name = re.sub(r"[^\w.]+", "-", "_".join(map(str, words)))
+    return KeptBuffer(KEPT / f"{name}_{hashlib.sha256(repr(settings).encode()).hexdigest()[:8]}", **about)
 
 
 class KeptBuffer(CondensedBuffer):
@@ -84,7 +92,7 @@ class KeptBuffer(CondensedBuffer):
 
 
 def bytes_of(buffer, data: Dataset) -> int:
-    """Of pixels and what decoding them needs; the stock buffer keeps whole images of a byte a value."""
+    """Of pixels and what decoding them needs; Avalanche's buffers keep whole images of a byte a value."""
     if buffer is None:
         return 0
     if isinstance(buffer, CondensedBuffer):

@@ -1,53 +1,38 @@
-"""What others published, from targets.csv, whence tables and scripts take it."""
+"""What others published, from targets.csv, whence tables take it: in percent, but for correlations.
 
-import csv
+Of streams, ``ipc`` is the raw images in the memory; ``verified`` says whether a figure was checked against the printed
+paper.
+"""
+
 import functools
 from pathlib import Path
-from typing import NamedTuple
 
-__all__ = ["Target", "published", "targets"]
+import pandas as pd
+
+from .results import select
+
+__all__ = ["first", "published"]
 
 FILE = Path(__file__).with_name("targets.csv")
 
 
-class Target(NamedTuple):
-    """A published figure.
+def published(table: str, **wanted) -> pd.DataFrame:
+    """The figures of a table whose columns are as wanted, each with its ``text`` in italics."""
+    return select(_targets(), table=table, **wanted)
 
-    Attributes:
-        table: of which protocol. ipc: images a class; of streams, raw images in the memory. steps: of a stream.
-        mean, std: in percent, but for correlations. verified: whether it was checked against the printed paper.
-    """
 
-    table: str
-    dataset: str
-    ipc: int | None
-    method: str
-    network: str
-    steps: int | None
-    mean: float
-    std: float | None
-    verified: bool
-    source: str
-
-    def __str__(self) -> str:
-        digits = 2 if self.table == "nas correlation" else 1
-        spread = "" if self.std is None else f" ± {self.std:.{digits}f}"
-        return f"{self.mean:.{digits}f}{spread}" + ("" if self.verified else " (unverified)")
+def first(table: str, **wanted) -> str:
+    """The text of the first of them, or nothing."""
+    return next(iter(published(table, **wanted)["text"]), "")
 
 
 @functools.cache
-def targets() -> tuple[Target, ...]:
-    with FILE.open(newline="") as file:
-        return tuple(_target(row) for row in csv.DictReader(file))
+def _targets() -> pd.DataFrame:
+    frame = pd.read_csv(FILE).astype({"ipc": "Int64", "steps": "Int64"})
+    return frame.assign(text=[_text(row) for row in frame.itertuples()])
 
 
-def published(table: str, **wanted) -> Target | None:
-    """The first figure of a table whose fields are as wanted."""
-    fits = (t for t in targets() if t.table == table and all(getattr(t, name) == wanted[name] for name in wanted))
-    return next(fits, None)
-
-
-def _target(row: dict[str, str]) -> Target:
-    numbers = {name: int(row[name]) if row[name] else None for name in ("ipc", "steps")}
-    values = {"mean": float(row["mean"]), "std": float(row["std"]) if row["std"] else None}
-    return Target(**{**row, **numbers, **values, "verified": row["verified"] == "yes"})  # type: ignore[arg-type]
+def _text(row) -> str:
+    digits = 2 if row.table == "nas correlation" else 1
+    spread = "" if pd.isna(row.std) else f" ± {row.std:.{digits}f}"
+    return f"*{row.mean:.{digits}f}{spread}{'' if row.verified == 'yes' else ' (unverified)'}*"

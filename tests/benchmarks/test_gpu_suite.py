@@ -1,18 +1,15 @@
 """The list of what wants a GPU: what is done is not done again, what runs out of time is not noted as done."""
 
+import importlib
 import re
 import sys
-from pathlib import Path
 
 import pytest
-
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
 @pytest.fixture
 def suite(monkeypatch, tmp_path):
-    monkeypatch.syspath_prepend(BENCHMARKS)
-    import gpu_suite
+    from benchmarks import gpu_suite
 
     def run(*words):
         monkeypatch.setattr(sys, "argv", ["gpu_suite.py", "--notes", str(tmp_path / "notes"), *words])
@@ -36,7 +33,7 @@ def test_pieces_run_once_and_in_order(suite, tmp_path, capfd):
     "deaf", ["", "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); "], ids=["", "deaf"]
 )
 def test_what_runs_out_of_time_is_stopped_and_not_noted(suite, tmp_path, deaf, monkeypatch, capfd):
-    import gpu_suite
+    from benchmarks import gpu_suite
 
     monkeypatch.setattr(gpu_suite, "GRACE", 1.0)
     suite.pieces.clear()
@@ -47,16 +44,15 @@ def test_what_runs_out_of_time_is_stopped_and_not_noted(suite, tmp_path, deaf, m
 
 
 def test_every_piece_names_a_script_that_is_there_and_options_that_it_has(monkeypatch, capsys):
-    monkeypatch.syspath_prepend(BENCHMARKS)
-    import gpu_suite
+    from benchmarks import gpu_suite
 
     for words in gpu_suite.PIECES.values():
-        script, *options = words.split()
-        if not script.startswith("benchmarks/"):
+        _, module, *options = words.split()
+        if not module.startswith("benchmarks."):
             continue
-        module = __import__(Path(script).stem)
-        monkeypatch.setattr(sys, "argv", [script, "--help"])
+        grid = [word for word in options[:1] if not word.startswith("--")]
+        monkeypatch.setattr(sys, "argv", [module, *grid, "--help"])
         with pytest.raises(SystemExit):
-            module.main()
+            importlib.import_module(module).main()
         known = set(re.findall(r"--[a-z-]+", capsys.readouterr().out))
         assert {option for option in options if option.startswith("--")} <= known, words

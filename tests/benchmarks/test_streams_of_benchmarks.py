@@ -1,84 +1,137 @@
 """The stream benchmarks go through, on digits, for every kind of memory; nothing is said of how well."""
 
 import json
-import sys
-from pathlib import Path
 
 import pytest
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-METHODS = ["naive", "joint", "stock", "herding", "shrunk", "code whole", "fast", "mixed", "gdumb herding", "gdumb fast"]
-WORDS = ["--dataset", "digits", "--images", "20", "--experiences", "5", "--epochs", "1", "--seconds", "0.2"]
-WORDS += ["--network", "convnet:width=8,depth=2", "--methods", *METHODS]
+METHODS = ["naive", "joint", "stock", "herding", "herding/quarter", "herding/code-whole", "fast", "mixed"]
+METHODS += ["gdumb herding", "gdumb fast"]
+WORDS = [
+    "split",
+    "--dataset",
+    "digits",
+    "--images",
+    "20",
+    "--experiences",
+    "5",
+    "--epochs",
+    "1",
+    "--seconds",
+    "0.2",
+    "--network",
+]
+NARROW, NORM = "convnet:width=8,depth=2", "convnet:width=8,depth=2,norm=batch"
 
 
 @pytest.fixture
-def split(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(BENCHMARKS)
-    import common
-    import split_cifar100
-    import stream_memories
+def streams(elsewhere):
+    from benchmarks import streams
 
-    monkeypatch.setattr(common, "RESULTS", tmp_path / "benchmarks" / "results")
-    monkeypatch.setattr(stream_memories, "KEPT", tmp_path / "kept")
-    return split_cifar100
+    return streams
+
+
+def rows_of(folder, grid):
+    return [json.loads(line) for line in (folder / f"{grid}.jsonl").read_text().splitlines()]
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_stream_with_every_memory(split, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["benchmarks/split_cifar100.py", *WORDS])
-    split.main()
-    cells = json.loads((tmp_path / "benchmarks/results/split_digits.json").read_text())
-    assert [cell["method"] for cell in cells.values()] == METHODS
-    for cell in cells.values():
-        rows = 1 if cell["method"] == "joint" else 5
-        assert len(cell["matrix"]) == rows and all(len(row) == 5 for row in cell["matrix"])
-        assert 0 <= cell["AverageAccuracy"] <= 1 and max(cell["bytes"]) <= 20 * 64
-        assert (max(cell["bytes"]) > 0) == (cell["method"] not in ("naive", "joint"))
-    assert (tmp_path / "benchmarks/results/split_digits.png").read_bytes().startswith(b"\x89PNG")
+def test_a_stream_with_every_memory(streams, elsewhere, capsys):
+    streams.main([*WORDS, NARROW, "--method", *METHODS])
+    rows = rows_of(elsewhere, "split")
+    assert [row["method"].removesuffix("/whole").removesuffix("/code") for row in rows] == METHODS
+    for row in rows:
+        after = 1 if row["method"] == "joint" else 5
+        assert len(row["matrix"]) == after == len(row["bytes_each"]) and all(len(line) == 5 for line in row["matrix"])
+        assert 0 <= row["accuracy"] <= 100 and row["bytes"] <= 20 * 64
+        assert row["accuracy"] == pytest.approx(sum(row["matrix"][-1]) / 5)
+        assert (row["bytes"] > 0) == (row["method"] not in ("naive", "joint")) == (row["images"] is not None)
+    assert (elsewhere / "split_digits.png").read_bytes().startswith(b"\x89PNG")
 
-    before, kept = capsys.readouterr().out, sorted((tmp_path / "kept").rglob("*.pt"))
+    kept = sorted((elsewhere.parent / "kept").rglob("*.pt"))
     assert len(kept) == 5 * 5, "made once for a kind, whatever uses it"
-    split.main()
-    assert [line for line in before.splitlines() if "at the end" in line] == [
-        line for line in capsys.readouterr().out.splitlines() if "at the end" in line
-    ]
+    capsys.readouterr()
+    streams.main([*WORDS, NARROW, "--method", *METHODS])
+    out = capsys.readouterr().out
+    assert rows_of(elsewhere, "split") == rows and "cell 1" not in out and "| in the bytes of | 20 images |" in out
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_second_network_has_a_panel_and_part_of_its_images_resampled(split, tmp_path, monkeypatch):
-    few = [*WORDS[: WORDS.index("--network")], "--methods", "stock", "code", "--network"]
-    for network in ("convnet:width=8,depth=2", "convnet:width=8,depth=2,norm=batch"):
-        monkeypatch.setattr(sys, "argv", ["benchmarks/split_cifar100.py", *few, network])
-        split.main()
-    cells = json.loads((tmp_path / "benchmarks/results/split_digits.json").read_text())
-    assert [cell["settings"]["resampled"] for cell in cells.values()] == [0, 0, 0, 0.5]
-    assert sum("0.5 resampled" in key for key in cells) == 1
-    options = split.options_of(None).parse_args([*few, network])
-    assert [cell["method"] for cell in split.alike(cells, options)] == ["stock", "code"]
-    assert len(split.alike(cells, options, but=["network"])) == 4
-    for cell in cells.values():
-        del cell["settings"]["resampled"]
-    assert [cell["method"] for cell in split.alike(cells, options)] == ["stock"], "as before it could be"
+def test_with_batch_norm_half_of_the_current_images_have_the_memorys_resolution(streams, elsewhere):
+    streams.main([*WORDS, NARROW, NORM, "--method", "stock", "herding/code", "herding/webp", "gdumb herding/code"])
+    rows = rows_of(elsewhere, "split")
+    assert {row["match_resolution"] for row in rows if row["network"] == NARROW} == {0}
+    norm = {row["method"]: row["match_resolution"] for row in rows if row["network"] == NORM}
+    assert norm == {"stock": 0, "herding/code": 0.5, "gdumb herding/code": 0}, "webp has no room for an image a class"
+    streams.main([*WORDS, NORM, "--method", "herding/code", "--match-resolution", "0"])
+    assert rows_of(elsewhere, "split")[-1]["match_resolution"] == 0
 
 
-def test_panels_have_one_scale_and_every_method_a_name(monkeypatch):
-    monkeypatch.syspath_prepend(BENCHMARKS)
-    import stream_report
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("stream", "method", "augment"),
+    [
+        ("returning 2", "balanced", "none"),
+        ("domains", "fast/8bit", "replay"),
+        ("instances", "herding/8bit", "none"),
+        ("blurry", "herding/8bit", "replay"),
+        ("online", "herding/8bit", "none"),
+        ("hidden", "reservoir", "none"),
+    ],
+)
+def test_streams_as_people_have_them(streams, elsewhere, stream, method, augment):
+    words = ["ordinary", "--seed", "0", "--images", "100", "--iterations", "2", "--network", NARROW]
+    streams.main([*words, "--stream", stream, "--method", method, "--augment", augment])
+    (row,) = rows_of(elsewhere, "ordinary")
+    online = stream in ("online", "hidden")
+    assert row["epochs"] == (1 if online else 4) and row["batch"] == row["replay"] == (10 if online else 16)
+    assert len(row["matrix"]) == 1 and len(row["matrix"][0]) == (3 if stream == "domains" else 1)
+    assert 0 < row["bytes"] <= row["images"] * 64
+
+
+def test_larger_memories_are_for_online_streams_and_plain_replay_is_of_others(streams):
+    from benchmarks.runner import cells
+
+    grid = streams.GRIDS["ordinary"]
+    found = {(c["stream"], c["method"], c["augment"], c["images"]) for c in cells(grid, grid.axes)}
+    assert {images for stream, *_, images in found if stream == "tens"} == {100}
+    assert {images for stream, *_, images in found if stream == "hidden"} == {100, 500, 1000, 2000}
+    assert {augment for _, method, augment, _ in found if method == "balanced"} == {"none"}
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_online_protocol_beside_what_others_have(streams, elsewhere, capsys):
+    brief = ["--dataset", "digits", "--seconds", "0.2", "--images", "20", "--experiences", "2", "--network"]
+    streams.main(["online", *brief, NARROW, "--method", "stock", "herding/code"])
+    (row, _) = rows_of(elsewhere, "online")
+    assert (row["batch"], row["replay"], row["lr"], row["momentum"]) == (10, 100, 0.1, 0.0)
+    assert "| *SSD with nearest class mean, published* |" in capsys.readouterr().out
+
+
+def test_every_grid_has_a_quick_way(streams):
+    from benchmarks.runner import cells
+
+    for grid in streams.GRIDS.values():
+        assert grid.quick and grid.quick.keys() <= grid.axes.keys()
+        assert len(cells(grid, {**grid.axes, **grid.quick})) > 0
+
+
+def test_panels_have_one_scale_and_every_method_a_name(elsewhere, monkeypatch):
+    from benchmarks import results, stream_tables
 
     drawn = []
-    monkeypatch.setattr(stream_report, "save_figure", lambda figure, name: drawn.append(figure))
-    cells = [
-        dict(method=method, images=images, matrix=[[0.5, 0.0], [0.4, 0.5]], AverageAccuracy=accuracy)
-        | {"settings": {"network": network}}
-        for network, method, accuracy in [("one", "stock", 0.1), ("one", "code", 0.3), ("two", "webp", 0.7)]
+    monkeypatch.setattr(results, "save_figure", lambda figure, name: drawn.append(figure))
+    same = {**stream_tables.PROTOCOL, "seed": 0}
+    points = [("one", "stock", 10.0), ("one", "herding/code", 30.0), ("two", "herding/webp", 70.0)]
+    rows = [
+        same | dict(network=network, method=method, images=images, matrix=[[50.0, 0.0], [40.0, 50.0]], accuracy=value)
+        for network, method, value in points
         for images in (100, 200)
     ]
-    cells.append(cells[0] | {"settings": {"network": "of one size"}})
-    stream_report.draw("x", cells)
+    rows.append(rows[0] | {"network": "of one size"})
+    results.append("split", rows)
+    stream_tables.draw(results.read("split"))
     (figure,) = drawn
     over_time, one, two = figure.axes
     assert one.get_ylim() == two.get_ylim() and one.get_ylim()[1] > 70
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
-        stream_report.LABELS[method] for method in ("stock", "code", "webp")
-    ]
+    names = [stream_tables.NAMES[method].replace("`", "") for method in ("stock", "herding/code", "herding/webp")]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == names

@@ -1,0 +1,217 @@
+"""Tables and pictures of memories in streams, from the result files of streams.py."""
+
+from collections.abc import Sequence
+from functools import partial
+from statistics import mean
+
+import pandas as pd
+
+from .results import draw_panels, pivoted, read, select
+from .stream_data import ONLINE, STREAMS
+from .targets import published
+
+__all__ = ["DRAWN", "NAMES", "REPORTED", "TABLES"]
+
+WITHOUT_MEMORY = ["naive", "joint"]
+NAMES = {
+    "naive": "no memory",
+    "stock": "Avalanche's `ReplayPlugin`: random whole images",
+    "herding/whole": "herded whole images",
+    "herding/quarter": "herded, shrunk to 8 × 8",
+    "herding/webp": "herded, at half size as WebP",
+    "herding/code": "herded, at half size in our code",
+    "herding/code-whole": "herded, whole in our code",
+    "fast/code": "**condensed, at half size in our code**",
+    "fast/code-whole": "condensed, whole in our code",
+    "mixed/code": "half condensed, half herded, likewise",
+    "plus/code": "condensed (`plus`), likewise",
+    "joint": "all classes at once",
+}
+COLORS = ["#9a9a9a", "#d98c3f", "#e0b070", "#c06a5a", "#a0a030", "#3fa38c", "#8fcabd", "#2f6db3", "#9fc0e6", "#1f3f73"]
+COLORS += ["#7a3fb3", "#555555"]
+ORDINARY = {
+    ("fast/8bit", "replay"): "condensed",
+    ("herding/8bit", "replay"): 'herded (`kind="herding"`)',
+    ("fast/8bit", "none"): "condensed, `augment_replay=False`",
+    ("herding/8bit", "none"): "herded, `augment_replay=False`",
+    ("reservoir", "none"): "Avalanche's `ReservoirSamplingBuffer`",
+    ("balanced", "none"): "Avalanche's `ClassBalancedBuffer`",
+}
+PROTOCOL = {"dataset": "cifar100", "experiences": 10, "network": "convnet:width=64", "epochs": 1, "batch": 64}
+PROTOCOL |= {"replay": 192, "lr": 0.03, "momentum": 0.9}
+SECONDS = 10.0
+RESNET = "resnet18:width=20,norm=batch"
+
+
+def split(resolution: float | None = 0.0, **others) -> pd.DataFrame:
+    """The rows of the usual protocol but for ``others``.
+
+    Args:
+        resolution: ``match_resolution`` of the plugin's memories that can have it; None: any.
+    """
+    frame = select(read("split"), **(PROTOCOL | others))
+    frame = frame[frame.seconds_allowed.isin([SECONDS]) | frame.seconds_allowed.isna()]
+    fits = frame.match_resolution.isin([resolution]) | ~_ours(frame) if resolution is not None else frame.method.notna()
+    return frame[fits]
+
+
+def _ours(frame: pd.DataFrame) -> pd.Series:
+    """Which rows are of memories of ours whose resolution current images can be brought to."""
+    return frame.method.str.contains("/") & ~frame.method.str.endswith("/webp") & ~frame.method.str.startswith("gdumb")
+
+
+def by_size(frame: pd.DataFrame) -> pd.DataFrame:
+    """Accuracy at the end over all classes, mean and range of the seeds, by method and raw images' bytes."""
+    sizes = sorted(frame.images.dropna().unique())
+    table = _named(pivoted(frame.fillna({"images": sizes[0]}), ["method"], "images", at_end), "in the bytes of")
+    for method in filter(set(frame.method).__contains__, WITHOUT_MEMORY):
+        table.loc[NAMES[method]] = at_end(select(frame, method=method))
+    return table[sizes].rename(columns="{} images".format)
+
+
+def beside(columns: dict[str, pd.DataFrame], least: int = 1) -> pd.DataFrame:
+    """Accuracy at the end by method, of several protocols; methods that at least so many of them have."""
+    frame = pd.concat([own.assign(protocol=title) for title, own in columns.items()], ignore_index=True)
+    table = _named(pivoted(frame, ["method"], "protocol", at_end))[[*columns]]
+    return table[(table != "").sum(axis=1) >= least]
+
+
+def costs(images: int) -> pd.DataFrame:
+    """At one size: the bytes that are held, seconds for making the memories and seconds of training."""
+    frame = split()
+    groups = frame[frame.images.isin([images]) | frame.images.isna()].groupby("method")
+    table = pd.DataFrame(
+        {
+            "bytes": groups.bytes.first().map("{:,}".format),
+            "seconds for the memory": groups.memory_seconds.agg(lambda own: f"{mean(map(sum, own)):.0f}"),
+            "seconds of training": groups.seconds.agg(lambda own: f"{mean(own):.0f}"),
+        }
+    )
+    return _named(table)
+
+
+def at_end(own: pd.DataFrame) -> str:
+    """Accuracy at the end, and of several seeds their range."""
+    found = list(own.accuracy)
+    return f"{mean(found):.1f}" + (f" ({min(found):.1f} to {max(found):.1f})" if len(found) > 1 else "")
+
+
+def resolutions(images: int) -> pd.DataFrame:
+    """What match_resolution does for the two normalizations, of memories in the bytes of so many images."""
+    columns = {}
+    for norm, network in (("InstanceNorm", "convnet:width=64"), ("BatchNorm", "convnet:width=64,norm=batch")):
+        frame = split(None, network=network, images=images)
+        columns[f"{norm}, current images as they are"] = select(frame, match_resolution=0.0)
+        columns[f"{norm}, half of them resampled"] = select(frame, match_resolution=0.5)
+    return beside(columns, least=2)
+
+
+def other_data() -> pd.DataFrame:
+    """The same on other datasets, each at one size; at 64 pixels also with half of the current images resampled."""
+    tiny = {"dataset": "tinyimagenet", "network": "convnet:width=64,depth=4"}
+    few, many = [100, float("nan")], [1000, float("nan")]
+    frames = {
+        "Split-CIFAR10, 5 experiences, 100 images": (split(dataset="cifar10", experiences=5), few),
+        "Split-TinyImageNet, 10 experiences, 1000 images": (split(**tiny), many),
+        "the same, half of the current images resampled": (split(0.5, **tiny), many),
+    }
+    return beside({title: frame[frame.images.isin(sizes)] for title, (frame, sizes) in frames.items()})
+
+
+def online(frame: pd.DataFrame) -> pd.DataFrame:
+    """Accuracy at the end by method, network and raw images' bytes, with what others published."""
+    order = [frame.network == RESNET, frame.network, frame.match_resolution, frame.method.map([*NAMES].index)]
+    frame = frame.assign(a=order[0], d=order[3]).sort_values(["a", "network", "match_resolution", "d"])
+    norms = ["BatchNorm" if "norm=batch" in network else "InstanceNorm" for network in frame.network]
+    parts = [f", {100 * part:g} % of current images resampled" if part else "" for part in frame.match_resolution]
+    titles = [f"{NAMES[m]}; {norm}{part}" for m, norm, part in zip(frame.method, norms, parts, strict=True)]
+    theirs = published("online")
+    theirs = theirs.assign(title="*" + theirs["method"] + ", published*", images=theirs.ipc)
+    table = pivoted(theirs, ["title"], "images", lambda own: own.text.iloc[0])
+    ours = pivoted(frame.assign(title=titles), ["title"], "images", at_end)
+    table = pd.concat([ours, table]).fillna("")
+    return table[sorted(table.columns)].rename(columns="{} images".format).rename_axis("in the bytes of")
+
+
+def ordinary(frame: pd.DataFrame) -> pd.DataFrame:
+    """Accuracy at the end, mean and deviation over the seeds, of each stream and memory."""
+    titles = [
+        STREAMS[row.stream] + (f", {row.images} images" if row.stream in ONLINE else "") for row in frame.itertuples()
+    ]
+    names = [ORDINARY.get(key) for key in zip(frame.method, frame.augment, strict=True)]
+    frame = frame.assign(title=titles, name=names)
+    table = pivoted(frame[frame.name.notna()], ["title"], "name")
+    return table.reindex(columns=[name for name in ORDINARY.values() if name in table]).rename_axis("")
+
+
+def _named(table: pd.DataFrame, head: str = "") -> pd.DataFrame:
+    """A table by methods in their order, with their names."""
+    table = table.loc[[method for method in NAMES if method in table.index]]
+    return table.rename(index=NAMES).rename_axis(head)
+
+
+def draw(frame: pd.DataFrame) -> None:
+    """Accuracy over experiences at the size that most rows have, and over bytes for each network with several sizes.
+
+    The protocol is that of the last row; networks with most rows come first.
+    """
+    last = frame.iloc[-1]
+    same = {name: last[name] for name in PROTOCOL if name != "network"}
+    frame = select(frame, **same).assign(network=frame.network)
+    networks = list(frame.network.value_counts().index)
+    sizes = {network: sorted(select(frame, network=network).images.dropna().unique()) for network in networks}
+    drawn = [network for network in networks if network == networks[0] or len(sizes[network]) > 1]
+    usual = select(frame, network=networks[0]).images.value_counts().idxmax()
+    own = select(frame, network=networks[0])
+    panels = [(f"{usual} images' bytes", _over_time(own[own.images.isin([usual]) | own.images.isna()]))]
+    panels += [(network, _over_bytes(select(frame, network=network), sizes[network])) for network in drawn]
+    colors = dict(zip(map(_plain, NAMES.values()), COLORS, strict=True))
+    draw_panels(f"split_{last.dataset}", panels, "accuracy, %", colors, log="raw images' bytes")
+
+
+def _over_time(frame: pd.DataFrame) -> pd.DataFrame:
+    """The mean curve of each method: accuracy on the classes so far after each experience."""
+    found = {}
+    for method in filter(set(frame.method).__contains__, NAMES):
+        curves = [_seen_so_far(matrix) for matrix in select(frame, method=method).matrix]
+        if len(set(map(len, curves))) == 1 and len(curves[0]) > 1:
+            found[_plain(NAMES[method])] = [mean(values) for values in zip(*curves, strict=True)]
+    return pd.DataFrame(found, index=pd.RangeIndex(1, 1 + len(next(iter(found.values()))), name="experiences"))
+
+
+def _over_bytes(frame: pd.DataFrame, sizes: Sequence[int]) -> pd.DataFrame:
+    """Accuracy at the end of each method by the raw images whose bytes it has."""
+    found = {}
+    for method in filter(set(frame.method).__contains__, NAMES):
+        own = select(frame, method=method)
+        means = own.groupby("images").accuracy.agg(lambda a: mean(a))
+        found[_plain(NAMES[method])] = means if method not in WITHOUT_MEMORY else mean(own.accuracy)
+    return pd.DataFrame(found, index=pd.Index(sizes, name="raw images' bytes"), dtype=float)
+
+
+def _plain(name: str) -> str:
+    return name.replace("`", "").replace("*", "")
+
+
+def _seen_so_far(matrix: Sequence[Sequence[float]]) -> list[float]:
+    return [sum(row[: number + 1]) / (number + 1) for number, row in enumerate(matrix)]
+
+
+TABLES = {"split": lambda frame: by_size(split(**_last(frame))), "online": online, "ordinary": ordinary}
+DRAWN = {"split": draw}
+
+
+def _last(frame: pd.DataFrame) -> dict:
+    """The protocol that was measured last, with any resolution."""
+    return {"resolution": None} | {name: frame.iloc[-1][name] for name in PROTOCOL}
+
+
+REPORTED = {
+    "streams": lambda: by_size(split()),
+    "streams-resnet": lambda: by_size(split(0.5, network=RESNET)),
+    "streams-others": other_data,
+    "ordinary-streams": lambda: ordinary(read("ordinary")),
+    "resampling": partial(resolutions, 200),
+    "stream-costs": partial(costs, 200),
+    "online": lambda: online(read("online")),
+}
