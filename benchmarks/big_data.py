@@ -14,7 +14,6 @@ import os
 import statistics
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +21,7 @@ import torch
 
 from dm_replay import CondenseConfig, TensorPool
 from dm_replay.data.arrays import mapped_images
+from dm_replay.runtime.plain import flat
 
 from .cost_tables import big_data
 from .results import append, markdown
@@ -43,7 +43,8 @@ def main():
     parser.add_argument("--compile", choices=("yes", "no"), default="yes")
     parser.add_argument("--folder", type=Path, help="on the disk to measure; a temporary one by default")
     options = parser.parse_args()
-    config = CondenseConfig(
+    config = CondenseConfig.preset(
+        "paper",
         ipc=options.ipc,
         iterations=options.iterations + 1,
         batch_real=options.batch,
@@ -56,7 +57,7 @@ def main():
         turns = measure(pools(file, options.classes), file, config, options.turns)
     machine = {"cuda": "GPU", "cpu": "CPU"}[DEVICE.type]
     same = {"machine": machine, "gib": options.gib, "side": options.side, "classes": options.classes}
-    same |= {"ipc": options.ipc, "batch_real": options.batch, "limit": LIMIT, "config": asdict(config)}
+    same |= {"ipc": options.ipc, "batch_real": options.batch, "limit": LIMIT, "config": flat(config)}
     append("big_data", [{**same, **row} for row in summary(turns)])
     print(markdown(big_data(machine)))
 

@@ -99,7 +99,7 @@ def _axes(own: Mapping[str, list]) -> dict[str, list]:
 
 
 REAL = ["random", "herding", "random/code", "herding/code", "random/half", "random/quarter"]
-FILES = ["random/webp", "random/webp-whole", "random/jpeg", "random/jpeg-whole"]
+FILES = ["random/webp", "random/webp-whole"]
 ARCHITECTURES = ["convnet", "alexnet", "vgg11", "resnet18", "convnet:norm=batch"]
 MINUTE = {"seconds_allowed": [60.0], "steps": [300]}
 GRIDS = {

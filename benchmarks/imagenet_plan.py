@@ -20,7 +20,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from dm_replay import CondenseConfig, load_dataset
+from dm_replay import CondenseConfig, Machine, load_dataset
 from dm_replay.data import packing
 from dm_replay.data.image_folders import imagenet
 
@@ -83,7 +83,7 @@ def condensing(options: argparse.Namespace, preset: str) -> dict:
     train = load_dataset(f"imagenet:{options.size}", options.root).train
     opened, memory = time.perf_counter() - started, peak_gib()
     how = {"iterations": options.iterations + 1, "extractor_steps": 1, "compile": options.compile}
-    config = CondenseConfig(preset=preset, ipc=1, **how)
+    config = CondenseConfig.preset(preset, ipc=1, **how)
     seconds = seconds_per_iteration(train, config)
     return {"opening": opened, "open_gib": memory, "seconds": seconds, "peak_gib": peak_gib()}
 
@@ -107,7 +107,7 @@ def plan(size: int, tree: dict, packing: dict, condensing: dict) -> dict[str, fl
         "opening, seconds": opening * PICTURES / tree["pictures"],
         **hours,
         "memory while packing, GiB": packing["peak_gib"],
-        "memory while condensing, GiB": memory + 8 * PICTURES / 2**30 + CondenseConfig.memory_budget,
+        "memory while condensing, GiB": memory + 8 * PICTURES / 2**30 + Machine.memory_budget,
     }
 
 

@@ -12,12 +12,13 @@ import argparse
 import os
 import statistics
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from dm_replay import CondenseConfig, TensorPool, condense, load_dataset
+from dm_replay import CondenseConfig, Machine, TensorPool, condense, load_dataset
+from dm_replay.runtime.plain import flat
 
 from .cost_tables import scaling
 from .results import append, markdown
@@ -33,10 +34,11 @@ def main():
     parser.add_argument("--iterations", type=int, default=50 if DEVICE.type == "cuda" else 4, help="in each turn")
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--compile", choices=("yes", "no"), default="yes")
-    parser.add_argument("--memory-budget", type=float, default=CondenseConfig.memory_budget, help="GiB")
+    parser.add_argument("--memory-budget", type=float, default=Machine.memory_budget, help="GiB")
     options = parser.parse_args()
     pool = load_dataset("cifar100").train
-    config = CondenseConfig(
+    config = CondenseConfig.preset(
+        "paper",
         ipc=options.ipc,
         iterations=options.iterations + 1,
         compile=options.compile,
@@ -49,7 +51,7 @@ def main():
     machine = {"cuda": "GPU", "cpu": "CPU"}[DEVICE.type]
     for part, *case in cases:
         row = {"machine": machine, "part": part, "dataset": "cifar100", "ipc": options.ipc}
-        append("scaling", [row | measure(pool, config, *case, options.turns) | {"config": asdict(config)}])
+        append("scaling", [row | measure(pool, config, *case, options.turns) | {"config": flat(config)}])
     print(markdown(scaling(machine)))
 
 

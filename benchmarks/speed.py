@@ -23,7 +23,7 @@ from dataclasses import dataclass
 
 import torch
 
-from dm_replay import CondenseConfig, EvalConfig, TensorPool, build_network, evaluate, load_dataset
+from dm_replay import CondenseConfig, EvalConfig, Machine, TensorPool, build_network, evaluate, load_dataset
 from dm_replay.coresets.random import random_set
 from dm_replay.matching.condense import Condenser
 from dm_replay.runtime import hardware
@@ -118,7 +118,7 @@ class Ours:
 
     def seconds_per_iteration(self) -> float:
         self.done += self.each
-        config = CondenseConfig(**self.config, iterations=self.done, device=DEVICE.type)
+        config = CondenseConfig.preset("paper", **self.config, iterations=self.done, device=DEVICE.type)
         times = []
 
         def note(progress):
@@ -153,7 +153,7 @@ def measure_evaluation(case: Case, turns: int) -> list[dict]:
 
     def ours() -> tuple[float, float]:
         times = []
-        config = EvalConfig(epochs=epochs, compile="yes", device=DEVICE.type)
+        config = EvalConfig(epochs=epochs, machine=Machine(DEVICE.type, compile="yes"))
 
         def note(run: int, epoch: int) -> None:
             if run == runs - 1 and epoch in (epochs // 5, epochs):

@@ -11,18 +11,14 @@ from dm_replay import CondensedBuffer, DMReplayPlugin
 from dm_replay.data.registry import Dataset
 from dm_replay.runtime.files import atomic
 
-from .sets import CODECS, PRESETS, condensing
+from .sets import codec_of, reducer_of
 
-__all__ = ["KEPT", "PLAIN", "bytes_of", "codec_of", "memory_of"]
+__all__ = ["KEPT", "PLAIN", "bytes_of", "memory_of"]
 
 PLAIN = ("naive", "joint", "stock", "reservoir", "balanced")
 KEPT = Path(__file__).parent.parent / "runs" / "split"
+PREFIX_WEIGHT = 0.05  # as the plugin has it by default
 OF_DIGITS = dict(extractor_steps=30, augment="color_crop_cutout_scale_rotate")  # small images, no mirrored ones
-
-
-def codec_of(method: str) -> str | None:
-    """The codec of a method of ours."""
-    return method.partition("/")[2] or None
 
 
 def memory_of(cell: dict, data: Dataset):
@@ -39,7 +35,7 @@ def memory_of(cell: dict, data: Dataset):
         plugin = ReplayPlugin(images, **replay, **policy)
         return [plugin], plugin.storage_policy
     allowed = images * data.train.images[0].numel()
-    buffer = buffer_of(cell, allowed)
+    buffer = buffer_of(cell, data, allowed)
     if method.startswith("gdumb "):
         gdumb = GDumbPlugin(allowed)
         gdumb.storage_policy = buffer
@@ -48,23 +44,18 @@ def memory_of(cell: dict, data: Dataset):
     return [DMReplayPlugin(mem_bytes=allowed, storage_policy=buffer, **replay, **shown)], buffer
 
 
-def buffer_of(cell: dict, allowed: int) -> CondensedBuffer:
-    """A buffer of a method of ours in so many bytes."""
+def buffer_of(cell: dict, data: Dataset, allowed: int) -> CondensedBuffer:
+    """A buffer of a method of ours in so many bytes; of split streams one that is made once."""
     method = cell["method"].removeprefix("gdumb ")
-    reducer, codec = method.split("/")
-    kind = "condensed" if condensing(method) else "webp" if codec == "webp" else reducer
-    settings = {"kind": kind, "preset": reducer if reducer in PRESETS else "fast", "network": cell["learned"]}
-    settings |= CODECS.get(codec, {}) | ({"real_fraction": 0.5} if reducer == "mixed" else {})
-    settings |= {
-        name: cell[key] for name, key in (("seconds", "seconds_allowed"), ("iterations", "iterations")) if cell[key]
-    }
-    settings |= OF_DIGITS if cell["dataset"] == "digits" else {}
-    about = {"mem_bytes": allowed, "seed": cell["seed"], "progress": False, **settings}
+    settings = {"prefix_weight": PREFIX_WEIGHT, **(OF_DIGITS if cell["dataset"] == "digits" else {})}
+    reducer = reducer_of({**cell, "method": method}, **settings)
+    how = {"kind": reducer, "codec": codec_of(method, data.train.shape), "seed": cell["seed"], "progress": False}
     if cell["stream"] != "classes":
-        return CondensedBuffer(**about)
+        return CondensedBuffer(mem_bytes=allowed, **how)
     words = [cell["dataset"], cell["experiences"], cell["seed"], cell["images"], method]
     name = re.sub(r"[^\w.]+", "-", "_".join(map(str, words)))
-    return KeptBuffer(KEPT / f"{name}_{hashlib.sha256(repr(settings).encode()).hexdigest()[:8]}", **about)
+    settled = hashlib.sha256(repr((how["kind"], how["codec"])).encode()).hexdigest()[:8]
+    return KeptBuffer(KEPT / f"{name}_{settled}", mem_bytes=allowed, **how)
 
 
 class KeptBuffer(CondensedBuffer):

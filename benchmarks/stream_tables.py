@@ -1,6 +1,6 @@
 """Tables and pictures of memories in streams, from the result files of streams.py."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from statistics import mean
 
@@ -120,11 +120,11 @@ def other_data() -> pd.DataFrame:
 
 def online(frame: pd.DataFrame) -> pd.DataFrame:
     """Accuracy at the end by method, network and raw images' bytes, with what others published."""
-    order = [frame.network == RESNET, frame.network, frame.match_resolution, frame.method.map([*NAMES].index)]
-    frame = frame.assign(a=order[0], d=order[3]).sort_values(["a", "network", "match_resolution", "d"])
+    order = {"last": frame.network == RESNET, "place": frame.method.map(_in_order(frame.method).index)}
+    frame = frame.assign(**order).sort_values(["last", "network", "match_resolution", "place"])
     norms = ["BatchNorm" if "norm=batch" in network else "InstanceNorm" for network in frame.network]
     parts = [f", {100 * part:g} % of current images resampled" if part else "" for part in frame.match_resolution]
-    titles = [f"{NAMES[m]}; {norm}{part}" for m, norm, part in zip(frame.method, norms, parts, strict=True)]
+    titles = [f"{NAMES.get(m, m)}; {norm}{part}" for m, norm, part in zip(frame.method, norms, parts, strict=True)]
     theirs = published("online")
     theirs = theirs.assign(title="*" + theirs["method"] + ", published*", images=theirs.ipc)
     table = pivoted(theirs, ["title"], "images", lambda own: own.text.iloc[0])
@@ -146,8 +146,7 @@ def ordinary(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _named(table: pd.DataFrame, head: str = "") -> pd.DataFrame:
     """A table by methods in their order, with their names."""
-    table = table.loc[[method for method in NAMES if method in table.index]]
-    return table.rename(index=NAMES).rename_axis(head)
+    return table.loc[_in_order(table.index)].rename(index=NAMES).rename_axis(head)
 
 
 def draw(frame: pd.DataFrame) -> None:
@@ -165,32 +164,38 @@ def draw(frame: pd.DataFrame) -> None:
     own = select(frame, network=networks[0])
     panels = [(f"{usual} images' bytes", _over_time(own[own.images.isin([usual]) | own.images.isna()]))]
     panels += [(network, _over_bytes(select(frame, network=network), sizes[network])) for network in drawn]
-    colors = dict(zip(map(_plain, NAMES.values()), COLORS, strict=True))
+    colors = dict(zip(map(_plain, NAMES), COLORS, strict=True))
     draw_panels(f"split_{last.dataset}", panels, "accuracy, %", colors, log="raw images' bytes")
 
 
 def _over_time(frame: pd.DataFrame) -> pd.DataFrame:
     """The mean curve of each method: accuracy on the classes so far after each experience."""
     found = {}
-    for method in filter(set(frame.method).__contains__, NAMES):
+    for method in _in_order(frame.method):
         curves = [_seen_so_far(matrix) for matrix in select(frame, method=method).matrix]
         if len(set(map(len, curves))) == 1 and len(curves[0]) > 1:
-            found[_plain(NAMES[method])] = [mean(values) for values in zip(*curves, strict=True)]
-    return pd.DataFrame(found, index=pd.RangeIndex(1, 1 + len(next(iter(found.values()))), name="experiences"))
+            means = [mean(values) for values in zip(*curves, strict=True)]
+            found[_plain(method)] = pd.Series(means, range(1, 1 + len(means)))
+    return pd.DataFrame(found).rename_axis("experiences")
 
 
 def _over_bytes(frame: pd.DataFrame, sizes: Sequence[int]) -> pd.DataFrame:
     """Accuracy at the end of each method by the raw images whose bytes it has."""
     found = {}
-    for method in filter(set(frame.method).__contains__, NAMES):
+    for method in _in_order(frame.method):
         own = select(frame, method=method)
         means = own.groupby("images").accuracy.agg(lambda a: mean(a))
-        found[_plain(NAMES[method])] = means if method not in WITHOUT_MEMORY else mean(own.accuracy)
+        found[_plain(method)] = means if method not in WITHOUT_MEMORY else mean(own.accuracy)
     return pd.DataFrame(found, index=pd.Index(sizes, name="raw images' bytes"), dtype=float)
 
 
-def _plain(name: str) -> str:
-    return name.replace("`", "").replace("*", "")
+def _in_order(methods: Iterable[str]) -> list[str]:
+    """Methods, each once, those that have names first."""
+    return sorted(dict.fromkeys(methods), key=lambda method: [*NAMES, method].index(method))
+
+
+def _plain(method: str) -> str:
+    return NAMES.get(method, method).replace("`", "").replace("*", "")
 
 
 def _seen_so_far(matrix: Sequence[Sequence[float]]) -> list[float]:

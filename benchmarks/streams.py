@@ -34,7 +34,7 @@ from .runner import Grid, run
 from .sets import condensing, named
 from .stream_data import ONLINE, STREAMS, stream_of
 from .stream_learner import augmenting, learner_of
-from .stream_memories import PLAIN, bytes_of, codec_of, memory_of
+from .stream_memories import PLAIN, bytes_of, memory_of
 from .stream_tables import DRAWN, TABLES
 
 __all__ = ["GRIDS", "main"]
@@ -59,7 +59,7 @@ def settled(cell: dict) -> list[dict]:
     else:
         cell["method"] = "gdumb " * gdumb + named(method)
         cell["learned"] = cell["learned"] or ("convnet" if condensing(method) else "convnet:width=64")
-    if gdumb or codec_of(cell["method"]) in (None, "webp"):
+    if gdumb or method in PLAIN or "/webp" in cell["method"]:
         cell["match_resolution"] = 0.0
     elif cell["match_resolution"] is None:
         cell["match_resolution"] = 0.5 if "norm=batch" in cell["network"] else 0.0

@@ -71,6 +71,7 @@ def test_a_row_that_is_there_is_one_that_its_grid_would_make(shape_of_cifar):
 
     for name, grid in {**GRIDS, **STREAMS}.items():
         rows = rows_of(HOME / "benchmarks" / "results" / f"{name}.jsonl")
+        rows = [row for row in rows if "/jpeg" not in row["method"]]  # which no codec is for
         axes = {**grid.axes, **grid.quick}
         for axis in axes.keys() & {column for row in rows for column in row}:
             axes[axis] = sorted({row[axis] for row in rows}, key=str)

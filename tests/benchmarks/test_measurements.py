@@ -57,4 +57,4 @@ def test_imagenet_is_planned_from_a_tree_of_its_shape(run, tree, monkeypatch):
     assert row["imagenet.pack, GB"] == pytest.approx(1_331_167 * 3 * 16 * 16 / 1e9)
     step = row["condensing.paper.seconds"]
     assert row["imagenet.paper, 20000 iterations, hours"] == pytest.approx(step * 20_000 * 500 / 3600)
-    assert row["imagenet.memory while condensing, GiB"] > dm_replay.CondenseConfig.memory_budget
+    assert row["imagenet.memory while condensing, GiB"] > dm_replay.Machine.memory_budget

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from pathlib import Path
 
 import pytest
 
@@ -99,7 +100,7 @@ def test_the_offline_table_says_what_a_set_took(networks, elsewhere, capsys):
 
 
 def test_a_method_that_is_not_known(networks):
-    with pytest.raises(ValueError, match="expected a method REDUCER/CODEC of .*, got 'paper/gif'"):
+    with pytest.raises(ValueError, match="'paper/gif' has 'gif'; choose from whole, .*, or give a MODULE:CLASS"):
         networks.main(["offline", "--dataset", "digits", "--method", "paper/gif"])
 
 
@@ -155,5 +156,19 @@ def test_a_run_over_iterations_goes_on_where_it_was_stopped(networks, elsewhere,
     assert saved == [1, 2, 3], "the third iteration alone was made anew"
     (again,) = sets.SETS.glob("*/3.pt")
     assert sorted(file.name for file in again.parent.iterdir()) == sorted(file.name for file in whole.parent.iterdir())
-    once, twice = (dm_replay.CondensedSet.load(file) for file in (whole, again))
-    assert torch.equal(once.pixels, twice.pixels)
+    once, twice = (dm_replay.ImageSet.load(file) for file in (whole, again))
+    assert torch.equal(once.values, twice.values)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_reducer_and_a_codec_of_ones_own(networks, elsewhere, monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+    own = ["toys:MeanImage/toys:EverySecond", "random/toys:EverySecond", "fast/toys:EverySecond"]
+    words = f"offline {SMALL} --ipc 2 --network {NARROW} --iterations 2 --method".split()
+    networks.main([*words, *own])
+    rows = {row["method"]: row for row in rows_of(elsewhere, "offline")}
+    assert list(rows) == own and {row["codec.is"] for row in rows.values()} == {"EverySecond"}
+    half = 8 * 4 + 8
+    allowed = 2 * (8 * 8 + 8)
+    many = [1, allowed // half, allowed // half]
+    assert [(row["training_images"], row["bytes"]) for row in rows.values()] == [(10 * k, 10 * k * half) for k in many]

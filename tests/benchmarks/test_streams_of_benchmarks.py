@@ -1,6 +1,7 @@
 """The stream benchmarks go through, on digits, for every kind of memory; nothing is said of how well."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -135,3 +136,13 @@ def test_panels_have_one_scale_and_every_method_a_name(elsewhere, monkeypatch):
     assert one.get_ylim() == two.get_ylim() and one.get_ylim()[1] > 70
     names = [stream_tables.NAMES[method].replace("`", "") for method in ("stock", "herding/code", "herding/webp")]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == names
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_reducer_and_a_codec_of_ones_own(streams, elsewhere, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+    streams.main([*WORDS, NARROW, "--method", "toys:MeanImage/toys:EverySecond", "gdumb toys:MeanImage"])
+    own, gdumb = rows_of(elsewhere, "split")
+    assert own["bytes_each"] == [8 + 2 * k * (8 * 4 + 8) for k in range(1, 6)], "a map, an image of each class"
+    assert own["seconds_allowed"] is None and gdumb["method"] == "gdumb toys:MeanImage/whole"
+    assert "| toys:MeanImage/toys:EverySecond |" in capsys.readouterr().out
