@@ -7,19 +7,126 @@ from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
-from ..condensed.codec import Codec
+from ..condensed.codec import Codec, Shape
 from ..condensed.image_set import ImageSet
 from ..coresets.reducer import Budget, Reducer, Work
 from ..data.pool import TensorPool
 from ..matching.progress import Progress
 from ..runtime.distributed import Peers, World
+from ..runtime.seeding import derive
+from ..runtime.stages import span
 from .standardize import Standardization
 
-__all__ = ["Group", "Job", "OnStep", "StandardizedNetwork", "agreed", "planned", "shared_out", "watched"]
+__all__ = ["Group", "Incoming", "Job", "Networks", "OnStep", "Pools", "Update", "agreed", "shared_out"]
 
 Group = tuple[int, int]  # task, class
 OnStep = Callable[[int, int, Progress], None]
+Pools = TensorPool | Mapping[int, TensorPool]
+Networks = Callable[[int], nn.Module] | None
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Incoming:
+    """Real images that come to a memory, by task, in the values of the stream."""
+
+    pools: Mapping[int, TensorPool]
+
+    @classmethod
+    def of(cls, incoming: Pools) -> "Incoming":
+        """A pool alone is task 0."""
+        return cls(incoming if isinstance(incoming, Mapping) else {0: incoming})
+
+    @property
+    def shape(self) -> Shape:
+        """(C, H, W) of the images."""
+        return next(iter(self.pools.values())).shape
+
+    @property
+    def counts(self) -> dict[Group, int]:
+        """Real images of each group."""
+        counts = ((task, zip(p.classes.tolist(), p.counts.tolist(), strict=True)) for task, p in self.pools.items())
+        return {(task, c): many for task, classes in counts for c, many in classes}
+
+    @property
+    def known(self) -> dict[int, dict[str, list[float]]]:
+        """Mean and std of the user's own normalization, by task."""
+        return {
+            task: {name: list(values) for name in ("mean", "std") if (values := getattr(pool, name)) is not None}
+            for task, pool in self.pools.items()
+        }
+
+    def standardized(self, space: Standardization) -> dict[int, TensorPool]:
+        """The pools in the values that a memory holds; their pixels are shared."""
+        return {task: space.apply_to_pool(pool) for task, pool in self.pools.items()}
+
+
+@dataclass(frozen=True)
+class Update:
+    """How one update of a memory makes its images.
+
+    Attributes:
+        reducer, codec: what makes and stores them. space: of the standardized images.
+        seed, number: of the memory, and its updates before. on_step, networks, peers: as of the memory's ``update``.
+    """
+
+    reducer: Reducer
+    codec: Codec
+    space: Standardization
+    seed: int
+    number: int
+    on_step: OnStep | None
+    networks: Networks
+    peers: Peers
+
+    def made(
+        self,
+        pools: Mapping[int, TensorPool],
+        known: Mapping[int, dict[str, list[float]]],
+        held: Mapping[Group, ImageSet],
+        sizes: Mapping[Group, int],
+    ) -> dict[Group, ImageSet]:
+        """The images of standardized pools' classes, made together with what is held of them. For all peers."""
+        planned_ = ((task, pool, held, sizes, known.get(task, {})) for task, pool in pools.items())
+        jobs, made = [job for about in planned_ for job in self._planned(*about)], dict[Group, ImageSet]()
+        whole = self.networks is None and self.reducer.needs_all_classes(jobs[0].pool.shape)
+        parts = shared_out([len(job.pool.classes) for job in jobs], self.peers.world, whole)
+        for number, (job, part) in enumerate(zip(jobs, parts, strict=True)):
+            seed = derive(self.seed, "memory", self.number, job.task, job.ipc)
+            network = None if self.networks is None else StandardizedNetwork(self.networks(job.task), self.space)
+            work = Work(part, self.peers, network, 1 / len(jobs), watched(self.on_step, number, len(jobs)))
+            with span(number / len(jobs), (number + 1) / len(jobs)):
+                made |= job.run(self.reducer, self.codec, seed, work)
+        return {group: part for of_one in self.peers.exchanged(made) for group, part in of_one.items()}
+
+    def _planned(
+        self,
+        task: int,
+        pool: TensorPool,
+        held: Mapping[Group, ImageSet],
+        sizes: Mapping[Group, int],
+        known: dict[str, list[float]],
+    ) -> "list[Job]":
+        """A pool's classes by how many images are made of them: their size, if there are images enough.
+
+        Where more images cost less than a run of their own, sizes that differ by one (a memory seldom divides by its
+        classes) are made as the larger and cut: one condensation instead of two of half the time each.
+        """
+        classes = pool.classes.tolist()
+        previous = {c: held[task, c] for c in classes if (task, c) in held}
+        counts = zip(classes, pool.counts.tolist(), strict=True)
+        found = {c: len(previous.get(c, ())) - (-new // self.codec.images_per_stored) for c, new in counts}
+        own = {c: min(sizes[task, c], found[c]) for c in classes}
+        largest = max(own.values(), default=0)
+        by_size = defaultdict(list)
+        for c, size in own.items():
+            raised = self.reducer.cuts_cheaply and size == largest - 1 and found[c] >= largest
+            by_size[largest if raised else size].append(c)
+        jobs = []
+        for ipc, members in by_size.items():
+            sets = [previous[c] for c in members if c in previous]
+            jobs.append(Job(task, pool.subset(members), ipc, ImageSet.merge(sets) if sets else None, known))
+        return jobs
 
 
 @dataclass(frozen=True)
@@ -45,40 +152,6 @@ class Job:
         meta = {name: value for name, value in made.meta.items() if name not in ("mean", "std")}
         made = replace(made, meta=meta | self.known)
         return {(self.task, label): part for label, part in made.by_class().items()}
-
-
-def planned(
-    task: int,
-    pool: TensorPool,
-    held: Mapping[Group, ImageSet],
-    sizes: Mapping[Group, int],
-    each: int,
-    reducer: Reducer,
-    known: dict[str, list[float]],
-) -> list[Job]:
-    """A pool's classes by how many images are made of them: their size, if there are images enough.
-
-    Args:
-        held: what the memory holds of them. sizes: stored images of each. each: training images of a stored one.
-
-    Where more images cost less than a run of their own, sizes that differ by one (a memory seldom divides by its
-    classes) are made as the larger and cut: one condensation instead of two of half the time each.
-    """
-    classes = pool.classes.tolist()
-    previous = {c: held[task, c] for c in classes if (task, c) in held}
-    counts = zip(classes, pool.counts.tolist(), strict=True)
-    found = {c: len(previous.get(c, ())) - (-new // each) for c, new in counts}
-    own = {c: min(sizes[task, c], found[c]) for c in classes}
-    largest = max(own.values(), default=0)
-    by_size = defaultdict(list)
-    for c, size in own.items():
-        raised = reducer.cuts_cheaply and size == largest - 1 and found[c] >= largest
-        by_size[largest if raised else size].append(c)
-    jobs = []
-    for ipc, members in by_size.items():
-        sets = [previous[c] for c in members if c in previous]
-        jobs.append(Job(task, pool.subset(members), ipc, ImageSet.merge(sets) if sets else None, known))
-    return jobs
 
 
 class StandardizedNetwork(nn.Module):

@@ -1,36 +1,28 @@
 """CondensedMemory: a fixed number of condensed images, shared among the groups seen so far."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor, nn
-
-from ..condensed.codec import Codec, Shape
+from ..condensed.codec import Codec
 from ..condensed.image_set import ImageSet
 from ..condensed.webp import Webp
-from ..coresets.reducer import Reducer, Work
-from ..data.pool import TensorPool
+from ..coresets.reducer import Reducer
 from ..matching.config import CondenseConfig
 from ..matching.reducer import reducer_of
 from ..runtime.distributed import ALONE, Peers
 from ..runtime.engine import cpu_by_default
-from ..runtime.seeding import derive, new_generator
-from ..runtime.stages import span
+from ..runtime.seeding import new_generator
 from ..runtime.validation import whole_number
 from .beginning import begin, stored_like
-from .job import Group, OnStep, StandardizedNetwork, agreed, planned, shared_out, watched
+from .contents import Contents
+from .job import Group, Incoming, Networks, OnStep, Pools, Update, agreed
 from .memory_file import read_memory, write_memory
-from .size import FixedSize, dealt
-from .standardize import Standardization, check_scale
-from .waiting import Waiting, WaitingRoom, cut
+from .standardize import Standardization
+from .waiting import WaitingRoom
 
 __all__ = ["DEFAULT", "CondensedMemory", "Group"]
-
-Pools = TensorPool | Mapping[int, TensorPool]
-Networks = Callable[[int], nn.Module] | None
 
 # 0.37 s per iteration for two classes of CIFAR-10 at 10 images each on two CPU cores, 0.75 s at 100; ten classes of
 # CIFAR-100 at 20 images each would take minutes, of which the patience is the first.
@@ -38,7 +30,7 @@ DEFAULT = CondenseConfig(iterations=200, patience=60.0, prefix_weight=0.05)
 
 
 @cpu_by_default
-class CondensedMemory(FixedSize):
+class CondensedMemory(Contents):
     """Condensed or real images in a memory of a fixed size: at most so many stored images, or so many bytes.
 
     A memory of ``mem_size`` stores values with a byte each. One of ``mem_bytes`` stores images as small as it pays, all
@@ -97,10 +89,7 @@ class CondensedMemory(FixedSize):
         super().__init__(mem_size, mem_bytes, ipc, config.codec)
         self.config, self.reducer = config, reducer_of(kind, config, real_fraction)
         self.seed = whole_number("seed", seed)
-        self.held: dict[Group, ImageSet] = {}
-        self.waiting: dict[Group, Waiting] = {}
         self.updates = self.arrivals = 0
-        self.standardization: Standardization | None = None
 
     def save(self, path: str | Path) -> None:
         """Write all that the memory is, with a checksum, whole or not at all: images, sizes, settings, seed.
@@ -160,42 +149,6 @@ class CondensedMemory(FixedSize):
         begin(memory, condensed, task, mean, std)
         return memory
 
-    def __len__(self) -> int:
-        return sum(map(len, self.held.values()))
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the stored images and of the standardization, labels apart."""
-        shared = 0 if self.standardization is None else self.standardization.nbytes
-        return shared + sum(part.nbytes for part in self.held.values())
-
-    @property
-    def counts(self) -> dict[Group, int]:
-        """How many real images each group stands for."""
-        return {group: int(part.counts) for group, part in self.held.items()}
-
-    @property
-    def groups(self) -> dict[Group, ImageSet]:
-        """The set of each (task, class), in order of arrival, in the stream's values."""
-        if self.standardization is None:
-            return {}
-        return {group: self.standardization.leave(part) for group, part in self.held.items()}
-
-    def to_set(self) -> tuple[ImageSet, Tensor]:
-        """All images in one set, group by group, in the stream's values, and the task (N,) of each."""
-        tasks = [task for (task, _), part in self.held.items() for _ in range(len(part))]
-        return ImageSet.merge(list(self.groups.values())), torch.tensor(tasks)
-
-    @property
-    def shape(self) -> Shape | None:
-        """(C, H, W) of the images held, if any are."""
-        return next((part.shape for part in self.held.values()), None)
-
-    def shares(self, incoming: Iterable[Group], shape: Shape | None = None) -> dict[Group, int]:
-        """The share of every group once the incoming ones, of images (C, H, W), have joined; ValueError likewise."""
-        joined = list(dict.fromkeys([*self.held, *incoming]))
-        return dict(zip(joined, self.lengths(len(joined), shape), strict=True)) if joined else {}
-
     def update(
         self,
         incoming: Pools,
@@ -220,16 +173,15 @@ class CondensedMemory(FixedSize):
             ValueError: the classes will not fit, the images have another shape than those held, or the loss
                 does not stay finite; if so in one of several processes, then in all.
         """
-        pools = _by_task(incoming)
+        came = Incoming.of(incoming)
         with peers.together():
-            shape, space = self._space(pools, peers)
-            each, counts = self.fitted(shape).images_per_stored, _counts(pools)
-            limits = {group: len(self.held.get(group, ())) - (-many // each) for group, many in counts.items()}
-            sizes, known = self.sizes(limits, shape), _known(pools)
-            standardized = {task: space.apply_to_pool(pool) for task, pool in pools.items()}
-            made = self._made(standardized, known, self.held, sizes, space, on_step, networks, peers)
+            update = self._begun(came, on_step, networks, peers)
+            each = update.codec.images_per_stored
+            limits = {group: len(self.held.get(group, ())) - (-many // each) for group, many in came.counts.items()}
+            sizes = self.sizes(limits, came.shape)
+            made = update.made(came.standardized(update.space), came.known, self.held, sizes)
         waiting = {group: images for group, images in self.waiting.items() if group not in made}
-        self._settle(self.held | made, waiting, sizes, space)
+        self._settle(self.held | made, waiting, sizes, update.space)
         self.updates += 1
 
     def add(
@@ -252,139 +204,39 @@ class CondensedMemory(FixedSize):
         Returns:
             Whether anything was condensed.
         """
-        pools = _by_task(incoming)
+        came = Incoming.of(incoming)
         with peers.together():
-            shape, space = self._space(pools, peers)
-            standardized = {task: space.apply_to_pool(pool) for task, pool in pools.items()}
-            arrived = {(task, c): standardized[task].subset([c]) for task, c in _counts(pools)}
-            room = WaitingRoom(self.fitted(shape), self.held, self.waiting, arrived)
-            sizes = self.sizes(room.limits(self.capacity(shape) if self.ipc is None else None), shape)
-            ready, made = room.ready(sizes), dict[Group, ImageSet]()
-            if ready:
-                about = _known(pools), room.held(ready), sizes, space, on_step, networks, peers
-                made = self._made(room.pools(ready), *about)
+            update = self._begun(came, on_step, networks, peers)
+            pools = came.standardized(update.space)
+            arrived = {(task, c): pools[task].subset([c]) for task, c in came.counts}
+            room = WaitingRoom(update.codec, self.held, self.waiting, arrived)
+            sizes = self.sizes(room.limits(self.capacity(came.shape) if self.ipc is None else None), came.shape)
+            ready = room.ready(sizes)
+            made = update.made(room.pools(ready), came.known, room.held(ready), sizes) if ready else {}
             groups, waiting = room.settled(made, sizes, new_generator(self.seed, "waiting", self.arrivals))
             if peers.world.size > 1:  # random transforms gave each process other images, which wait as they came
-                came = {group: groups[group] for group in arrived}
-                came, waiting = peers.exchanged((came, waiting))[0]
-                groups |= came
-        self._settle(groups, waiting, sizes, space)
+                own, waiting = peers.exchanged(({group: groups[group] for group in arrived}, waiting))[0]
+                groups |= own
+        self._settle(groups, waiting, sizes, update.space)
         self.updates += bool(made)
         self.arrivals += 1
         return bool(made)
 
-    def resize(self, mem_size: int | None = None, *, mem_bytes: int | None = None) -> None:
-        """A smaller size cuts every group now; a larger one serves the updates from now on.
-
-        Raises:
-            ValueError: if the groups do not fit, or another unit of size would store images otherwise than those held.
-        """
-        resized = FixedSize(mem_size, mem_bytes, self.ipc, self.codec)
-        if self.shape and resized.fitted(self.shape) != self.fitted(self.shape):
-            raise ValueError("the images held are stored as their count or their bytes asked for: resize in the same")
-        if self.held:
-            resized.lengths(len(self.held), self.shape)
-        self.mem_size, self.mem_bytes = resized.mem_size, resized.mem_bytes
-        if self.shape and self.standardization:
-            self._settle(self.held, self.waiting, self.sizes({}, self.shape), self.standardization)
-
-    def check_shapes(self, shapes: Iterable[tuple[int, ...]]) -> Shape:
-        """The one shape (C, H, W) of these and of the images held.
-
-        Raises:
-            ValueError: unless it is one, and such images can be stored.
-        """
-        found = sorted({tuple(shape) for shape in shapes} | ({self.shape} if self.shape else set()))
-        if len(found) != 1:
-            raise ValueError(f"expected images of one shape, got {found or 'none'}")
-        channels, height, width = found[0]
-        self.fitted((channels, height, width))
-        return channels, height, width
-
-    def check_scale(self, pools: Iterable[TensorPool]) -> None:
-        """ValueError if the pools' images are in another scale than those held, see :func:`check_scale`."""
-        if self.standardization is not None:
-            check_scale(self.standardization, list(self.held.values()), pools)
-
-    def _space(self, pools: Mapping[int, TensorPool], peers: Peers) -> tuple[Shape, Standardization]:
-        """The shape of all images, and the space to condense them in; the same in all processes."""
-        if not pools:
+    def _begun(self, came: Incoming, on_step: OnStep | None, networks: Networks, peers: Peers) -> Update:
+        """An update with these images, once they are found to fit; the same in all processes."""
+        if not came.pools:
             raise ValueError("expected images of one shape, got none")
-        shape = self.check_shapes(pool.shape for pool in pools.values())
-        self.shares(_counts(pools), shape)
-        self.check_scale(pools.values())
-        return shape, agreed(peers, self._plan(pools), self.standardization or Standardization.fit(pools.values()))
+        shape = self.check_shapes(pool.shape for pool in came.pools.values())
+        self.shares(came.counts, shape)
+        self.check_scale(came.pools.values())
+        space = self.standardization or Standardization.fit(came.pools.values())
+        space = agreed(peers, self._plan(came), space)
+        about = self.reducer, self.fitted(shape), space, self.seed, self.updates
+        return Update(*about, on_step, networks, peers)
 
-    def _plan(self, pools: Mapping[int, TensorPool]) -> tuple:
+    def _plan(self, came: Incoming) -> tuple:
         """What processes that update equal memories alike have in common."""
-        images = {task: pool.shape for task, pool in pools.items()}, _counts(pools)
+        images = {task: pool.shape for task, pool in came.pools.items()}, came.counts
         made = self.updates, self.arrivals, self.counts
         reducer = repr(self.reducer).replace(f"device={self.config.machine.device!r}", "")
         return images, made, self.seed, reducer, self.codec, self.mem_size, self.mem_bytes, self.ipc
-
-    def sizes(self, limits: Mapping[Group, int], shape: Shape) -> dict[Group, int]:
-        """Stored images of every group, at most ``limits`` of those that come in and what is held of the others."""
-        every = {group: len(part) for group, part in self.held.items()} | dict(limits)
-        if self.ipc is not None:
-            return {group: min(limit, self.ipc) for group, limit in every.items()}
-        return dict(zip(every, dealt(self.capacity(shape), list(every.values())), strict=True))
-
-    def _settle(
-        self,
-        groups: Mapping[Group, ImageSet],
-        waiting: Mapping[Group, Waiting],
-        sizes: Mapping[Group, int],
-        space: Standardization,
-    ) -> None:
-        """Take these images, cut to their sizes."""
-        parts = {group: cut(groups[group], waiting.get(group, Waiting()), size) for group, size in sizes.items()}
-        self.held = {group: part for group, (part, _) in parts.items()}
-        self.waiting = {group: images for group, (_, images) in parts.items() if images.stored}
-        self.standardization = space
-
-    def _made(
-        self,
-        pools: Mapping[int, TensorPool],
-        known: Mapping[int, dict[str, list[float]]],
-        held: Mapping[Group, ImageSet],
-        sizes: Mapping[Group, int],
-        space: Standardization,
-        on_step: OnStep | None,
-        networks: Networks,
-        peers: Peers,
-    ) -> dict[Group, ImageSet]:
-        """The images of the standardized pools' classes, made together with what is held of them."""
-        shape = next(iter(pools.values())).shape
-        codec, made = self.fitted(shape), dict[Group, ImageSet]()
-        jobs = [
-            job
-            for task, pool in pools.items()
-            for job in planned(task, pool, held, sizes, codec.images_per_stored, self.reducer, known[task])
-        ]
-        whole = networks is None and self.reducer.needs_all_classes(shape)
-        parts = shared_out([len(job.pool.classes) for job in jobs], peers.world, whole)
-        for number, (job, part) in enumerate(zip(jobs, parts, strict=True)):
-            seed = derive(self.seed, "memory", self.updates, job.task, job.ipc)
-            network = None if networks is None else StandardizedNetwork(networks(job.task), space)
-            work = Work(part, peers, network, 1 / len(jobs), watched(on_step, number, len(jobs)))
-            with span(number / len(jobs), (number + 1) / len(jobs)):
-                made |= job.run(self.reducer, codec, seed, work)
-        return {group: part for of_one in peers.exchanged(made) for group, part in of_one.items()}
-
-
-def _by_task(incoming: Pools) -> Mapping[int, TensorPool]:
-    return incoming if isinstance(incoming, Mapping) else {0: incoming}
-
-
-def _counts(pools: Mapping[int, TensorPool]) -> dict[Group, int]:
-    """Real images of each group."""
-    counts = ((task, zip(pool.classes.tolist(), pool.counts.tolist(), strict=True)) for task, pool in pools.items())
-    return {(task, c): many for task, classes in counts for c, many in classes}
-
-
-def _known(pools: Mapping[int, TensorPool]) -> dict[int, dict[str, list[float]]]:
-    """Mean and std of the user's own normalization, by task."""
-    return {
-        task: {name: list(values) for name in ("mean", "std") if (values := getattr(pool, name)) is not None}
-        for task, pool in pools.items()
-    }

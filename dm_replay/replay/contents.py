@@ -1,0 +1,191 @@
+"""What a memory of a fixed size holds: images of each class seen, within so many images or so many bytes."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from ..condensed.codec import Codec, Shape
+from ..condensed.image_set import ImageSet
+from ..data.pool import TensorPool
+from ..runtime.validation import whole_number
+from .job import Group
+from .standardize import Standardization, check_scale
+from .waiting import Waiting, cut
+
+__all__ = ["Contents", "dealt"]
+
+FLOAT = 4  # bytes
+
+
+class Contents:
+    """Images of classes, at most so many stored ones or so many bytes.
+
+    Args:
+        mem_size: images in all. mem_bytes: bytes in all, instead. ipc: a fixed number for each group.
+        codec: how images are stored, with what it leaves open.
+
+    Attributes:
+        held: the set of each (task, class), in order of arrival, standardized. waiting: the real ones among them that
+            wait. standardization: between the stream's values and those held.
+
+    Raises:
+        ValueError: for a size below 1, both sizes or neither, or an ``ipc`` that does not fit.
+    """
+
+    def __init__(self, mem_size: int | None, mem_bytes: int | None, ipc: int | None, codec: Codec):
+        if (mem_size is None) == (mem_bytes is None):
+            raise ValueError(f"give mem_size or mem_bytes, got {mem_size} and {mem_bytes}")
+        self.mem_size = None if mem_size is None else whole_number("mem_size", mem_size, 1)
+        self.mem_bytes = None if mem_bytes is None else whole_number("mem_bytes", mem_bytes, 1)
+        self.ipc = None if ipc is None else whole_number("ipc", ipc, 1)
+        if self.ipc is not None and self.mem_size is not None and self.ipc > self.mem_size:
+            raise ValueError(f"ipc must lie between 1 and mem_size {mem_size}, got {ipc}")
+        self.codec = codec
+        self.held: dict[Group, ImageSet] = {}
+        self.waiting: dict[Group, Waiting] = {}
+        self.standardization: Standardization | None = None
+
+    def fitted(self, shape: Shape) -> Codec:
+        """The codec of images (C, H, W). Where images are counted, values have a byte unless it says otherwise."""
+        codec = self.codec
+        if codec.storage == "auto" and self.mem_bytes is None:
+            codec = codec.but(storage="uint8")
+        return codec.fit(shape, self.mem_bytes)
+
+    def capacity(self, shape: Shape | None = None) -> int:
+        """How many stored images it may hold.
+
+        Args:
+            shape: (C, H, W); where bytes are counted and nothing is held yet, it has to be given.
+
+        Raises:
+            ValueError: if it is not.
+        """
+        if self.mem_bytes is None:
+            assert self.mem_size is not None
+            return self.mem_size
+        shape = shape or self.shape
+        if shape is None:
+            raise ValueError("how many images mem_bytes hold depends on their shape, and none have come yet")
+        standardization = 2 * FLOAT * shape[0]
+        return max(0, self.mem_bytes - standardization) // self.fitted(shape).nbytes(shape)
+
+    def lengths(self, groups: int, shape: Shape | None = None) -> list[int]:
+        """The shares of that many groups in order of arrival.
+
+        Raises:
+            ValueError: if they do not fit.
+        """
+        need, size = groups * (self.ipc or 1), self.capacity(shape)
+        if need > size:
+            whole = f"mem_size {size}" if self.mem_bytes is None else f"mem_bytes {self.mem_bytes}, of {size} images,"
+            more = f": it must be at least {need}" if self.mem_bytes is None else ""
+            raise ValueError(f"{whole} cannot hold {groups} classes of {self.ipc or 'at least 1'} images{more}")
+        return [self.ipc or -((first - size) // groups) for first in range(groups)]
+
+    def __len__(self) -> int:
+        return sum(map(len, self.held.values()))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the stored images and of the standardization, labels apart."""
+        shared = 0 if self.standardization is None else self.standardization.nbytes
+        return shared + sum(part.nbytes for part in self.held.values())
+
+    @property
+    def counts(self) -> dict[Group, int]:
+        """How many real images each group stands for."""
+        return {group: int(part.counts) for group, part in self.held.items()}
+
+    @property
+    def groups(self) -> dict[Group, ImageSet]:
+        """The set of each (task, class), in order of arrival, in the stream's values."""
+        if self.standardization is None:
+            return {}
+        return {group: self.standardization.leave(part) for group, part in self.held.items()}
+
+    def to_set(self) -> tuple[ImageSet, Tensor]:
+        """All images in one set, group by group, in the stream's values, and the task (N,) of each."""
+        tasks = [task for (task, _), part in self.held.items() for _ in range(len(part))]
+        return ImageSet.merge(list(self.groups.values())), torch.tensor(tasks)
+
+    @property
+    def shape(self) -> Shape | None:
+        """(C, H, W) of the images held, if any are."""
+        return next((part.shape for part in self.held.values()), None)
+
+    def shares(self, incoming: Iterable[Group], shape: Shape | None = None) -> dict[Group, int]:
+        """The share of every group once the incoming ones, of images (C, H, W), have joined; ValueError likewise."""
+        joined = list(dict.fromkeys([*self.held, *incoming]))
+        return dict(zip(joined, self.lengths(len(joined), shape), strict=True)) if joined else {}
+
+    def sizes(self, limits: Mapping[Group, int], shape: Shape) -> dict[Group, int]:
+        """Stored images of every group, at most ``limits`` of those that come in and what is held of the others."""
+        every = {group: len(part) for group, part in self.held.items()} | dict(limits)
+        if self.ipc is not None:
+            return {group: min(limit, self.ipc) for group, limit in every.items()}
+        return dict(zip(every, dealt(self.capacity(shape), list(every.values())), strict=True))
+
+    def resize(self, mem_size: int | None = None, *, mem_bytes: int | None = None) -> None:
+        """A smaller size cuts every group now; a larger one serves the updates from now on.
+
+        Raises:
+            ValueError: if the groups do not fit, or another unit of size would store images otherwise than those held.
+        """
+        resized = Contents(mem_size, mem_bytes, self.ipc, self.codec)
+        if self.shape and resized.fitted(self.shape) != self.fitted(self.shape):
+            raise ValueError("the images held are stored as their count or their bytes asked for: resize in the same")
+        if self.held:
+            resized.lengths(len(self.held), self.shape)
+        self.mem_size, self.mem_bytes = resized.mem_size, resized.mem_bytes
+        if self.shape and self.standardization:
+            self._settle(self.held, self.waiting, self.sizes({}, self.shape), self.standardization)
+
+    def check_shapes(self, shapes: Iterable[tuple[int, ...]]) -> Shape:
+        """The one shape (C, H, W) of these and of the images held.
+
+        Raises:
+            ValueError: unless it is one, and such images can be stored.
+        """
+        found = sorted({tuple(shape) for shape in shapes} | ({self.shape} if self.shape else set()))
+        if len(found) != 1:
+            raise ValueError(f"expected images of one shape, got {found or 'none'}")
+        channels, height, width = found[0]
+        self.fitted((channels, height, width))
+        return channels, height, width
+
+    def check_scale(self, pools: Iterable[TensorPool]) -> None:
+        """ValueError if the pools' images are in another scale than those held, see :func:`check_scale`."""
+        if self.standardization is not None:
+            check_scale(self.standardization, list(self.held.values()), pools)
+
+    def _settle(
+        self,
+        groups: Mapping[Group, ImageSet],
+        waiting: Mapping[Group, Waiting],
+        sizes: Mapping[Group, int],
+        space: Standardization,
+    ) -> None:
+        """Take these images, cut to their sizes."""
+        parts = {group: cut(groups[group], waiting.get(group, Waiting()), size) for group, size in sizes.items()}
+        self.held = {group: part for group, (part, _) in parts.items()}
+        self.waiting = {group: images for group, (_, images) in parts.items() if images.stored}
+        self.standardization = space
+
+
+def dealt(size: int, limits: Sequence[int]) -> list[int]:
+    """Shares of ``size`` things that are dealt round, one to each in turn, to nobody more than its limit.
+
+    >>> from dm_replay.replay.size import dealt
+    >>> dealt(11, [9, 1, 9, 9])
+    [4, 1, 3, 3]
+    """
+    shares = [0] * len(limits)
+    while size and (open_ := [number for number, most in enumerate(limits) if shares[number] < most]):
+        each = max(1, size // len(open_))
+        for number in open_[:size]:
+            given = min(each, limits[number] - shares[number])
+            shares[number] += given
+            size -= given
+    return shares
