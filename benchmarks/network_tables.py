@@ -18,8 +18,8 @@ LABELS = {
     "kmeans/whole": "k-means",
     "random/half": "shrunk 2",
     "random/quarter": "shrunk 4",
-    "random/code": "our code, random",
-    "herding/code": "our code, herding",
+    "random/code": "our codec, random",
+    "herding/code": "our codec, herding",
     "random/webp-whole": "webp, 10 images",
     "random/webp": "webp, 20 images at half size",
     "random/jpeg-whole": "jpeg, 10 images",
@@ -30,20 +30,21 @@ LABELS = {
     EARLY: EARLY,
     WHOLE: WHOLE,
 }
-COLORS = {"random": "#9a9a9a", "herding": "#e0b070", "our code, herding": "#3fa38c", "dm": "#b5432e", "fast": "#2f6db3"}
+COLORS = {"random": "#9a9a9a", "herding": "#e0b070", "our codec, herding": "#3fa38c"}
+COLORS |= {"dm": "#b5432e", "fast": "#2f6db3"}
 SAME_BYTES = {
     "real images, whole: random / herded": ("random/whole", "herding/whole"),
     "shrunk to 16 × 16 / to 8 × 8, enlarged sharply": ("random/half", "random/quarter"),
     "as JPEG / WebP, at the quality that fits": ("random/jpeg-whole", "random/webp-whole"),
     "as JPEG / WebP, at half size": ("random/jpeg", "random/webp"),
-    "real images in our own code: random / herded": ("random/code", "herding/code"),
+    "real images by our codec: random / herded": ("random/code", "herding/code"),
     "condensed, `paper`, whole, 180 s": ("paper/whole",),
-    "**condensed, `fast`, in our code, 180 s**": ("fast/code",),
-    "condensed, `plus`, in our code, 600 s": ("plus/code",),
+    "**condensed, `fast`, by our codec, 180 s**": ("fast/code",),
+    "condensed, `plus`, by our codec, 600 s": ("plus/code",),
 }
 SECONDS = {"paper/whole": 180.0, "fast/code": 180.0, "plus/code": 600.0}
 IN_TIME = {"paper/whole": "`paper`", "fast/code": "`fast`", "plus/code": "`plus`"}
-IN_TIME |= {"fast/whole": "fast, whole images", "fast/8bit": "fast, mosaics of 8 bits"}
+IN_TIME |= {"fast/whole": "fast, whole images", "fast/8bit": "fast, tiles of 8 bits"}
 NESTED = {
     "random": "random real images",
     "plain": "plain, cut",

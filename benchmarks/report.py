@@ -12,14 +12,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import cost_tables, network_tables, stream_tables
+from . import cost_tables, deciding, network_tables, stream_tables
 from .results import markdown
 
 __all__ = ["PAGES", "TABLES", "built", "main"]
 
 HOME = Path(__file__).parent.parent
 PAGES = (HOME / "README.md", *sorted((HOME / "docs").glob("*.md")))
-TABLES = {**network_tables.REPORTED, **stream_tables.REPORTED, **cost_tables.REPORTED}
+TABLES = {**network_tables.REPORTED, **stream_tables.REPORTED, **cost_tables.REPORTED, **deciding.REPORTED}
 PLACE = re.compile(r"(<!-- report: (?P<name>[\w-]+) -->\n\n)(?:(?!<!--).)*(<!-- end -->)", re.DOTALL)
 
 

@@ -21,7 +21,7 @@ parser.add_argument("--out", type=Path, default=Path("digits.pt"))
 args = parser.parse_args()
 
 digits = load_dataset("digits")
-config = CondenseConfig(ipc=args.ipc, iterations=args.iterations)
+config = CondenseConfig.preset("paper", ipc=args.ipc, iterations=args.iterations)
 with tqdm(total=config.iterations, desc="condensing") as bar:
     condensed = condense(digits.train, config, seed=0, on_step=lambda progress: bar.update())
 condensed.save(args.out)

@@ -29,6 +29,6 @@ images = ((0.8 * shapes[labels][:, None] * colors + noise) * 255).to(torch.uint8
 # From here on they might be any images: uint8 pixels (N, C, H, W), labels (N,), mean and std of each channel in [0, 1].
 std, mean = torch.std_mean(images / 255, dim=(0, 2, 3))
 pool = TensorPool(images, labels, mean.tolist(), std.tolist(), names)
-condensed = condense(pool, CondenseConfig(ipc=3, iterations=args.iterations, batch_real=64), seed=0)
+condensed = condense(pool, CondenseConfig.preset("paper", ipc=3, iterations=args.iterations, batch_real=64), seed=0)
 to_npz(condensed, args.out)
 print(f"{args.out}: {len(condensed)} images stand for {int(condensed.counts.sum())}")

@@ -19,7 +19,7 @@ args = parser.parse_args()
 digits = load_dataset("digits")
 families = "color_crop_cutout_scale_rotate"  # no mirror images: they are other digits, or none
 for size in (0, 20):
-    config = CondenseConfig(iterations=args.iterations, augment=families, prefix_weight=0.05)
+    config = CondenseConfig.preset("paper", iterations=args.iterations, augment=families, prefix_weight=0.05)
     memory = CondensedMemory(mem_size=max(size, 1), config=config, seed=0)
     network = build_network("convnet:width=32,depth=2", digits.spec.shape, classes=10, seed=0)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9)
@@ -28,8 +28,8 @@ for size in (0, 20):
         data = TensorDataset(real.take(torch.arange(len(real))), real.labels)
         loader = DataLoader(data, batch_size=32, shuffle=True)
         if len(memory):
-            how = dict(augment=SiameseAugment.parse(families), standardization=memory.standardization)
-            loader = ReplayLoader(loader, *memory.to_set(), rows=32, **how)  # type: ignore[assignment, arg-type]
+            augment = SiameseAugment.parse(families)
+            loader = ReplayLoader(loader, *memory.to_set(), rows=32, augment=augment)  # type: ignore[assignment]
         for x, y in (batch for _ in range(args.epochs) for batch in loader):
             optimizer.zero_grad()
             cross_entropy(network(x), y).backward()

@@ -24,9 +24,7 @@ train, test, spec = load_dataset("cifar10", args.root, args.download)
 items = TensorDataset(train.take(rows := torch.arange(len(train))[: args.images]), train.labels[rows])
 items.targets = train.labels[rows].tolist()  # type: ignore[attr-defined]
 stream = class_incremental_benchmark({"train": as_classification_dataset(items)}, num_experiences=5, seed=0)
-ours = dict(
-    mem_bytes=50 * 3072, batch_size_mem=192, current_augment="crop4_flip"
-)  # three replayed for each current image
+ours = dict(mem_bytes=50 * 3072, batch_size_mem=192, current_augment="crop4_flip")  # three replayed for one current
 memories = {
     "stock, whole images": ReplayPlugin(mem_size=50, batch_size_mem=192),
     "real images as WebP": DMReplayPlugin(**ours, kind="webp"),  # type: ignore[arg-type]

@@ -59,6 +59,14 @@ def test_split_cifar10(example, data_root):
     assert all(0 <= float(line.split()[-2]) <= 100 for line in lines)
 
 
+def test_own_reducer(example):
+    assert example("own_reducer") == ["10 images, 728 bytes"]
+
+
+def test_own_codec(example):
+    assert example("own_codec") == ["20 images, 488 bytes"]
+
+
 def test_every_example_is_run_and_can_be_read_at_a_glance():
     scripts = {path.stem: len(path.read_text().splitlines()) for path in EXAMPLES.glob("*.py")}
     tests = [name.removeprefix("test_") for name in globals() if name.startswith("test_")]

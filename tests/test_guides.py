@@ -49,6 +49,7 @@ def test_its_code_runs(guide, tmp_path, monkeypatch, capsys):
     It prints what stands in the comments behind ``print``.
     """
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(HOME / "examples")
     usual = strategy()
     session = {"model": usual.model, "optimizer": usual.optimizer, "benchmark": labelled()}
     for code in blocks_of(guide, "python"):

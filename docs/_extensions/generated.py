@@ -3,7 +3,7 @@
 import contextlib
 import io
 from collections.abc import Callable
-from dataclasses import MISSING, fields, replace
+from dataclasses import MISSING, fields
 from importlib import import_module
 from inspect import isclass
 from pathlib import Path
@@ -15,7 +15,9 @@ from sphinx.util.docutils import SphinxDirective
 import dm_replay
 from dm_replay.cli.__main__ import main
 from dm_replay.cli.docstrings import documented
+from dm_replay.matching.config import PRESETS, CondenseConfig
 from dm_replay.replay.memory import DEFAULT, CondensedMemory
+from dm_replay.runtime.plain import Plain, flat
 
 __all__ = ["setup"]
 
@@ -38,9 +40,18 @@ def settings(path: str) -> str:
 
 
 def _default(field) -> str:
-    if field.default is not MISSING:
-        return f"`{field.default!r}`"
-    return "" if field.default_factory is MISSING else f"`{field.default_factory()!r}`"
+    if isinstance(field.default, Plain):
+        return f"`{type(field.default).__name__}()`"
+    return "" if field.default is MISSING else f"`{field.default!r}`"
+
+
+def presets(_: str) -> str:
+    """What each preset sets otherwise than another."""
+    values = {name: flat(CondenseConfig.preset(name)) for name in PRESETS}
+    differing = [name for name in values["fast"] if len({str(own[name]) for own in values.values()}) > 1]
+    rows = [[f"`{name}`", *(f"`{own[name]!r}`" for own in values.values())] for name in differing]
+    head = ["setting", *(f"`{name}`" for name in PRESETS)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows))
 
 
 def _cell(text: str) -> str:
@@ -69,9 +80,9 @@ def sizes(_: str) -> str:
 def _sizes(shape: tuple[int, int, int], resolution: int) -> str:
     held = []
     for size in ({"mem_size": 200}, {"mem_bytes": 600_000}):
-        memory = CondensedMemory(**size, config=replace(DEFAULT, resolution=resolution))
-        stored = memory.capacity(1, shape)
-        held.append(f"{stored * memory.tiles(shape):,} training images in {stored:,} stored")
+        memory = CondensedMemory(**size, config=DEFAULT.but(resolution=resolution))
+        stored = memory.capacity(shape)
+        held.append(f"{stored * memory.fitted(shape).images_per_stored:,} training images in {stored:,} stored")
     kept = f", `resolution={resolution}`" if resolution else ""
     raw = 600_000 // (shape[0] * shape[1] * shape[2])
     return f"| {' × '.join(map(str, shape))}{kept} | {held[0]} | {held[1]} | {raw:,} |"
@@ -88,17 +99,21 @@ def api(package: str) -> str:
     """The docstrings of the public names that live in a package."""
     public = {name: getattr(dm_replay, name) for name in dm_replay.__all__}
     own = {name: what for name, what in public.items() if what.__module__.split(".")[1] == package}
-    return "\n\n".join(_documented(f"dm_replay.{name}", isclass(what)) for name, what in own.items())
+    return "\n\n".join(_documented(f"dm_replay.{name}", what) for name, what in own.items())
 
 
-def _documented(name: str, is_class: bool) -> str:
-    lines = [f".. autoclass:: {name}", "   :members:"] if is_class else [f".. autofunction:: {name}"]
+def _documented(name: str, what: object) -> str:
+    if not callable(what):
+        lines = [f".. py:data:: {name}", "", f"   ``{what!r}``"]
+    else:
+        lines = [f".. autoclass:: {name}", "   :members:"] if isclass(what) else [f".. autofunction:: {name}"]
     return "\n".join(["```{eval-rst}", *lines, "```"])
 
 
 KINDS: dict[str, Callable[[str], str]] = {
     "command": command,
     "settings": settings,
+    "presets": presets,
     "sizes": sizes,
     "hosts": hosts,
     "api": api,
