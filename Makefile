@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint types docs check clean
+.PHONY: demo test lint types docs dist check clean
 
 demo: $(READY)
 	$(BIN)/dm-replay demo --out $(OUT)
@@ -24,7 +24,11 @@ types: $(READY)
 docs: $(READY)
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs docs/_build
 
-check: lint types docs test
+# Builds sdist and wheel into dist/ and tries the wheel without the checkout.
+dist: $(READY)
+	$(BIN)/python .ci/try_dist.py
+
+check: lint types docs test dist
 
 $(READY): setup.cfg pyproject.toml
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 10), "dm_replay needs Python 3.10 or newer: make PYTHON=..."'
@@ -33,4 +37,4 @@ $(READY): setup.cfg pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) build docs/_build *.egg-info
+	rm -rf $(VENV) build dist docs/_build *.egg-info
