@@ -29,12 +29,10 @@ class Codec(Plain):
     Attributes:
         images_per_stored: training images in one stored image.
         storage: of a value by default, one of :data:`~dm_replay.condensed.stored.STORAGES`.
-        full: whether decoded images are as sharp as others, so that these need not be brought to their resolution.
     """
 
     images_per_stored: ClassVar[int] = 1
-    storage: ClassVar[str] = "uint8"
-    full: ClassVar[bool] = False
+    storage = "uint8"  # without a type: else it would come first among the arguments of a codec that has it as a field
 
     def fit(self, shape: Shape, nbytes: int | None = None) -> "Codec":
         """The same with what was left open chosen for images (C, H, W).
@@ -81,6 +79,11 @@ class Codec(Plain):
             images = torch.zeros(self.images_per_stored, *self.working_shape(shape))
         channels, height, width = self.encode(images).shape[1:]
         return channels, height, width
+
+    def full(self, shape: Shape) -> bool:
+        """Whether decoded images (C, H, W) are as sharp as others, so that these need not be brought to their
+        resolution."""
+        return False
 
     @property
     def plain(self) -> bool:

@@ -227,8 +227,7 @@ class ImageSet:
 
     def as_stored(self) -> "ImageSet":
         """The stored images themselves as training images, to be looked at."""
-        whole, working = self.codec.whole(), self.codec.working_shape(self.shape)
-        return self if whole == self.codec else replace(self, codec=whole, shape=working)
+        return replace(self, codec=self.codec.whole(), shape=self.codec.working_shape(self.shape))
 
     def with_values(self, values: Tensor) -> "ImageSet":
         """As many other stored images (N, …) of the same labels."""

@@ -59,7 +59,7 @@ class Tiles(Codec):
     color: int = 0
     enlarging: str = "sharp"
     resolution: int = 0
-    storage: str = "auto"  # type: ignore[misc]
+    storage: str = "auto"
     size: tuple[int, int] | None = field(default=None, metadata=FITTED)
 
     def __post_init__(self) -> None:
@@ -124,9 +124,8 @@ class Tiles(Codec):
     def plain(self) -> bool:
         return self.tiles == self.color == 1
 
-    @property
-    def full(self) -> bool:  # type: ignore[override]
-        return self.plain
+    def full(self, shape: Shape) -> bool:
+        return self.plain and self.working_shape(shape) == shape
 
     def value_shape(self, shape: Shape) -> Shape:
         channels, height, width = self.working_shape(shape)

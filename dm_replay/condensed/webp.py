@@ -80,8 +80,6 @@ class Webp(Codec):
     True
     """
 
-    full = True  # what is only shrunk and enlarged lacks what files do to images, and networks see that
-
     most: int = 0
     shrink: int = 0
     enlarging: str = "sharp"
@@ -100,6 +98,9 @@ class Webp(Codec):
     def working_shape(self, shape: Shape) -> Shape:
         channels, height, width = shape
         return channels, max(1, height // self.shrink), max(1, width // self.shrink)
+
+    def full(self, shape: Shape) -> bool:
+        return True  # what is only shrunk and enlarged lacks what files do to images, and networks see that
 
     def nbytes(self, shape: Shape) -> int:
         return self.most + SPAN

@@ -80,7 +80,7 @@ class ReplayLoader:
     ):
         self.data, self.rows, self.augment, self.device = data, rows, augment, torch.device(device)
         self.memory, self.transform, self.seen = memory.to(device), transform, 0
-        self.match_resolution = 0.0 if memory.codec.full else match_resolution
+        self.match_resolution = 0.0 if memory.codec.full(memory.shape) else match_resolution
         tasks = tasks.repeat_interleave(memory.codec.images_per_stored)
         self.labels, self.tasks = self.memory.image_labels, tasks.to(device)
         self.seed, self.batches = seed, 0

@@ -6,9 +6,7 @@ import pytest
 import torch
 from reference import matching_loss
 
-from dm_replay import CondenseConfig, SiameseAugment, TensorPool, condense
-from dm_replay.condensed.image_set import ImageSet
-from dm_replay.condensed.decoder import Decoder
+from dm_replay import PLAIN, CondenseConfig, ImageSet, SiameseAugment, TensorPool, condense
 from dm_replay.data.class_index import ClassShard
 from dm_replay.matching.extractors import Extractor
 from dm_replay.matching.matcher import Matcher
@@ -29,7 +27,7 @@ def matcher(pool, families=FAMILIES, network="convnet:width=8", weights=None, en
     start = pool.draw(pool.classes, ipc, torch.Generator().manual_seed(1))
     start = start.to(engine.device, extractor.master)
     nested = None if weights is None else weights.to(start)
-    synthetic = SyntheticPixels(start, decoder=Decoder(), momentum=0.5, batch=0, prefix_weight=nested)
+    synthetic = SyntheticPixels(start, codec=PLAIN, size=pool.shape[1:], momentum=0.5, batch=0, prefix_weight=nested)
     return Matcher(real, extractor, synthetic, augment=augment, engine=engine, seed=4)
 
 
@@ -93,7 +91,7 @@ def test_blocks_cover_every_image_once(groups, rows, chunk):
 def test_a_returning_class_is_matched_to_the_count_weighted_mean(pool, norm):
     generator = torch.Generator().manual_seed(2)
     old = ImageSet.from_images(
-        torch.randn(3, 3, 8, 8, generator=generator), torch.tensor([5, 5, 9]), torch.tensor([36, 3])
+        torch.randn(3, 3, 8, 8, generator=generator), torch.tensor([5, 5, 9]), counts=torch.tensor([36, 3])
     )
     fast = matcher(pool, network=f"convnet:width=8,norm={norm}", families=(), previous=old)
     fast.step(0)

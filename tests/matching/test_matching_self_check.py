@@ -84,7 +84,7 @@ def stale(monkeypatch):
     ],
 )
 def test_a_fault_does_not_reach_the_pixels(pool, monkeypatch, accelerator, fault, said):
-    expected = condense(pool, CondenseConfig.preset("paper", **{**vars(CONFIG), "precision": "float32"}))
+    expected = condense(pool, CONFIG.but(precision="float32"))
     self_check._known.clear()
     fault(monkeypatch)
     with pytest.warns(UserWarning, match=f"cpu runs the plain path.*{said}") as caught:
@@ -129,7 +129,7 @@ def test_tiny_pools_can_be_checked(labels, generator):
 
 @pytest.mark.parametrize("at", ["first", "later"])
 def test_a_lack_of_memory_in_mid_job_asks_for_fewer_images(pool, monkeypatch, at):
-    config = CondenseConfig.preset("paper", **{**vars(CONFIG), "precision": "float32"})
+    config = CONFIG.but(precision="float32")
     expected, losses = condense(pool, config), []
     right = Matcher.gradient
 
@@ -170,7 +170,7 @@ def test_a_failed_warm_up_leaves_the_pixels_alone(pool, accelerator, monkeypatch
     warm_up_only.fails = False
     self_check.verified_engine(FAST, lambda engine: {}, "nothing", 1)
     monkeypatch.setattr("dm_replay.matching.matcher.cuda_graphed", warm_up_only)
-    monkeypatch.setattr("dm_replay.matching.condense.self_check.trusted", lambda engine, *_: engine)
+    monkeypatch.setattr("dm_replay.matching.prepared.self_check.verified_engine", lambda engine, *_: engine)
     warm_up_only.fails = True
     with pytest.warns(UserWarning, match="too little memory"):
         again = condense(pool, CONFIG)

@@ -6,8 +6,7 @@ import sys
 import pytest
 import torch
 
-from dm_replay import CondenseConfig, SiameseAugment, TensorPool, condense
-from dm_replay.condensed.decoder import Decoder
+from dm_replay import CondenseConfig, SiameseAugment, TensorPool, Tiles, condense
 from dm_replay.coresets.herding import random_embedding
 from dm_replay.data.class_index import ClassShard
 from dm_replay.matching.extractors import Extractor, TrainedNetworks, read_flat
@@ -21,6 +20,7 @@ from dm_replay.runtime.engine import GIB, Engine
 
 CPU = torch.device("cpu")
 NETWORK = "convnet:width=8"
+TILES = Tiles(tiles=2, color=1, enlarging="linear")
 
 
 def exact(chunk=sys.maxsize):
@@ -59,7 +59,7 @@ def test_a_class_in_pieces_has_the_gradient_of_the_whole(pool, embedded, chunk, 
         matcher = Matcher(
             RealBatches(pool, ClassShard(pool.classes), 6, None, engine),
             extractor,
-            SyntheticPixels(start, decoder=Decoder(2), momentum=0.5, batch=batch, prefix_weight=nested),
+            SyntheticPixels(start, codec=TILES, size=pool.shape[1:], momentum=0.5, batch=batch, prefix_weight=nested),
             augment=augment,
             engine=engine,
             seed=4,
@@ -120,7 +120,7 @@ def test_herding_embeds_as_many_as_the_budget_allows(pool, embedded):
 def test_the_start_is_drawn_class_by_class(pool, monkeypatch):
     taken, right = [], TensorPool.take
     monkeypatch.setattr(TensorPool, "take", lambda self, rows: taken.append(rows.numel()) or right(self, rows))
-    config = CondenseConfig.preset("paper", ipc=2, tiles=2)
+    config = CondenseConfig.preset("paper", ipc=2, tiles=2).fit(pool.shape)
     start = initial_pixels(pool, ClassShard(pool.classes), None, config, seed=1)
     assert start.shape == (3, 2, 3, 8, 8) and max(taken) == 2 * 2**2
 
@@ -136,8 +136,8 @@ def status(name):
 torch.set_num_threads(1)
 side, budget = int(sys.argv[1]), float(sys.argv[2])
 pool = TensorPool(torch.rand(40, 3, side, side), [0, 1] * 20)
-config = CondenseConfig.preset("fast", 
-    iterations=1, extractors=1, extractor_steps=1, network="convnet:width=8", memory_budget=budget,
+config = CondenseConfig.preset(
+    "fast", iterations=1, extractors=1, extractor_steps=1, network="convnet:width=8", memory_budget=budget,
     resolution=side,
 )
 before = status("VmRSS")

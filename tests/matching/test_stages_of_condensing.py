@@ -10,6 +10,7 @@ import torch
 from dm_replay import CondenseConfig, CondensedMemory, condense, load_dataset
 from dm_replay.matching import condense as condensing
 from dm_replay.matching.expected import Expected
+from dm_replay.matching.prepared import Extractors, Prepared
 from dm_replay.matching.schedule import Schedule
 from dm_replay.runs.condense_run import condense_run
 from dm_replay.runtime.engine import Engine
@@ -59,7 +60,7 @@ def test_a_run_of_seconds_goes_by_the_clock(pool, monkeypatch):
     hands = SimpleNamespace(now=0.0)
     hands.perf_counter = lambda: hands.now
     monkeypatch.setattr("dm_replay.matching.schedule.time", hands)
-    monkeypatch.setattr(condensing, "Schedule", lambda config, spent: Schedule(config, spent, 0.0))
+    monkeypatch.setattr(condensing, "Schedule", lambda config, spent, began: Schedule(config, spent, 0.0))
 
     def tick(step):
         hands.now += 25.0
@@ -77,9 +78,10 @@ def test_the_jobs_of_a_memory_follow_each_other(pool, kind):
     assert 0.5 in [round(part, 6) for part in parts]
 
 
-def test_compiling_is_expected_in_the_first_step_of_each_stage():
-    engine = Engine(torch.device("cpu"), torch.float32, True, 16)
-    expected = Expected.of(replace(CONFIG, iterations=200), engine, 32 * 32, 10, 1, 0, True)
+def test_compiling_is_expected_in_the_first_step_of_each_stage(pool):
+    job = Prepared.of(pool, replace(CONFIG, iterations=200), None, None, None, Extractors())
+    compiled = replace(job, engine=Engine(torch.device("cpu"), torch.float32, True, 16))
+    expected = Expected.of(compiled, classes=3, iteration=0)
     first = expected.of_training(1e-9) - expected.of_training(0.0), expected.of_steps(1e-9) - expected.of_steps(0.0)
     assert first[0] == pytest.approx(first[1], rel=1e-4) and first[0] > 0.1
     assert expected.of_start(1.0) == pytest.approx(expected.of_training(0.0))
@@ -91,7 +93,7 @@ def test_ctrl_c_in_the_preparation_of_a_run_stops_it_at_once(tmp_path, monkeypat
         signal.raise_signal(signal.SIGINT)
         pytest.fail("went on")
 
-    monkeypatch.setattr(condensing, "train_networks", interrupted)
+    monkeypatch.setattr("dm_replay.matching.prepared.train_networks", interrupted)
     with pytest.raises(KeyboardInterrupt, match="stopped before the first iteration"):
         condense_run(tmp_path / "run", load_dataset("digits"), CONFIG, quiet=True)
     assert not (tmp_path / "run" / "run.json").exists()
