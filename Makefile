@@ -31,7 +31,7 @@ dist: $(READY)
 check: lint types docs test dist
 
 $(READY): setup.cfg pyproject.toml
-	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 10), "dm_replay needs Python 3.10 or newer: make PYTHON=..."'
+	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "dm_replay needs Python 3.11 or newer: make PYTHON=..."'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --editable '.[test,dev,docs]'
 	touch $@
