@@ -8,6 +8,7 @@ import pytest
 
 import dm_replay
 
+EXAMPLES = Path(__file__).parents[2] / "examples"
 SMALL = "--dataset digits --steps 3"
 BRIEF = "--seconds 0.3"
 NARROW = "convnet:width=8,depth=2"
@@ -162,13 +163,13 @@ def test_a_run_over_iterations_goes_on_where_it_was_stopped(networks, elsewhere,
 
 @pytest.mark.filterwarnings("ignore")
 def test_a_reducer_and_a_codec_of_ones_own(networks, elsewhere, monkeypatch):
-    monkeypatch.syspath_prepend(Path(__file__).parent)
-    own = ["toys:MeanImage/toys:EverySecond", "random/toys:EverySecond", "fast/toys:EverySecond"]
+    monkeypatch.syspath_prepend(EXAMPLES)
+    own = [f"{reducer}/own_codec:EverySecondPixel" for reducer in ("own_reducer:MeanImage", "random", "fast")]
     words = f"offline {SMALL} --ipc 2 --network {NARROW} --iterations 2 --method".split()
     networks.main([*words, *own])
     rows = {row["method"]: row for row in rows_of(elsewhere, "offline")}
-    assert list(rows) == own and {row["codec.is"] for row in rows.values()} == {"EverySecond"}
-    half = 8 * 4 + 8
+    assert list(rows) == own and {row["codec.is"] for row in rows.values()} == {"EverySecondPixel"}
+    quarter = 4 * 4 + 8
     allowed = 2 * (8 * 8 + 8)
-    many = [1, allowed // half, allowed // half]
-    assert [(row["training_images"], row["bytes"]) for row in rows.values()] == [(10 * k, 10 * k * half) for k in many]
+    many = [10 * each for each in (1, allowed // quarter, allowed // quarter)]
+    assert [(row["training_images"], row["bytes"]) for row in rows.values()] == [(k, k * quarter) for k in many]

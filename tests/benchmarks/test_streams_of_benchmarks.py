@@ -7,6 +7,7 @@ import pytest
 
 METHODS = ["naive", "joint", "stock", "herding", "herding/quarter", "herding/code-whole", "fast", "mixed"]
 METHODS += ["gdumb herding", "gdumb fast"]
+EXAMPLES = Path(__file__).parents[2] / "examples"
 WORDS = [
     "split",
     "--dataset",
@@ -140,9 +141,10 @@ def test_panels_have_one_scale_and_every_method_a_name(elsewhere, monkeypatch):
 
 @pytest.mark.filterwarnings("ignore")
 def test_a_reducer_and_a_codec_of_ones_own(streams, elsewhere, monkeypatch, capsys):
-    monkeypatch.syspath_prepend(Path(__file__).parent)
-    streams.main([*WORDS, NARROW, "--method", "toys:MeanImage/toys:EverySecond", "gdumb toys:MeanImage"])
+    monkeypatch.syspath_prepend(EXAMPLES)
+    method = "own_reducer:MeanImage/own_codec:EverySecondPixel"
+    streams.main([*WORDS, NARROW, "--method", method, "gdumb own_reducer:MeanImage"])
     own, gdumb = rows_of(elsewhere, "split")
-    assert own["bytes_each"] == [8 + 2 * k * (8 * 4 + 8) for k in range(1, 6)], "a map, an image of each class"
-    assert own["seconds_allowed"] is None and gdumb["method"] == "gdumb toys:MeanImage/whole"
-    assert "| toys:MeanImage/toys:EverySecond |" in capsys.readouterr().out
+    assert own["bytes_each"] == [8 + 2 * k * (4 * 4 + 8) for k in range(1, 6)], "a map, an image of each class"
+    assert own["seconds_allowed"] is None and gdumb["method"] == "gdumb own_reducer:MeanImage/whole"
+    assert f"| {method} |" in capsys.readouterr().out
