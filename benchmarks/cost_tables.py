@@ -4,17 +4,10 @@ from functools import partial
 
 import pandas as pd
 
+from .labels import labels_of
 from .results import latest, read, select
 
 __all__ = ["REPORTED", "big_data", "current_images", "imagenet_plan", "scaling", "speed"]
-
-CURRENT = {
-    "stock replay": "stock replay",
-    "condensed replay": "condensed replay",
-    "condensed replay, current images as tensors": 'condensed replay, `current_augment="crop4_flip"`',
-}
-READ = {"in memory": "in memory", "read ahead": "in a file, read ahead", "when needed": "in a file, read when needed"}
-PARTS = {"epoch": "an epoch on 100 images", "test": "a test", "whole": "1,001 epochs and a test, calculated"}
 
 
 def scaling(machine: str) -> pd.DataFrame:
@@ -33,11 +26,11 @@ def scaling(machine: str) -> pd.DataFrame:
 
 def speed(machine: str, unit: str) -> pd.DataFrame:
     """Ours and the official way in turns, and what the machine allows, in seconds or milliseconds."""
-    times, rows = {"seconds": 1, "milliseconds": 1000}[unit], {}
+    times, rows, parts = {"seconds": 1, "milliseconds": 1000}[unit], {}, labels_of("speed")
     for row in latest(read("speed", machine=machine), "part", "dataset", "classes", "ipc").itertuples():
         ours, official, floor = (times * value for value in (row.ours, row.official, row.floor))
         iteration = row.part == "iteration"
-        title = f"an iteration: {row.dataset}, {row.classes} classes, ipc {row.ipc}" if iteration else PARTS[row.part]
+        title = f"an iteration: {row.dataset}, {row.classes} classes, ipc {row.ipc}" if iteration else parts[row.part]
         digits = 1 if official >= 100 and not iteration else 2
         limit = f"{floor:.2f}, {row.floor / row.ours:.0%} reached" if iteration else ""
         rows[title] = [f"{ours:,.{digits}f}", f"{official:,.{digits}f}", f"{row.ratio:.1f}", limit]
@@ -47,7 +40,7 @@ def speed(machine: str, unit: str) -> pd.DataFrame:
 
 def big_data(machine: str) -> pd.DataFrame:
     """Seconds an iteration by where the real images lie."""
-    frame = latest(read("big_data", machine=machine), "part").set_index("part").loc[[*READ]].rename(index=READ)
+    frame = _by_part(read("big_data", machine=machine), "pool")
     table = {"s per iteration": frame.seconds, "times that in memory": frame.ratio}
     return pd.DataFrame(table).map("{:.2f}".format).rename_axis("real images")
 
@@ -65,8 +58,15 @@ def imagenet_plan() -> pd.DataFrame:
 
 def current_images() -> pd.DataFrame:
     """Milliseconds of a mini-batch before the network sees it."""
-    seconds = latest(read("fast_path"), "part").set_index("part").loc[[*CURRENT]].rename(index=CURRENT).seconds
+    seconds = _by_part(read("fast_path"), "loader").seconds
     return (1000 * seconds).map("{:.0f}".format).to_frame("ms").rename_axis("")
+
+
+def _by_part(frame: pd.DataFrame, table: str) -> pd.DataFrame:
+    """The last row of each part, by its label."""
+    labels = labels_of(table)
+    own = latest(frame, "part").set_index("part")
+    return own.loc[[part for part in labels if part in own.index]].rename(index=labels)
 
 
 REPORTED = {

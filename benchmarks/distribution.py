@@ -95,11 +95,9 @@ def draw(groups: dict[str, tuple[Tensor, Tensor]], labels: Tensor, distances: di
 
     places = torch.from_numpy(TSNE(random_state=0).fit_transform(torch.cat([f for f, _ in groups.values()]).numpy()))
     parts = dict(zip(groups, places.split([len(own) for _, own in groups.values()]), strict=True))
-    methods = [method for method in groups if method != "real"]
-    figure, row = pyplot().subplots(
-        1, len(methods), figsize=(3.6 * len(methods), 3.6), layout="constrained", squeeze=False
-    )
-    for axes, method in zip(row[0], methods, strict=True):
+    size = 3.6 * len(distances), 3.6
+    figure, row = pyplot().subplots(1, len(distances), figsize=size, layout="constrained", squeeze=False)
+    for axes, method in zip(row[0], distances, strict=True):
         for label, color in zip(labels, COLORS, strict=False):
             of_real, of_set = (parts[name][groups[name][1] == label].T for name in ("real", method))
             axes.scatter(*of_real, s=5, color=color, alpha=0.25, linewidths=0)

@@ -40,21 +40,16 @@ def main():
         "condensed replay, current images as tensors": DMReplayPlugin(200, current_augment="crop4_flip", **QUICK),
     }
     stream = experiences()
-    loaders, reading = {}, {}
+    loaders, reading, times = {}, {}, {}
     for name, plugin in plugins.items():
         loaders[name], reading[name] = loader_of(plugin, stream)
-    times: dict[str, list[float]] = {name: [] for name in loaders}
+        times[name] = []
     for _ in range(options.turns):
         for name, loader in loaders.items():
             times[name].append(seconds(loader, options.batches))
     same = {"dataset": "cifar100", "batch": 64, "replay": 64, "batches": options.batches}
-    append(
-        "fast_path",
-        [
-            {**same, "part": name, "seconds": median(turns), "turns": turns, "seconds_before": reading[name]}
-            for name, turns in times.items()
-        ],
-    )
+    rows = [{"part": name, "seconds": median(turns), "turns": turns} for name, turns in times.items()]
+    append("fast_path", [{**same, **row, "seconds_before": reading[row["part"]]} for row in rows])
     print(markdown(current_images()))
 
 

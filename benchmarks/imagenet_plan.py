@@ -26,7 +26,7 @@ from dm_replay.data.image_folders import imagenet
 
 from .cost_tables import imagenet_plan
 from .results import append, markdown
-from .scaling import seconds_per_iteration
+from .timing import seconds_per_iteration
 
 PICTURES, CLASSES, PIXELS = 1_281_167 + 50_000, 1_000, 469 * 387
 PRESETS = {"paper": 20_000, "fast": 300}  # iterations that are planned
@@ -58,14 +58,11 @@ def in_a_process(work, *arguments):
 
 def about_tree(root: Path) -> dict:
     train, test, names = imagenet(root)
-    files = [*train.files, *test.files]
-    pixels = sum(width * height for width, height in map(_size, files))
-    return {"pictures": len(files), "classes": len(names), "pixels": pixels}
-
-
-def _size(file: str) -> tuple[int, int]:
-    with Image.open(file) as picture:
-        return picture.size
+    pixels = 0
+    for file in (*train.files, *test.files):
+        with Image.open(file) as picture:
+            pixels += picture.width * picture.height
+    return {"pictures": len(train.files) + len(test.files), "classes": len(names), "pixels": pixels}
 
 
 def pack(root: Path, size: int) -> dict:
@@ -94,12 +91,8 @@ def peak_gib() -> float:
 
 def plan(size: int, tree: dict, packing: dict, condensing: dict) -> dict[str, float]:
     """Bytes, hours and memory of ImageNet-1K."""
-    hours = {
-        f"{preset}, {PRESETS[preset]} iterations, hours": (
-            row["seconds"] * PRESETS[preset] * CLASSES / tree["classes"] / 3600
-        )
-        for preset, row in condensing.items()
-    }
+    each = {name: row["seconds"] * PRESETS[name] * CLASSES / tree["classes"] for name, row in condensing.items()}
+    hours = {f"{name}, {PRESETS[name]} iterations, hours": seconds / 3600 for name, seconds in each.items()}
     opening, memory = (max(row[name] for row in condensing.values()) for name in ("opening", "open_gib"))
     return {
         "pack, GB": PICTURES * 3 * size**2 / 1e9,

@@ -22,7 +22,8 @@ from dm_replay.runtime.engine import resolve_device
 from dm_replay.runtime.stages import progress_bar
 
 from .grids import GRIDS, SCHEDULE
-from .network_tables import DRAWN, TABLES
+from .network_pictures import DRAWN
+from .network_tables import TABLES
 from .runner import run
 from .sets import described, in_steps, made
 

@@ -20,23 +20,8 @@ from dm_replay.runtime.engine import resolve_device
 from dm_replay.runtime.files import atomic
 from dm_replay.runtime.hardware import provenance
 
-__all__ = [
-    "COLUMNS",
-    "GROUPS",
-    "RESULTS",
-    "append",
-    "command",
-    "draw_panels",
-    "latest",
-    "lines",
-    "markdown",
-    "pivoted",
-    "pyplot",
-    "read",
-    "save_figure",
-    "select",
-    "spread",
-]
+__all__ = ["COLUMNS", "GROUPS", "RESULTS", "append", "command", "draw_panels", "latest", "lines"]
+__all__ += ["markdown", "pivoted", "pyplot", "read", "save_figure", "select", "spread"]
 
 RESULTS = Path(__file__).parent / "results"
 COLUMNS = {

@@ -38,7 +38,6 @@ from dm_replay.runs.condense_run import condense_run
 from dm_replay.runs.run_folder import RunFolder
 from dm_replay.runtime.files import load_sealed, save_sealed
 from dm_replay.runtime.plain import to_plain
-from dm_replay.runtime.stages import progress_bar
 
 __all__ = ["EARLY", "WEIGHTINGS", "WHOLE", "codec_of", "condensing"]
 __all__ += ["described", "in_steps", "made", "named", "reducer_of"]
@@ -206,25 +205,21 @@ def _on_the_way(cell: dict, data: Dataset) -> ImageSet:
     """A run's set at an iteration; the run is made once, and a stopped one goes on from its checkpoint."""
     reducer, codec, allowed = _job(cell, data.train.shape)
     assert isinstance(reducer, Condense)
-    folder = _folder(cell, "on the way", cell["seed"])
-    checkpoint, last = folder / "checkpoint.pt", folder / f"{cell['iterations']}.pt"
+    folder, end, saved = _folder(cell, "on the way", cell["seed"]), cell["iterations"], time.monotonic()
+    checkpoint, last = folder / "checkpoint.pt", folder / f"{end}.pt"
+
+    def keep(step: Progress) -> None:
+        nonlocal saved
+        if str(step.iteration).rstrip("0") in ("1", "3") and step.iteration < end:
+            step.as_set().save(folder / f"{step.iteration}.pt")
+        if time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
+            save_sealed(step.state, checkpoint)
+            saved = time.monotonic()
+
     if not last.exists():
         folder.mkdir(parents=True, exist_ok=True)
         state = load_sealed(checkpoint) if checkpoint.exists() else None
-        with progress_bar(f"condensing {cell['method']}", cell["iterations"]) as bar:
-            bar.update(state["iteration"] if state else 0)
-            saved = time.monotonic()
-
-            def keep(step: Progress) -> None:
-                nonlocal saved
-                bar.update()
-                if str(step.iteration).rstrip("0") in ("1", "3") and step.iteration < cell["iterations"]:
-                    step.as_set().save(folder / f"{step.iteration}.pt")
-                if time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
-                    save_sealed(step.state, checkpoint)
-                    saved = time.monotonic()
-
-            config = reducer.config.but(bytes_per_class=allowed, codec=codec)
-            condense(data.train, config, seed=cell["seed"], on_step=keep, state=state).save(last)
+        config = reducer.config.but(bytes_per_class=allowed, codec=codec)
+        condense(data.train, config, seed=cell["seed"], on_step=keep, state=state).save(last)
         checkpoint.unlink(missing_ok=True)
     return ImageSet.load(folder / f"{cell['at']}.pt")

@@ -9,7 +9,7 @@ copy, whichever is longer, both in the precision that is chosen here. Real image
 which costs the same.
 
 Ratios hold for one kind of machine: a GPU, a CPU with bfloat16 instructions or one without. The first lines say which
-this is, as does each line of results/speed.jsonl. A CPU with them can play one without, but for its clock and caches:
+this is, as does each row of results/speed.jsonl. A CPU with them can play one without, but for its clock and caches:
 
     ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 python -m benchmarks.speed --quick
 """
@@ -17,9 +17,10 @@ this is, as does each line of results/speed.jsonl. A CPU with them can play one 
 import argparse
 import os
 import resource
-import statistics
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from statistics import median
 
 import torch
 
@@ -28,18 +29,18 @@ from dm_replay.coresets.random import random_set
 from dm_replay.matching.condense import Condenser
 from dm_replay.runtime import hardware
 from dm_replay.runtime.engine import choose
-from dm_replay.runtime.hardware import Limits, Work, device_name, measure_limits
 
 from . import official_way
 from .cost_tables import speed
 from .results import append, markdown
+from .timing import DEVICE, ON_GPU, wait
 
-DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+Pairs = list[tuple[float, float]]  # ours, official
 
 
 @dataclass(frozen=True)
 class Case:
-    """One row of the table."""
+    """Condensing so many classes."""
 
     dataset: str
     classes: int
@@ -48,11 +49,13 @@ class Case:
     depth: int = 3
     batch: int = 256
 
+    def about(self, pool: TensorPool) -> dict:
+        same = {name: getattr(self, name) for name in ("dataset", "classes", "ipc", "side")}
+        return {**same, "network": f"convnet:depth={self.depth}", "settings": {"images": pool.source}}
+
 
 CASES = [
-    Case("cifar10", 10, 10),
-    Case("cifar10", 10, 1),
-    Case("cifar10", 10, 50),
+    *(Case("cifar10", 10, ipc) for ipc in (10, 1, 50)),
     Case("cifar100", 100, 10),
     Case("noise64", 200, 10, side=64, depth=4),
 ]
@@ -65,120 +68,97 @@ def main():
     parser.add_argument("--turns", type=int, default=5)
     options = parser.parse_args()
     chosen = [CASES[i] for i in options.cases] if options.cases else CASES[: 1 if options.quick else None]
-
-    kind, instruction_sets = kind_of_machine(), hardware.instruction_sets()
-    print(f"{device_name(DEVICE)}\n{kind}; instruction sets of the CPU: {' '.join(instruction_sets) or 'unknown'}")
-    reached = measure_limits(DEVICE, choose(DEVICE.type, "auto", "yes", (32, 32), 1).dtype)
-    print(f"{reached}\n", flush=True)
-    rows = [measure_condensation(case, reached, options.turns) for case in chosen]
-    rows += measure_evaluation(CASES[0], options.turns)
-    about = {"limits": {"text": str(reached), "instruction_sets": instruction_sets}, "peak_memory_bytes": peak_memory()}
-    append("speed", [{"machine": kind, **about, **row} for row in rows])
+    kind = "GPU" if ON_GPU else "bfloat16 cores" if hardware.has_bfloat16() else "no bfloat16"
+    reached = hardware.measure_limits(DEVICE, choose(DEVICE.type, "auto", "yes", (32, 32), 1).dtype)
+    limits = {"text": str(reached), "instruction_sets": hardware.instruction_sets()}
+    print(f"{hardware.device_name(DEVICE)}: {kind}; {' '.join(limits['instruction_sets'])}\n{reached}\n", flush=True)
+    rows = [condensation(case, reached, options.turns) for case in chosen] + evaluation(CASES[0], options.turns)
+    append("speed", [{"machine": kind, "limits": limits, "peak_memory_bytes": peak_memory(), **row} for row in rows])
     print(markdown(speed(kind, "seconds")))
 
 
-def kind_of_machine() -> str:
-    if DEVICE.type == "cuda":
-        return "GPU"
-    return "bfloat16 cores" if hardware.has_bfloat16() else "no bfloat16"
-
-
-def measure_condensation(case: Case, reached: Limits, turns: int) -> dict:
+def condensation(case: Case, reached: hardware.Limits, turns: int) -> dict:
     pool = pool_of(case)
-    ours, official = Ours(case, pool), Official(case, pool)
-    for side in (ours, official):
-        side.seconds_per_iteration()
-    pairs = [(ours.seconds_per_iteration(), official.seconds_per_iteration()) for _ in range(turns)]
-    cost = work(case, reached.dtype.itemsize)
-    about = {"turns": pairs, "flops": cost.flops, "bytes_moved": cost.bytes, "floor": reached.seconds(cost)}
-    return {"part": "iteration", **about_case(case, pool), "batch_real": case.batch, **medians(pairs), **about}
+    sides = ours(case, pool), official(case, pool)
+    pairs = [tuple(side() for side in sides) for _ in range(turns + 1)][1:]
+    network = build_network("convnet", pool.shape, 1, depth=case.depth)
+    # the real images forward; the synthetic ones forward and, twice as dear, backward
+    cost = hardware.work_of(network, pool.shape, case.classes * (case.batch + 3 * case.ipc), reached.dtype.itemsize)
+    about = {"flops": cost.flops, "bytes_moved": cost.bytes, "floor": reached.seconds(cost)}
+    return {"part": "iteration", **case.about(pool), "batch_real": case.batch, **medians(pairs), **about}
 
 
-def about_case(case: Case, pool: TensorPool) -> dict:
-    same = {name: getattr(case, name) for name in ("dataset", "classes", "ipc", "side")}
-    return {**same, "network": f"convnet:depth={case.depth}", "settings": {"images": pool.source}}
-
-
-def medians(pairs: list[tuple[float, float]]) -> dict[str, float]:
+def medians(pairs: Pairs) -> dict:
     """Of both sides, and of their ratio."""
-    return {
-        "ours": statistics.median(a for a, _ in pairs),
-        "official": statistics.median(b for _, b in pairs),
-        "ratio": statistics.median(b / a for a, b in pairs),
-    }
+    ours, official = (median(pair[side] for pair in pairs) for side in (0, 1))
+    return {"ours": ours, "official": official, "ratio": median(b / a for a, b in pairs), "turns": pairs}
 
 
-class Ours:
-    """Goes on from where the last turn ended."""
+def ours(case: Case, pool: TensorPool) -> Callable[[], float]:
+    """What gives seconds per iteration, and goes on from where the last turn ended."""
+    condenser, state, done, each = Condenser(), None, 0, 50 if ON_GPU else 4
+    how = dict(ipc=case.ipc, batch_real=case.batch, network=f"convnet:depth={case.depth}")
 
-    def __init__(self, case: Case, pool: TensorPool):
-        self.pool, self.state, self.done, self.condenser = pool, None, 0, Condenser()
-        self.each = 50 if DEVICE.type == "cuda" else 4
-        self.config = dict(ipc=case.ipc, batch_real=case.batch, network=f"convnet:depth={case.depth}", compile="yes")
-
-    def seconds_per_iteration(self) -> float:
-        self.done += self.each
-        config = CondenseConfig.preset("paper", **self.config, iterations=self.done, device=DEVICE.type)
-        times = []
+    def turn() -> float:
+        nonlocal state, done
+        done, times = done + each, []
 
         def note(progress):
-            if len(times) == 0 or progress.iteration == self.done:
+            nonlocal state
+            if len(times) == 0 or progress.iteration == done:
                 wait()
                 times.append(time.perf_counter())
-            if progress.iteration == self.done:
-                self.state = progress.state
+            if progress.iteration == done:
+                state = progress.state
 
-        self.condenser.condense(self.pool, config, state=self.state, on_step=note)
-        return (times[1] - times[0]) / (self.each - 1)
+        config = CondenseConfig.preset("paper", **how, iterations=done, compile="yes", device=DEVICE.type)
+        condenser.condense(pool, config, state=state, on_step=note)
+        return (times[1] - times[0]) / (each - 1)
 
-
-class Official:
-    def __init__(self, case: Case, pool: TensorPool):
-        images = pool.take(torch.arange(len(pool))).to(DEVICE)
-        self.condenser = official_way.Condenser(images, pool.labels.to(DEVICE), case.ipc, case.batch, case.depth)
-
-    def seconds_per_iteration(self) -> float:
-        return timed(self.condenser.step)
+    return turn
 
 
-def measure_evaluation(case: Case, turns: int) -> list[dict]:
+def official(case: Case, pool: TensorPool) -> Callable[[], float]:
+    images = pool.take(torch.arange(len(pool))).to(DEVICE)
+    condenser = official_way.Condenser(images, pool.labels.to(DEVICE), case.ipc, case.batch, case.depth)
+    return lambda: hardware.timed(condenser.step, DEVICE)
+
+
+def evaluation(case: Case, turns: int) -> list[dict]:
     """Training on 100 images and testing on 10,000: an epoch of a network, a test and, made up of these, the whole
     schedule; on a GPU of 20 trained together."""
-    pool = pool_of(case)
+    pool, (epochs, runs) = pool_of(case), (200, 20) if ON_GPU else (10, 1)
     test = TensorPool(pool.images[:10_000], pool.labels[:10_000], pool.mean, pool.std)
-    condensed, epochs = random_set(pool, case.ipc), 200 if DEVICE.type == "cuda" else 10
-    runs = 20 if DEVICE.type == "cuda" else 1
-    real = test.take(torch.arange(len(test))), test.labels
+    real, condensed = (test.take(torch.arange(len(test))), test.labels), random_set(pool, case.ipc)
     images, labels = condensed.images.to(DEVICE), condensed.labels.to(DEVICE)
 
     def ours() -> tuple[float, float]:
         times = []
-        config = EvalConfig(epochs=epochs, machine=Machine(DEVICE.type, compile="yes"))
 
         def note(run: int, epoch: int) -> None:
             if run == runs - 1 and epoch in (epochs // 5, epochs):
                 wait()
                 times.append(time.perf_counter())
 
+        config = EvalConfig(epochs=epochs, machine=Machine(DEVICE.type, compile="yes"))
         evaluate(condensed, test, config, runs=runs, on_epoch=note)
         end = time.perf_counter()
         return (times[1] - times[0]) / (runs * (epochs - epochs // 5)), (end - times[1]) / runs
 
     def official() -> tuple[float, float]:
-        test_alone = timed(lambda: official_way.train_and_test(images, labels, real, 0, case.classes))
-        both = timed(lambda: official_way.train_and_test(images, labels, real, epochs, case.classes))
-        return (both - test_alone) / epochs, test_alone
+        train = official_way.train_and_test
+        alone, both = (
+            hardware.timed(lambda n=n: train(images, labels, real, n, case.classes), DEVICE) for n in (0, epochs)
+        )
+        return (both - alone) / epochs, alone
 
     ours()
-    pairs = [(ours(), official()) for _ in range(turns)]
-    parts = {
-        "epoch": [(a[0], b[0]) for a, b in pairs],
-        "test": [(a[1], b[1]) for a, b in pairs],
-        "whole": [(1001 * a[0] + a[1], 1001 * b[0] + b[1]) for a, b in pairs],
-    }
-    same = {**about_case(case, pool), "epochs": epochs, "batch": 256}
+    found = [(ours(), official()) for _ in range(turns)]
+    parts = {"epoch": [(a[0], b[0]) for a, b in found], "test": [(a[1], b[1]) for a, b in found]}
+    parts["whole"] = [(1001 * a[0] + a[1], 1001 * b[0] + b[1]) for a, b in found]
+    same = {**case.about(pool), "epochs": epochs, "batch": 256}
     same["settings"] |= {"runs": runs}
-    return [{"part": part, **same, **medians(times), "turns": times} for part, times in parts.items()]
+    return [{"part": part, **same, **medians(pairs)} for part, pairs in parts.items()]
 
 
 def pool_of(case: Case) -> TensorPool:
@@ -195,26 +175,9 @@ def pool_of(case: Case) -> TensorPool:
     return pool
 
 
-def work(case: Case, itemsize: int) -> Work:
-    """Of an iteration: the real images forward; the synthetic ones forward and, twice as dear, backward."""
-    shape = (3, case.side, case.side)
-    network = build_network("convnet", shape, 1, depth=case.depth)
-    return hardware.work_of(network, shape, case.classes * (case.batch + 3 * case.ipc), itemsize)
-
-
-def timed(function) -> float:
-    return hardware.timed(function, DEVICE)
-
-
-def wait() -> None:
-    hardware.synchronize(DEVICE)
-
-
 def peak_memory() -> int:
     """Bytes: of the device on a GPU, else of the whole process."""
-    if DEVICE.type == "cuda":
-        return torch.cuda.max_memory_allocated()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return torch.cuda.max_memory_allocated() if ON_GPU else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 if __name__ == "__main__":

@@ -11,19 +11,13 @@ from dm_replay import TensorPool
 from dm_replay.data.registry import Dataset
 from dm_replay.runtime.seeding import new_generator
 
+from .labels import labels_of
+
 __all__ = ["ONLINE", "STREAMS", "stream_of"]
 
 Part = tuple[Tensor, Tensor]  # images (N, C, H, W), labels (N,)
-RETURNING = (1, 2, 5, 20)
-ONLINE = {"online": "online, boundaries known", "hidden": "online, boundaries hidden"}
-STREAMS = {
-    **{f"returning {k}": f"two new classes at a time, each old one returns with {k}" for k in RETURNING},
-    "domains": "three domains: upright, turned by 90° and by 180°",
-    "instances": "new instances: five parts of all classes",
-    "blurry": "blurry boundaries: a fifth of each class's images come at another time",
-    "tens": "class by class, ten images at a time",
-    **ONLINE,
-}
+ONLINE = ("online", "hidden")  # with boundaries that are known, or are not
+STREAMS = [*labels_of("stream")]
 
 
 def stream_of(cell: dict, data: Dataset):

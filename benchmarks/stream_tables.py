@@ -6,37 +6,15 @@ from statistics import mean
 
 import pandas as pd
 
+from .labels import colors_of, labels_of
 from .results import draw_panels, pivoted, read, select
-from .stream_data import ONLINE, STREAMS
+from .stream_data import ONLINE
 from .targets import published
 
 __all__ = ["DRAWN", "NAMES", "REPORTED", "TABLES"]
 
 WITHOUT_MEMORY = ["naive", "joint"]
-NAMES = {
-    "naive": "no memory",
-    "stock": "Avalanche's `ReplayPlugin`: random whole images",
-    "herding/whole": "herded whole images",
-    "herding/quarter": "herded, shrunk to 8 × 8",
-    "herding/webp": "herded, at half size as WebP",
-    "herding/code": "herded, at half size by our codec",
-    "herding/code-whole": "herded, whole by our codec",
-    "fast/code": "**condensed, at half size by our codec**",
-    "fast/code-whole": "condensed, whole by our codec",
-    "mixed/code": "half condensed, half herded, likewise",
-    "plus/code": "condensed (`plus`), likewise",
-    "joint": "all classes at once",
-}
-COLORS = ["#9a9a9a", "#d98c3f", "#e0b070", "#c06a5a", "#a0a030", "#3fa38c", "#8fcabd", "#2f6db3", "#9fc0e6", "#1f3f73"]
-COLORS += ["#7a3fb3", "#555555"]
-ORDINARY = {
-    ("fast/8bit", "replay"): "condensed",
-    ("herding/8bit", "replay"): 'herded (`kind="herding"`)',
-    ("fast/8bit", "none"): "condensed, `augment_replay=False`",
-    ("herding/8bit", "none"): "herded, `augment_replay=False`",
-    ("reservoir", "none"): "Avalanche's `ReservoirSamplingBuffer`",
-    ("balanced", "none"): "Avalanche's `ClassBalancedBuffer`",
-}
+NAMES, ORDINARY, STREAMS = labels_of("memory"), labels_of("ordinary"), labels_of("stream")
 PROTOCOL = {"dataset": "cifar100", "experiences": 10, "network": "convnet:width=64", "epochs": 1, "batch": 64}
 PROTOCOL |= {"replay": 192, "lr": 0.03, "momentum": 0.9}
 SECONDS = 10.0
@@ -138,9 +116,8 @@ def ordinary(frame: pd.DataFrame) -> pd.DataFrame:
     titles = [
         STREAMS[row.stream] + (f", {row.images} images" if row.stream in ONLINE else "") for row in frame.itertuples()
     ]
-    names = [ORDINARY.get(key) for key in zip(frame.method, frame.augment, strict=True)]
-    frame = frame.assign(title=titles, name=names)
-    table = pivoted(frame[frame.name.notna()], ["title"], "name")
+    names = (frame.method + ", " + frame.augment).map(ORDINARY.get)
+    table = pivoted(frame.assign(title=titles, name=names).dropna(subset="name"), ["title"], "name")
     return table.reindex(columns=[name for name in ORDINARY.values() if name in table]).rename_axis("")
 
 
@@ -164,7 +141,7 @@ def draw(frame: pd.DataFrame) -> None:
     own = select(frame, network=networks[0])
     panels = [(f"{usual} images' bytes", _over_time(own[own.images.isin([usual]) | own.images.isna()]))]
     panels += [(network, _over_bytes(select(frame, network=network), sizes[network])) for network in drawn]
-    colors = dict(zip(map(_plain, NAMES), COLORS, strict=True))
+    colors = {_plain(label): color for label, color in colors_of("memory").items()}
     draw_panels(f"split_{last.dataset}", panels, "accuracy, %", colors, log="raw images' bytes")
 
 
