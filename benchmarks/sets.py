@@ -71,7 +71,7 @@ WEIGHTINGS: dict[str, dict[str, float]] = {  # of the prefixes of a set; the fir
 
 
 def named(method: str) -> str:
-    """The whole name of a method: without a codec real images and the paper's are whole, others in our code.
+    """The whole name of a method: without a codec real images and the paper's are whole, others by our codec.
 
     Raises:
         ValueError: for a reducer or a codec that is not known.
