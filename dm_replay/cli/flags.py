@@ -12,7 +12,7 @@ from ..condensed.mosaic import ENLARGING
 from ..condensed.stored import STORAGES
 from ..data.registry import Dataset, load_dataset
 from ..matching.config import INITS, PRESETS, USUAL
-from ..matching.distances import DISTANCES
+from ..matching.losses import DISTANCES
 from ..runtime.engine import COMPILE, PRECISIONS
 from ..runtime.plain import FITTED, Plain
 from .docstrings import documented

@@ -3,17 +3,21 @@
 import math
 import sys
 import warnings
+from collections.abc import Callable
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..data.pool import TensorPool
 from ..networks import activation_values
 from ..runtime.engine import GIB, Activations, Engine
+from ..runtime.out_of_memory import within_memory
 from .config import CondenseConfig
+from .matcher import Matcher
 from .trained_networks import BATCH
 
-__all__ = ["activations_of", "engine_for", "note_whole_batches"]
+__all__ = ["Steps", "activations_of", "engine_for", "note_whole_batches"]
 
 WORTH_COMPILING = 60.0  # seconds; compiling takes 10 to 40 of them
 
@@ -51,3 +55,42 @@ def note_whole_batches(
             "resolution, or choose another norm",
             stacklevel=4,
         )
+
+
+class Steps:
+    """Runs a matcher's steps; one that lacks memory is made again by a matcher with half the images at a time.
+
+    An update changes nothing before its gradient is there, so the new matcher goes on from the old one's pixels; of a
+    step of several updates those that were made stay made.
+
+    Args:
+        build: a fresh matcher on an engine.
+        images: the most that it has at a time, whatever the engine allows.
+    """
+
+    def __init__(self, build: Callable[[Engine], Matcher], engine: Engine, images: int):
+        self._build, self._images = build, images
+        self._state: dict[str, Any] | None = None  # of a matcher that was given up
+        self.engine, self.matcher = within_memory(engine, images, build)
+
+    def step(self, iteration: int, lr: float) -> Tensor:
+        """As :meth:`Matcher.step`."""
+        self.engine, loss = within_memory(
+            self.engine, self._images, lambda engine: self._matcher_on(engine).step(iteration, lr)
+        )
+        return loss
+
+    def close(self) -> None:
+        """As :meth:`Matcher.close`."""
+        self.matcher.close()
+
+    def _matcher_on(self, engine: Engine) -> Matcher:
+        if engine == self.matcher.engine:
+            return self.matcher
+        if self._state is None:
+            self._state = self.matcher.state()
+            self.matcher.close()
+        self.matcher = self._build(engine)
+        self.matcher.restore(self._state)
+        self._state = None
+        return self.matcher

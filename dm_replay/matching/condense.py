@@ -22,18 +22,15 @@ from ..runtime.distributed import ALONE, Peers
 from ..runtime.engine import Engine, cpu_by_default
 from ..runtime.plain import flat
 from ..runtime.stages import at, mapped
-from .bounds import LOOK, RealRange
+from .budget import Steps
 from .config import CondenseConfig
-from .expected import Expected
 from .initial import initial_pixels
 from .losses import prefix_weights
 from .matcher import Matcher
 from .prepared import Extractors, Prepared
-from .progress import Progress
+from .progress import Expected, Progress, Schedule
 from .real_batches import RealBatches
-from .schedule import Schedule
-from .steps import Steps
-from .synthetic import SyntheticPixels
+from .synthetic import LOOK, RealRange, SyntheticPixels
 
 __all__ = ["Condenser", "condense"]
 

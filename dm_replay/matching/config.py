@@ -10,7 +10,7 @@ from ..networks import parse
 from ..runtime.machine import Machine
 from ..runtime.plain import Plain
 from ..runtime.validation import check_choices, check_whole_numbers
-from .distances import DISTANCES
+from .losses import DISTANCES
 
 __all__ = ["INITS", "PRESETS", "USUAL", "CondenseConfig"]
 

@@ -11,8 +11,7 @@ from ..augment.siamese import AugmentParams, SiameseAugment
 from ..networks import build_network, reset
 from ..runtime.acceleration import compiled
 from ..runtime.engine import Engine
-from .distances import Distance
-from .losses import matching_loss
+from .losses import Distance, matching_loss
 
 __all__ = ["Extractor", "TrainedNetworks"]
 

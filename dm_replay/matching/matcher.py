@@ -12,7 +12,7 @@ from ..runtime.acceleration import cuda_graphed
 from ..runtime.engine import Engine
 from ..runtime.seeding import RoleStreams
 from .extractors import Extractor, TrainedNetworks
-from .pieces import equal_parts, gradient_in_pieces
+from .losses import equal_parts, gradient_in_pieces
 from .real_batches import Block, RealBatches
 from .synthetic import SyntheticPixels
 

@@ -20,8 +20,8 @@ from ..runtime.engine import Engine
 from ..runtime.seeding import new_generator
 from ..runtime.stages import at, span
 from .extractors import Extractor, TrainedNetworks, read_flat
-from .pieces import equal_parts
-from .previous import Previous
+from .losses import equal_parts
+from .real_batches import Previous
 
 __all__ = ["BATCH", "train_networks"]
 

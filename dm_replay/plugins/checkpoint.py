@@ -1,12 +1,14 @@
-"""Checkpoints of a strategy between experiences, to go on from in another process with the same numbers."""
+"""Checkpoints of a strategy with all its plugins and loggers, files open for writing among them."""
 
 import contextlib
 import copy
 import hashlib
 import io
+import os
 import random
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import dill
@@ -14,9 +16,50 @@ import numpy as np
 import torch
 
 from ..runtime.files import atomic
-from . import open_files
 
-__all__ = ["load_checkpoint", "save_checkpoint"]
+__all__ = ["Pickler", "load_checkpoint", "reopened", "save_checkpoint"]
+
+LONGEST = 10_000  # characters of a header; a longer first line is none
+
+
+class Pickler(dill.Pickler):
+    """dill's would open a file once more in its own mode, which empties one that was opened to be written."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        if not isinstance(obj, io.TextIOWrapper | io.BufferedWriter) or not isinstance(obj.name, str | Path):
+            return NotImplemented
+        if obj.mode[0] not in "wxa" or not Path(obj.name).is_file():
+            return NotImplemented
+        text = {} if isinstance(obj, io.BufferedWriter) else {"encoding": obj.encoding, "errors": obj.errors}
+        return reopened, (str(obj.name), f"a{obj.mode[1:]}", text, obj.closed, _header(obj))
+
+
+def reopened(name: str, mode: str, text: dict[str, str | None], closed: bool, header: str) -> Any:
+    """The file, to be appended to. Where it is gone, its folder and its header are made anew.
+
+    Raises:
+        OSError: if it cannot be.
+    """
+    Path(name).parent.mkdir(parents=True, exist_ok=True)
+    file: Any = open(name, mode, **text)  # type: ignore[call-overload]  # noqa: SIM115
+    if header and not os.fstat(file.fileno()).st_size:
+        file.write(header)
+        file.flush()
+    if closed:
+        file.close()
+    return file
+
+
+def _header(file: Any) -> str:
+    """The first line of a table: rows that follow would mean nothing without it."""
+    if not str(file.name).endswith(".csv") or isinstance(file, io.BufferedWriter):
+        return ""
+    if not file.closed:
+        file.flush()
+    with open(file.name, encoding=file.encoding, errors=file.errors) as written:
+        line = written.readline(LONGEST)
+    return line if line.endswith("\n") else ""
+
 
 MAGIC = b"dm_replay.Checkpoint/1\n"
 OF_AN_EXPERIENCE = (  # what a strategy keeps of its last experience, data and all, and makes anew for the next
@@ -48,7 +91,9 @@ def save_checkpoint(strategy: Any, path: str | Path) -> None:
             setattr(resting, name, None)
     written = io.BytesIO()
     with _classes_by_name():
-        torch.save({"strategy": resting, "random": _random_state()}, written, pickle_module=open_files)
+        torch.save(
+            {"strategy": resting, "random": _random_state()}, written, pickle_module=SimpleNamespace(Pickler=Pickler)
+        )
     content = written.getbuffer()
     with atomic(path) as temporary, open(temporary, "wb") as file:
         file.write(MAGIC + hashlib.sha256(content).digest())

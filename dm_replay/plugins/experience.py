@@ -1,10 +1,10 @@
-"""Reading an experience: its images as a model meets them at test time, with labels and tasks."""
+"""Reading an experience: all its images, some of them to look at first, and old data that came before any."""
 
 import warnings
 from collections.abc import Sequence
 from functools import partial
 from itertools import repeat
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,13 +13,25 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ..data.pool import TensorPool
+from ..runtime.seeding import undisturbed
 from .collated import checked, collated, read_items
 from .items import ItemForm
 
-__all__ = ["READ_BATCH", "RealImages", "as_pool", "groups_of", "inspect", "read", "warn_if_random"]
+__all__ = [
+    "READ_BATCH",
+    "RealImages",
+    "as_pool",
+    "as_task",
+    "check_train_size",
+    "groups_of",
+    "inspect",
+    "read",
+    "readable",
+    "some_images",
+    "warn_if_random",
+]
 
-Group = tuple[int, int]  # task, class
-
+LOOK = 16  # images; where each has a size of its own, two are enough
 READ_BATCH = 64  # images
 REREAD = 16  # images; a random flip leaves all of them as they were once in 65,000 times
 
@@ -145,3 +157,65 @@ def warn_if_random(dataset: AvalancheDataset) -> None:
             "train_transform and eval_transform to the benchmark instead",
             stacklevel=2,
         )
+
+
+def some_images(dataset: AvalancheDataset) -> Tensor:
+    """A few images (M, C, H, W) uint8 or float32, evenly spaced, in eval mode.
+
+    The global random generators are left alone.
+
+    Raises:
+        ValueError: if they cannot be condensed, are of several sizes or not finite.
+    """
+    rows = torch.linspace(0, len(dataset) - 1, min(LOOK, len(dataset))).long().tolist()
+    with undisturbed():
+        images = [read_items(dataset.eval(), [row])[0] for row in rows]
+    for row, image in zip(rows, images, strict=True):
+        if image.shape != images[0].shape:
+            sizes = f"image 0 has {tuple(images[0].shape[1:])}, image {row} {tuple(image.shape[1:])}"
+            raise ValueError(f"expected images of one shape after the eval transforms: {sizes}")
+        if not image.isfinite().all():
+            raise ValueError(f"image {row} of the experience holds NaN or infinite values")
+    whole = torch.cat(images)
+    return whole if whole.dtype == torch.uint8 else whole.float()
+
+
+def check_train_size(dataset: AvalancheDataset, shape: Sequence[int]) -> None:
+    """ValueError unless train transforms give images of the shape that eval transforms give, (C, H, W).
+
+    Mini-batches are of both: current images come from the ones, the memory's from the others.
+    """
+    with undisturbed():
+        trained = tuple(read_items(dataset.train(), [0])[0].shape[1:])
+    if trained != tuple(shape):
+        raise ValueError(
+            f"images are {trained} after the train transforms and {tuple(shape)} after the eval transforms, which the "
+            "memory keeps: mini-batches of both need one shape"
+        )
+
+
+def readable(dataset: Any) -> AvalancheDataset:
+    """A dataset of Avalanche, or any other of items (x, y) or (x, y, task label), as one of Avalanche.
+
+    Raises:
+        ValueError: if it is neither.
+    """
+    if isinstance(dataset, AvalancheDataset):
+        return dataset
+    if not hasattr(dataset, "__getitem__") or not hasattr(dataset, "__len__"):
+        raise ValueError(f"expected a dataset with a length, of items (x, y), got a {type(dataset).__name__}")
+    return AvalancheDataset([dataset])
+
+
+def as_task(real: RealImages, task: int | None) -> RealImages:
+    """The images as those of a task, 0 where None is given; where the items say their task, it has to be None.
+
+    Raises:
+        ValueError: otherwise.
+    """
+    if task is None:
+        return real
+    if real.form.tasks != "none":
+        raise ValueError(f"the items of the dataset have task labels of their own, got also task {task}")
+    groups = frozenset((task, label) for _, label in real.groups)
+    return real._replace(tasks=torch.full_like(real.tasks, task), groups=groups)

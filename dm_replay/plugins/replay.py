@@ -13,10 +13,8 @@ from ..replay.loader import Batches, ReplayLoader, Transform, check_transform
 from ..runtime.distributed import Peers
 from ..runtime.seeding import derive
 from ..runtime.validation import fraction, whole_number
-from .experience import READ_BATCH, as_pool, inspect
-from .looking import check_train_size, some_images
-from .other_plugins import check_neighbours, check_not_made, name_those_behind
-from .shared_data import shared_among_processes
+from .experience import READ_BATCH, as_pool, check_train_size, inspect, some_images
+from .loaders import check_neighbours, check_not_made, name_those_behind, shared_among_processes
 from .storage_policy import CondensedBuffer
 
 __all__ = ["DMReplayPlugin"]

@@ -16,7 +16,6 @@ from avalanche.training.storage_policy import BalancedExemplarsBuffer
 from torch import Tensor, nn
 
 from ..condensed.codec import Codec
-from ..condensed.image_set import ImageSet
 from ..coresets.reducer import Reducer
 from ..matching.config import CondenseConfig
 from ..matching.progress import Progress
@@ -25,41 +24,13 @@ from ..replay.memory import CondensedMemory
 from ..runtime.distributed import Peers
 from ..runtime.stages import StageBar, watched_by
 from ..runtime.validation import whole_number
-from .attempt import Attempt
-from .experience import RealImages, groups_of, inspect, read, warn_if_random
-from .filling import as_task, readable
-from .items import ItemForm, as_dataset
-from .settings import check_begun, condense_config
+from .experience import RealImages, as_task, groups_of, inspect, read, readable, warn_if_random
+from .items import GroupBuffer, GroupKey, ItemForm, as_dataset
+from .settings import Attempt, check_begun, condense_config
 
-__all__ = ["CondensedBuffer", "GroupKey"]
+__all__ = ["CondensedBuffer"]
 
 STRATEGY = "strategy"
-
-
-class GroupKey(int):
-    """A class of a task: its class as an int, equal only to the same class of the same task."""
-
-    task: int
-
-    def __new__(cls, task: int, label: int):
-        key = super().__new__(cls, label)
-        key.task = task
-        return key
-
-    def __getnewargs__(self) -> tuple[int, int]:  # type: ignore[override]
-        return self.task, int(self)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, GroupKey) and self.__getnewargs__() == other.__getnewargs__()
-
-    def __ne__(self, other: object) -> bool:
-        return not self == other
-
-    def __hash__(self) -> int:
-        return hash(self.__getnewargs__())
-
-    def __repr__(self) -> str:
-        return f"GroupKey(task={self.task}, label={int(self)})"
 
 
 class CondensedBuffer(BalancedExemplarsBuffer):
@@ -309,7 +280,7 @@ class CondensedBuffer(BalancedExemplarsBuffer):
     def _refresh(self) -> None:
         self._buffer = None
         self.buffer_groups = {
-            GroupKey(*key): _GroupBuffer(part, key[0], self._form) for key, part in self.memory.groups.items()
+            GroupKey(*key): GroupBuffer(part, key[0], self._form) for key, part in self.memory.groups.items()
         }
 
 
@@ -322,18 +293,6 @@ class _OfTask(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return avalanche_forward(self.model, images, torch.full((len(images),), self.task, device=images.device))
-
-
-class _GroupBuffer:
-    """One group's images, for plugins that look into ``buffer_groups``: there, items always have task labels."""
-
-    def __init__(self, images: ImageSet, task: int, form: ItemForm):
-        self.images, self.task, self.form = images, task, form.with_tasks()
-        self.max_size = len(images)
-
-    @property
-    def buffer(self) -> AvalancheDataset:
-        return as_dataset(self.images, torch.full((self.max_size,), self.task), self.form)
 
 
 def _size_of(memory: CondensedMemory) -> int:

@@ -177,7 +177,7 @@ class Contents:
 def dealt(size: int, limits: Sequence[int]) -> list[int]:
     """Shares of ``size`` things that are dealt round, one to each in turn, to nobody more than its limit.
 
-    >>> from dm_replay.replay.size import dealt
+    >>> from dm_replay.replay.contents import dealt
     >>> dealt(11, [9, 1, 9, 9])
     [4, 1, 3, 3]
     """

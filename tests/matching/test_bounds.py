@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from dm_replay import CondenseConfig, condense
-from dm_replay.matching.bounds import RealRange, at_most
+from dm_replay.matching.synthetic import RealRange, at_most
 
 QUICK = dict(ipc=2, iterations=60, batch_real=4, augment="none", compile="no", device="cpu")
 

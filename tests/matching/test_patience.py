@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from dm_replay import CondenseConfig, CondensedMemory, DMReplayPlugin, condense
-from dm_replay.matching.schedule import Schedule
+from dm_replay.matching.progress import Schedule
 
 CONFIG = CondenseConfig.preset(
     "fast",
@@ -26,7 +26,7 @@ def clock(monkeypatch):
     """Whose hands the test moves."""
     hands = SimpleNamespace(now=0.0)
     hands.perf_counter = lambda: hands.now
-    monkeypatch.setattr("dm_replay.matching.schedule.time", hands)
+    monkeypatch.setattr("dm_replay.matching.progress.time", hands)
     return hands
 
 

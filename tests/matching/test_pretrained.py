@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from dm_replay import CondenseConfig, SiameseAugment, condense
-from dm_replay.matching.bounds import RealRange, at_most
+from dm_replay.matching.synthetic import RealRange, at_most
 from dm_replay.matching.condense import FEATURES
 from dm_replay.matching.pretrained import PretrainedExtractor
 

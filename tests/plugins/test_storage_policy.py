@@ -17,7 +17,8 @@ from torch.utils.data import DataLoader
 from torchvision.transforms import RandomHorizontalFlip, ToPILImage
 
 from dm_replay.plugins.replay import DMReplayPlugin
-from dm_replay.plugins.storage_policy import CondensedBuffer, GroupKey
+from dm_replay.plugins.items import GroupKey
+from dm_replay.plugins.storage_policy import CondensedBuffer
 
 
 @pytest.mark.parametrize("benchmark", [plain, labelled])

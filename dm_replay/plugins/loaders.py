@@ -1,12 +1,15 @@
-"""Other plugins that make mini-batches, beside one that would throw theirs away or whose own they would throw away."""
+"""The mini-batches of a strategy, which other plugins make, too, and which processes share out."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from avalanche.core import BasePlugin
 from avalanche.training.plugins import ReplayPlugin
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, DistributedSampler, RandomSampler, SequentialSampler
 
-__all__ = ["check_neighbours", "check_not_made", "name_those_behind"]
+from ..replay.loader import Batches
+
+__all__ = ["check_neighbours", "check_not_made", "name_those_behind", "shared_among_processes"]
 
 HOOK = "before_training_exp"  # where plugins make mini-batches
 
@@ -72,3 +75,34 @@ def _alike(own: Any, found: Any) -> bool:
     lengths = [[len(part) for part in getattr(loader, "datasets", ())] for loader in (own, found)]
     sizes = [getattr(loader, "batch_sizes", None) for loader in (own, found)]
     return lengths[0] == lengths[1] and sizes[0] == sizes[1]
+
+
+KEPT = (
+    *("batch_size", "num_workers", "collate_fn", "pin_memory", "drop_last", "timeout", "worker_init_fn"),
+    *("multiprocessing_context", "generator", "persistent_workers"),
+)
+
+
+def shared_among_processes(loader: Any, seed: int) -> Batches:
+    """A loader with this process's part of the images, if each process would otherwise go through all of them.
+
+    That is so with the plain loader that strategies make for data without task labels. Avalanche's own loaders share
+    theirs out, and whatever else a user has put in its place stays as it is.
+
+    Args:
+        seed: of the order, the same in all processes.
+    """
+    if type(loader) is not DataLoader or not isinstance(loader.sampler, RandomSampler | SequentialSampler):
+        return loader
+    shuffle = isinstance(loader.sampler, RandomSampler)
+    sampler = _InTurns(loader.dataset, shuffle=shuffle, drop_last=loader.drop_last, seed=seed)
+    return DataLoader(loader.dataset, sampler=sampler, **{name: getattr(loader, name) for name in KEPT})
+
+
+class _InTurns(DistributedSampler):
+    """Each pass has an order of its own: a strategy's loop does not say which it is."""
+
+    def __iter__(self) -> Iterator[int]:
+        order = super().__iter__()
+        self.set_epoch(self.epoch + 1)
+        return order
