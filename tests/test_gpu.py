@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+from dm_replay.condensed.decoder import Decoder
 
 from dm_replay import CondenseConfig, EvalConfig, SiameseAugment, condense
-from dm_replay.condensed.decoder import Decoder
 from dm_replay.coresets.random import random_set
 from dm_replay.data.class_index import ClassShard
 from dm_replay.evaluation.trainer import probe as training_probe

@@ -91,9 +91,8 @@ def save_checkpoint(strategy: Any, path: str | Path) -> None:
             setattr(resting, name, None)
     written = io.BytesIO()
     with _classes_by_name():
-        torch.save(
-            {"strategy": resting, "random": _random_state()}, written, pickle_module=SimpleNamespace(Pickler=Pickler)
-        )
+        state = {"strategy": resting, "random": _random_state()}
+        torch.save(state, written, pickle_module=SimpleNamespace(Pickler=Pickler))
     content = written.getbuffer()
     with atomic(path) as temporary, open(temporary, "wb") as file:
         file.write(MAGIC + hashlib.sha256(content).digest())

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ..data.pool import TensorPool
+from ..replay.waiting import Group
 from ..runtime.seeding import undisturbed
 from .collated import checked, collated, read_items
 from .items import ItemForm

@@ -16,10 +16,11 @@ from ..runtime.distributed import Peers, World
 from ..runtime.seeding import derive
 from ..runtime.stages import span
 from .standardize import Standardization
+from .waiting import Group
 
 __all__ = ["Group", "Incoming", "Job", "Networks", "OnStep", "Pools", "Update", "agreed", "shared_out"]
 
-Group = tuple[int, int]  # task, class
+
 OnStep = Callable[[int, int, Progress], None]
 Pools = TensorPool | Mapping[int, TensorPool]
 Networks = Callable[[int], nn.Module] | None

@@ -15,12 +15,11 @@ from ..runtime.files import load_sealed, save_sealed
 from ..runtime.plain import from_plain, to_plain
 from ..runtime.validation import whole_number
 from .standardize import Standardization
-from .waiting import Waiting
+from .waiting import Group, Waiting
 
 __all__ = ["read_memory", "write_memory"]
 
 FORMAT = "dm_replay.CondensedMemory/1"
-Group = tuple[int, int]
 
 
 def write_memory(state: dict[str, Any], path: str | Path) -> None:

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
+from dm_replay.condensed.decoder import PLANES, Decoder
+from dm_replay.coresets.config import ExemplarConfig
 from torch.nn import functional as F
 
 from dm_replay import CondenseConfig, ImageSet, TensorPool, condense
-from dm_replay.condensed.decoder import PLANES, Decoder
-from dm_replay.coresets.config import ExemplarConfig
 from dm_replay.coresets.random import random_exemplars
 from dm_replay.replay.memory import CondensedMemory
 from dm_replay.replay.standardize import Standardization

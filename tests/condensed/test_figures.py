@@ -5,8 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
-from dm_replay.condensed.image_set import ImageSet
 from dm_replay.condensed.figures import GAP, animate, class_name, grid, real_pixels, save_picture
+from dm_replay.condensed.image_set import ImageSet
 
 MEAN, STD = [0.4, 0.5, 0.6], [0.2, 0.3, 0.25]
 

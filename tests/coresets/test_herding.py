@@ -1,7 +1,7 @@
 import pytest
 import torch
-
 from dm_replay.coresets.config import ExemplarConfig
+
 from dm_replay.coresets.herding import herd, herding_exemplars
 
 

@@ -1,8 +1,8 @@
 import pytest
 import torch
+from dm_replay.coresets.config import ExemplarConfig
 
 from dm_replay import load_dataset
-from dm_replay.coresets.config import ExemplarConfig
 from dm_replay.coresets.kmeans import central, kmeans_exemplars
 
 

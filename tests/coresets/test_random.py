@@ -1,9 +1,9 @@
 import pytest
 import torch
+from dm_replay.coresets.config import ExemplarConfig
 
 from dm_replay import CondenseConfig, TensorPool
 from dm_replay.condensed.mosaic import encode_tiles
-from dm_replay.coresets.config import ExemplarConfig
 from dm_replay.coresets.random import random_exemplars, random_set
 
 

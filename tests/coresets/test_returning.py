@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+from dm_replay.condensed.decoder import Decoder
 
 from dm_replay.condensed.image_set import ImageSet
-from dm_replay.condensed.decoder import Decoder
 from dm_replay.coresets.returning import evenly, joined, new_among, stored_values
 
 DECODERS = {

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dm_replay import ImageSet, EvalConfig, evaluate, load_dataset
+from dm_replay import EvalConfig, ImageSet, evaluate, load_dataset
 from dm_replay.cli.__main__ import main
 from dm_replay.coresets.random import random_set
 from dm_replay.data import packing, pictures

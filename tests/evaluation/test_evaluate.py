@@ -6,7 +6,7 @@ import pytest
 import reference
 import torch
 
-from dm_replay import ImageSet, EvalConfig, TensorPool, evaluate
+from dm_replay import EvalConfig, ImageSet, TensorPool, evaluate
 from dm_replay.coresets.random import random_set
 from dm_replay.evaluation.evaluate import EvalReport
 from dm_replay.evaluation.trainer import Trainer

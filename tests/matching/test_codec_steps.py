@@ -12,8 +12,8 @@ from dm_replay import PLAIN, CondenseConfig, SiameseAugment, Tiles, condense
 from dm_replay.data.class_index import ClassShard
 from dm_replay.matching.extractors import Extractor, TrainedNetworks, read_flat
 from dm_replay.matching.matcher import Matcher
+from dm_replay.matching.progress import Schedule
 from dm_replay.matching.real_batches import RealBatches
-from dm_replay.matching.schedule import Schedule
 from dm_replay.matching.synthetic import SyntheticPixels
 from dm_replay.networks import build_network
 from dm_replay.runtime.engine import Engine

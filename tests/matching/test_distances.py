@@ -5,8 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from dm_replay import CondenseConfig, condense
-from dm_replay.matching.losses import FREQUENCY, Distance
-from dm_replay.matching.losses import matching_loss
+from dm_replay.matching.losses import FREQUENCY, Distance, matching_loss
 
 
 @pytest.fixture

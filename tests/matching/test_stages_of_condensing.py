@@ -9,9 +9,8 @@ import torch
 
 from dm_replay import CondenseConfig, CondensedMemory, condense, load_dataset
 from dm_replay.matching import condense as condensing
-from dm_replay.matching.expected import Expected
 from dm_replay.matching.prepared import Extractors, Prepared
-from dm_replay.matching.schedule import Schedule
+from dm_replay.matching.progress import Expected, Schedule
 from dm_replay.runs.condense_run import condense_run
 from dm_replay.runtime.engine import Engine
 from dm_replay.runtime.stages import watched_by
@@ -59,7 +58,7 @@ def test_a_resumed_run_begins_where_it_was(pool):
 def test_a_run_of_seconds_goes_by_the_clock(pool, monkeypatch):
     hands = SimpleNamespace(now=0.0)
     hands.perf_counter = lambda: hands.now
-    monkeypatch.setattr("dm_replay.matching.schedule.time", hands)
+    monkeypatch.setattr("dm_replay.matching.progress.time", hands)
     monkeypatch.setattr(condensing, "Schedule", lambda config, spent, began: Schedule(config, spent, 0.0))
 
     def tick(step):

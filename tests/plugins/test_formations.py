@@ -3,10 +3,10 @@
 import pytest
 import torch
 from avalanche.training.plugins import ReplayPlugin
+from dm_replay.condensed.decoder import Decoder
 from streams import QUICK, labelled, plain, run
 
 from dm_replay import CondensedBuffer, DMReplayPlugin
-from dm_replay.condensed.decoder import Decoder
 
 FORMED = dict(QUICK | {"preset": "fast"}, tiles=2, batch_syn=6, extractor_steps=2)
 

@@ -6,17 +6,17 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch.nn import functional as F
-
-from dm_replay import CondensedBuffer
 from dm_replay.condensed.coded_set import SPAN, CodedSet
 from dm_replay.condensed.coding import ImageCodec
 from dm_replay.coresets.config import ExemplarConfig
+from dm_replay.replay.kinds import Kind
+from torch.nn import functional as F
+
+from dm_replay import CondensedBuffer
 from dm_replay.coresets.herding import herding_exemplars
 from dm_replay.data.pool import TensorPool
 from dm_replay.matching.config import CondenseConfig
 from dm_replay.plugins.metrics import memory_grid
-from dm_replay.replay.kinds import Kind
 from dm_replay.replay.loader import ReplayLoader
 from dm_replay.replay.memory import CondensedMemory
 

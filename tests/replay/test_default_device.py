@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dm_replay import ImageSet, EvalConfig, TensorPool, condense, evaluate, load_dataset
+from dm_replay import EvalConfig, ImageSet, TensorPool, condense, evaluate, load_dataset
 from dm_replay.matching.config import CondenseConfig
 from dm_replay.replay.current import CropFlip, TensorLoader
 from dm_replay.replay.loader import ReplayLoader

@@ -4,13 +4,13 @@ from collections import Counter
 
 import pytest
 import torch
+from dm_replay.condensed.coded_set import SPAN
+from dm_replay.replay.kinds import Kind
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dm_replay.condensed.coded_set import SPAN
 from dm_replay.data.pool import TensorPool
 from dm_replay.matching.config import CondenseConfig
-from dm_replay.replay.kinds import Kind
 from dm_replay.replay.memory import CondensedMemory
 from dm_replay.replay.waiting import Waiting
 

@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import pytest
 import torch
+from dm_replay.coresets.config import ExemplarConfig
+from dm_replay.replay.kinds import Kind
 
 from dm_replay import CondensedBuffer
-from dm_replay.coresets.config import ExemplarConfig
 from dm_replay.coresets.herding import herding_exemplars
 from dm_replay.data.pool import TensorPool
 from dm_replay.matching.config import CondenseConfig
-from dm_replay.replay.kinds import Kind
 from dm_replay.replay.memory import CondensedMemory
 
 PLAIN = CondenseConfig.preset(

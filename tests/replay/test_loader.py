@@ -5,10 +5,10 @@ import pickle
 
 import pytest
 import torch
+from dm_replay.condensed.decoder import Decoder
 
 from dm_replay.augment.siamese import SiameseAugment
 from dm_replay.condensed.image_set import ImageSet
-from dm_replay.condensed.decoder import Decoder
 from dm_replay.replay.loader import ReplayLoader
 from dm_replay.replay.standardize import Standardization
 

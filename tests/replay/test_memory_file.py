@@ -6,10 +6,10 @@ from dataclasses import fields, is_dataclass, replace
 
 import pytest
 import torch
+from dm_replay.condensed.coding import ImageCodec
 from torch.nn import functional as F
 
 from dm_replay import CondensedMemory, ImageSet
-from dm_replay.condensed.coding import ImageCodec
 from dm_replay.data.pool import TensorPool
 from dm_replay.matching.config import CondenseConfig
 from dm_replay.runtime.files import load_sealed, save_sealed

@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 import torch
+from dm_replay.matching.presets import PRESETS
 from torch.nn import functional as F
 
 from dm_replay import CondenseConfig, EvalConfig, evaluate, load_dataset
 from dm_replay.data.pool import TensorPool
-from dm_replay.matching.presets import PRESETS
 from dm_replay.replay.memory import CondensedMemory
 
 AUGMENT = "color_crop_cutout_scale_rotate"

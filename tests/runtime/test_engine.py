@@ -2,16 +2,15 @@
 
 import pytest
 import torch
+from dm_replay.condensed.decoder import Decoder
 
 from dm_replay import CondenseConfig, SiameseAugment, condense
-from dm_replay.condensed.decoder import Decoder
 from dm_replay.data.class_index import ClassShard
-from dm_replay.matching.synthetic import SAMPLE
 from dm_replay.matching.extractors import Extractor
-from dm_replay.matching.matcher import Matcher
 from dm_replay.matching.losses import equal_parts
+from dm_replay.matching.matcher import Matcher
 from dm_replay.matching.real_batches import RealBatches
-from dm_replay.matching.synthetic import SyntheticPixels
+from dm_replay.matching.synthetic import SAMPLE, SyntheticPixels
 from dm_replay.runtime.engine import Engine, choose
 
 GIB = 2**30
