@@ -43,7 +43,8 @@ def main() -> None:
 
 def build(folder: Path) -> Path:
     """The wheel, once sdist and wheel are in dist/, are in order, and the sdist builds the same wheel."""
-    shutil.rmtree(DIST, ignore_errors=True)
+    for old in (DIST, HOME / "build"):  # setuptools takes deleted modules from an earlier build into the wheel
+        shutil.rmtree(old, ignore_errors=True)
     run(sys.executable, "-m", "build", "--sdist", "--wheel", "--outdir", DIST, HOME)
     (sdist,), (wheel,) = DIST.glob("*.tar.gz"), DIST.glob("*.whl")
     run(sys.executable, "-m", "twine", "check", "--strict", sdist, wheel)
