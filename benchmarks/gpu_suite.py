@@ -6,7 +6,8 @@
 
 A script that runs out of time is stopped as by Ctrl-C and goes on with the next call; what is done is noted in
 runs/gpu_suite. One at a time: on an H100 beside three others condensing took 2.7 times as long as alone, and training
-on 100 images, which waits for its turn at each step, 10 times. Needs no Avalanche. Real images from DM_DATA.
+on 100 images, which waits for its turn at each step, 10 times. Needs the extra ``benchmarks`` and no Avalanche. Real
+images from DM_DATA.
 """
 
 import argparse

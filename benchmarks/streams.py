@@ -101,8 +101,10 @@ def measured(cell: dict, first: int, runs: int) -> Iterator[list[dict]]:
     names = ("AverageIncrementalAccuracy", "Forgetting", "BackwardTransfer")
     result = metric.result() if len(matrix) > 1 else {}
     known = {to: 100 * result[name] for to, name in zip(TESTED, names, strict=True) if name in result}
-    known |= {"matrix": matrix.tolist(), "memory_seconds": made, "bytes": max(sizes), "bytes_each": sizes}
-    yield [{**cell, "accuracy": float(matrix[-1].mean()), **known, "seconds": seconds}]
+    if cell["stream"] == "classes":
+        known |= {"memory_seconds": made, "bytes_each": sizes}
+    accuracy = float(matrix[-1].mean())
+    yield [{**cell, "accuracy": accuracy, **known, "matrix": matrix.tolist(), "bytes": max(sizes), "seconds": seconds}]
 
 
 @functools.cache
