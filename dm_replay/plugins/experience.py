@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from avalanche.benchmarks import OnlineCLExperience
 from avalanche.benchmarks.utils import AvalancheDataset
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -24,7 +25,10 @@ __all__ = [
     "as_pool",
     "as_task",
     "check_train_size",
+    "at_boundary",
     "groups_of",
+    "groups_of_all",
+    "hides_boundaries",
     "inspect",
     "read",
     "readable",
@@ -220,3 +224,18 @@ def as_task(real: RealImages, task: int | None) -> RealImages:
         raise ValueError(f"the items of the dataset have task labels of their own, got also task {task}")
     groups = frozenset((task, label) for _, label in real.groups)
     return real._replace(tasks=torch.full_like(real.tasks, task), groups=groups)
+
+
+def groups_of_all(parts: list[RealImages]) -> set[tuple[int, int]]:
+    return set().union(*(part.groups for part in parts))
+
+
+def hides_boundaries(exp) -> bool:
+    return isinstance(exp, OnlineCLExperience) and not exp.access_task_boundaries
+
+
+def at_boundary(exp, which: str) -> bool:
+    """A whole experience begins and ends at one; a part of an online stream says for itself."""
+    if isinstance(exp, OnlineCLExperience):
+        return exp.access_task_boundaries and getattr(exp, which)
+    return True

@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 from ..condensed.image_set import ImageSet
 from ..replay.standardize import to_dtype
 
-__all__ = ["GroupBuffer", "GroupKey", "ItemForm", "as_dataset"]
+__all__ = ["ItemForm", "as_dataset"]
 
 
 class ItemForm(NamedTuple):
@@ -75,41 +75,3 @@ def as_dataset(images: ImageSet, tasks: Tensor, form: ItemForm) -> AvalancheData
     # A plain list of task labels could not be joined with an experience's constant ones.
     labels = TaskLabels(FlatData([tasks.tolist()], can_flatten=False))
     return TaskAwareSupervisedClassificationDataset(items, data_attributes=[targets, labels], transform_groups=groups)
-
-
-class GroupKey(int):
-    """A class of a task: its class as an int, equal only to the same class of the same task."""
-
-    task: int
-
-    def __new__(cls, task: int, label: int):
-        key = super().__new__(cls, label)
-        key.task = task
-        return key
-
-    def __getnewargs__(self) -> tuple[int, int]:  # type: ignore[override]
-        return self.task, int(self)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, GroupKey) and self.__getnewargs__() == other.__getnewargs__()
-
-    def __ne__(self, other: object) -> bool:
-        return not self == other
-
-    def __hash__(self) -> int:
-        return hash(self.__getnewargs__())
-
-    def __repr__(self) -> str:
-        return f"GroupKey(task={self.task}, label={int(self)})"
-
-
-class GroupBuffer:
-    """One group's images, for plugins that look into ``buffer_groups``: there, items always have task labels."""
-
-    def __init__(self, images: ImageSet, task: int, form: ItemForm):
-        self.images, self.task, self.form = images, task, form.with_tasks()
-        self.max_size = len(images)
-
-    @property
-    def buffer(self) -> AvalancheDataset:
-        return as_dataset(self.images, torch.full((self.max_size,), self.task), self.form)

@@ -75,11 +75,6 @@ class DMReplayPlugin(ReplayPlugin, supports_distributed=True):  # type: ignore[c
     >>> strategy = Naive(model=model, optimizer=optimizer, plugins=[plugin], evaluator=None)
     """
 
-    current_augment: CropFlip | None = None
-    match_resolution: float = 0.0
-    _black: Tensor | None = None
-    _untried: ReplayLoader | None = None  # of an experience, no mini-batch of which has been seen
-
     def __init__(
         self,
         mem_size: int | None = None,
@@ -115,8 +110,9 @@ class DMReplayPlugin(ReplayPlugin, supports_distributed=True):  # type: ignore[c
         if transform is not None and not callable(transform):
             raise ValueError(f"transform must be a function of images (M, C, H, W), got {transform!r}")
         self.transform = transform
-        if current_augment is not None:
-            self.current_augment = CropFlip.parse(current_augment)
+        self.current_augment = None if current_augment is None else CropFlip.parse(current_augment)
+        self._black: Tensor | None = None
+        self._untried: ReplayLoader | None = None  # of an experience, no mini-batch of which has been seen
         self._loaders = self._experiences = 0
 
     def fill(

@@ -2,13 +2,17 @@
 
 from typing import Any
 
+import torch
+from avalanche.models import avalanche_forward
+from torch import Tensor, nn
+
 from ..matching.config import CondenseConfig
 from ..networks import check_buildable
 from ..replay.memory import DEFAULT, CondensedMemory
 from ..runtime.engine import resolve_device
 from ..runtime.plain import flat
 
-__all__ = ["Attempt", "check_begun", "condense_config"]
+__all__ = ["Attempt", "OfTask", "check_begun", "condense_config"]
 
 STAYS = ("memory", "_ahead", "_attempt", "_strategy")  # of a buffer, whatever becomes of an experience
 
@@ -70,3 +74,14 @@ def check_begun(memory: Any, **settings: Any) -> None:
     others -= {name for name in ("mem_size", "mem_bytes") if settings[name] == getattr(memory, name)}
     if others:
         raise ValueError(f"memory brings its own size and settings, got also {', '.join(sorted(others))}")
+
+
+class OfTask(nn.Module):
+    """A strategy's model, asked for one task."""
+
+    def __init__(self, model: nn.Module, task: int):
+        super().__init__()
+        self.model, self.task = model, task
+
+    def forward(self, images: Tensor) -> Tensor:
+        return avalanche_forward(self.model, images, torch.full((len(images),), self.task, device=images.device))

@@ -3,17 +3,13 @@
 import contextlib
 import weakref
 from collections.abc import Callable
-from dataclasses import replace
+from functools import partial
 from time import perf_counter
 from typing import Any
 
-import torch
-from avalanche.benchmarks import OnlineCLExperience
 from avalanche.benchmarks.utils import AvalancheDataset
 from avalanche.distributed import DistributedHelper
-from avalanche.models import avalanche_forward
-from avalanche.training.storage_policy import BalancedExemplarsBuffer
-from torch import Tensor, nn
+from torch import nn
 
 from ..condensed.codec import Codec
 from ..coresets.reducer import Reducer
@@ -24,16 +20,27 @@ from ..replay.memory import CondensedMemory
 from ..runtime.distributed import Peers
 from ..runtime.stages import StageBar, watched_by
 from ..runtime.validation import whole_number
-from .experience import RealImages, as_task, groups_of, inspect, read, readable, warn_if_random
-from .items import GroupBuffer, GroupKey, ItemForm, as_dataset
-from .settings import Attempt, check_begun, condense_config
+from .buffer import MemoryBuffer
+from .experience import (
+    RealImages,
+    as_task,
+    at_boundary,
+    groups_of,
+    groups_of_all,
+    hides_boundaries,
+    inspect,
+    read,
+    readable,
+    warn_if_random,
+)
+from .settings import Attempt, OfTask, check_begun, condense_config
 
 __all__ = ["CondensedBuffer"]
 
 STRATEGY = "strategy"
 
 
-class CondensedBuffer(BalancedExemplarsBuffer):
+class CondensedBuffer(MemoryBuffer):
     """A replay buffer of condensed images, for any plugin that takes a ``storage_policy``.
 
     A mini-experience of an online stream is set aside, and the stream is condensed at its task boundaries. Where it
@@ -74,9 +81,6 @@ class CondensedBuffer(BalancedExemplarsBuffer):
     200
     """
 
-    _buffer: AvalancheDataset | None
-    _ahead: tuple[Any, RealImages] | None = None  # of the class, since older checkpoints lack it
-
     def __init__(
         self,
         max_size: int | None = None,
@@ -100,34 +104,17 @@ class CondensedBuffer(BalancedExemplarsBuffer):
             config = condense_config(config, settings)
             memory = CondensedMemory(max_size, ipc, config, seed, **about)  # type: ignore[arg-type]
         else:
-            if self._with_strategy:
-                memory.config = replace(memory.config, extractors=settings.pop("extractors"))
+            settings.pop("extractors" if self._with_strategy else "", None)
             check_begun(memory, mem_size=max_size, ipc=ipc, config=config, seed=seed, **about, **settings)
-        super().__init__(_size_of(memory))
-        self.memory = memory
         self.progress = progress
         self.seconds = 0.0
         self._aside: list[RealImages] = []
-        self._form = ItemForm()
-        self._of_strategy = False
+        self._ahead: tuple[Any, RealImages] | None = None
         self._checked = False
         self._model: nn.Module | None = None
         self._attempt: Attempt | None = None
         self._strategy: weakref.ref | None = None  # that has been trained; None also after loading
-        self._refresh()
-
-    @property
-    def buffer(self) -> AvalancheDataset:
-        """All images as one dataset; its items are like those of the data.
-
-        A strategy that holds its buffer itself, as ER_ACE does, draws its mini-batches from the
-        buffer alone and takes their task labels for granted: it gets them in any case.
-        """
-        if self._buffer is None:
-            form = self._form.with_tasks() if self._of_strategy else self._form
-            full = len(self.memory) > 0
-            self._buffer = as_dataset(*self.memory.to_set(), form) if full else AvalancheDataset([])
-        return self._buffer
+        super().__init__(memory)
 
     def update(self, strategy, num_workers: int = 0, **kwargs) -> None:
         """Condense ``strategy.experience`` into the memory."""
@@ -138,16 +125,16 @@ class CondensedBuffer(BalancedExemplarsBuffer):
         self._of_strategy = getattr(agent, "storage_policy", None) is self
         if self._with_strategy:
             self._model = DistributedHelper.unwrap_model(agent.model)
-        if _at_boundary(exp, "is_first_subexp"):
+        if at_boundary(exp, "is_first_subexp"):
             self.flush()
         peers = Peers.of_job()
         with peers.together():
             aside = [*self._aside, self.read_ahead(exp, num_workers)]
             self._ahead = None
             shape = self.memory.check_shapes(part.images.shape[1:] for part in aside)
-            shares = self.memory.shares(_groups(aside), shape)
-            hidden = _hides_boundaries(exp)
-            due = hidden or _at_boundary(exp, "is_last_subexp")
+            shares = self.memory.shares(groups_of_all(aside), shape)
+            hidden = hides_boundaries(exp)
+            due = hidden or at_boundary(exp, "is_last_subexp")
             due = agreed(peers, (due, shares), due)
         if due:
             self._put(aside, self.memory.add if hidden else self.memory.update)
@@ -176,7 +163,7 @@ class CondensedBuffer(BalancedExemplarsBuffer):
 
     def prepare(self, exp) -> None:
         """Before an experience: condense what came before, and raise now if it cannot be condensed or will not fit."""
-        if _at_boundary(exp, "is_first_subexp"):
+        if at_boundary(exp, "is_first_subexp"):
             self.flush()
         with Peers.of_job().together():
             self._check(exp.dataset)
@@ -220,7 +207,7 @@ class CondensedBuffer(BalancedExemplarsBuffer):
         shape, form = inspect(dataset)
         shape = self.memory.check_shapes([shape, *(part.images.shape[1:] for part in self._aside)])
         self.memory.reducer.check(self.memory.fitted(shape).working_shape(shape))
-        self.memory.shares(_groups(self._aside) | groups_of(dataset, form), shape)
+        self.memory.shares(groups_of_all(self._aside) | groups_of(dataset, form), shape)
 
     def read_ahead(self, exp, num_workers: int = 0) -> RealImages:
         """An experience's images, which :meth:`post_adapt` then need not read again."""
@@ -238,13 +225,7 @@ class CondensedBuffer(BalancedExemplarsBuffer):
     def resize(self, strategy, new_size: int) -> None:
         """As :meth:`CondensedMemory.resize`, in images or bytes as before."""
         self.done()
-        in_bytes = self.memory.mem_bytes is not None
-        self.memory.resize(**{"mem_bytes" if in_bytes else "mem_size": new_size})
-        self.max_size = _size_of(self.memory)
-        self._refresh()
-
-    def get_group_lengths(self, num_groups: int) -> list[int]:
-        return self.memory.lengths(num_groups)
+        super().resize(strategy, new_size)
 
     def __getstate__(self) -> dict[str, Any]:
         passing = dict.fromkeys(("_buffer", "_model", "_ahead", "_attempt", "_strategy"))
@@ -258,17 +239,13 @@ class CondensedBuffer(BalancedExemplarsBuffer):
             shown = self.progress and peers.world.main
             bar = StageBar("condensing", quiet=None if shown else True, leave=False)
             with contextlib.closing(bar), watched_by(bar):
-                into(real.pools(), _noting(bar) if bar.shown else None, self._networks, peers)
+                networks = None if self._model is None else partial(OfTask, self._model)
+                into(real.pools(), _noting(bar) if bar.shown else None, networks, peers)
         except Exception:
             self._aside = []
             raise
         self.seconds, self._aside, self._form = perf_counter() - started, [], real.form
         self._refresh()
-
-    @property
-    def _networks(self) -> Callable[[int], nn.Module] | None:
-        model = self._model
-        return None if model is None else lambda task: _OfTask(model, task)
 
     def _read(self, dataset: AvalancheDataset, num_workers: int) -> RealImages:
         real = read(dataset, num_workers)
@@ -276,42 +253,6 @@ class CondensedBuffer(BalancedExemplarsBuffer):
             warn_if_random(dataset)
             self._checked = True
         return real
-
-    def _refresh(self) -> None:
-        self._buffer = None
-        self.buffer_groups = {
-            GroupKey(*key): GroupBuffer(part, key[0], self._form) for key, part in self.memory.groups.items()
-        }
-
-
-class _OfTask(nn.Module):
-    """A strategy's model, asked for one task."""
-
-    def __init__(self, model: nn.Module, task: int):
-        super().__init__()
-        self.model, self.task = model, task
-
-    def forward(self, images: Tensor) -> Tensor:
-        return avalanche_forward(self.model, images, torch.full((len(images),), self.task, device=images.device))
-
-
-def _size_of(memory: CondensedMemory) -> int:
-    return memory.mem_size or memory.mem_bytes or 0
-
-
-def _groups(parts: list[RealImages]) -> set[tuple[int, int]]:
-    return set().union(*(part.groups for part in parts))
-
-
-def _hides_boundaries(exp) -> bool:
-    return isinstance(exp, OnlineCLExperience) and not exp.access_task_boundaries
-
-
-def _at_boundary(exp, which: str) -> bool:
-    """A whole experience begins and ends at one; a part of an online stream says for itself."""
-    if isinstance(exp, OnlineCLExperience):
-        return exp.access_task_boundaries and getattr(exp, which)
-    return True
 
 
 def _noting(bar: StageBar) -> OnStep:

@@ -16,7 +16,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 from torchvision.transforms import RandomHorizontalFlip, ToPILImage
 
-from dm_replay.plugins.items import GroupKey
+from dm_replay.plugins.buffer import GroupKey
 from dm_replay.plugins.replay import DMReplayPlugin
 from dm_replay.plugins.storage_policy import CondensedBuffer
 

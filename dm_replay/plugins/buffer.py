@@ -1,0 +1,95 @@
+"""A memory as Avalanche shows the buffers of its replay plugins."""
+
+import torch
+from avalanche.benchmarks.utils import AvalancheDataset
+from avalanche.training.storage_policy import BalancedExemplarsBuffer
+
+from ..condensed.image_set import ImageSet
+from ..replay.memory import CondensedMemory
+from .items import ItemForm, as_dataset
+
+__all__ = ["GroupBuffer", "GroupKey", "MemoryBuffer"]
+
+
+class GroupKey(int):
+    """A class of a task: its class as an int, equal only to the same class of the same task."""
+
+    task: int
+
+    def __new__(cls, task: int, label: int):
+        key = super().__new__(cls, label)
+        key.task = task
+        return key
+
+    def __getnewargs__(self) -> tuple[int, int]:  # type: ignore[override]
+        return self.task, int(self)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, GroupKey) and self.__getnewargs__() == other.__getnewargs__()
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __hash__(self) -> int:
+        return hash(self.__getnewargs__())
+
+    def __repr__(self) -> str:
+        return f"GroupKey(task={self.task}, label={int(self)})"
+
+
+class GroupBuffer:
+    """One group's images, for plugins that look into ``buffer_groups``: there, items always have task labels."""
+
+    def __init__(self, images: ImageSet, task: int, form: ItemForm):
+        self.images, self.task, self.form = images, task, form.with_tasks()
+        self.max_size = len(images)
+
+    @property
+    def buffer(self) -> AvalancheDataset:
+        return as_dataset(self.images, torch.full((self.max_size,), self.task), self.form)
+
+
+class MemoryBuffer(BalancedExemplarsBuffer):
+    """The images of a memory as datasets, whole and by group.
+
+    Attributes:
+        memory: the :class:`CondensedMemory`.
+    """
+
+    _buffer: AvalancheDataset | None
+
+    def __init__(self, memory: CondensedMemory):
+        super().__init__(memory.mem_size or memory.mem_bytes or 0)
+        self.memory = memory
+        self._form = ItemForm()
+        self._of_strategy = False
+        self._refresh()
+
+    @property
+    def buffer(self) -> AvalancheDataset:
+        """All images as one dataset; its items are like those of the data.
+
+        A strategy that holds its buffer itself, as ER_ACE does, draws its mini-batches from the
+        buffer alone and takes their task labels for granted: it gets them in any case.
+        """
+        if self._buffer is None:
+            form = self._form.with_tasks() if self._of_strategy else self._form
+            full = len(self.memory) > 0
+            self._buffer = as_dataset(*self.memory.to_set(), form) if full else AvalancheDataset([])
+        return self._buffer
+
+    def resize(self, strategy, new_size: int) -> None:
+        """As :meth:`CondensedMemory.resize`, in images or bytes as before."""
+        in_bytes = self.memory.mem_bytes is not None
+        self.memory.resize(**{"mem_bytes" if in_bytes else "mem_size": new_size})
+        self.max_size = self.memory.mem_size or self.memory.mem_bytes or 0
+        self._refresh()
+
+    def get_group_lengths(self, num_groups: int) -> list[int]:
+        return self.memory.lengths(num_groups)
+
+    def _refresh(self) -> None:
+        self._buffer = None
+        self.buffer_groups = {
+            GroupKey(*key): GroupBuffer(part, key[0], self._form) for key, part in self.memory.groups.items()
+        }
