@@ -1,5 +1,6 @@
 """The command line: it starts at once, and says in one line what was wrong."""
 
+import codecs
 import contextlib
 import os
 import re
@@ -9,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from typing import NoReturn
 
 from .. import __version__
-from .terminal import expect_few_characters
 
 __all__ = ["main", "run"]
 
@@ -29,6 +29,8 @@ LOWER = {
     "evaluate": "--parallel-networks, --batch or the network's width",
     "show": "--classes or --per-class",
 }
+# What stands for a character that a terminal, a pipe or a file does not take.
+ALIKE = {"±": "+-", "×": "x", "–": "-", "…": "...", "²": "^2"}
 # How PyTorch, its devices and C++ say that an allocation failed.
 NO_MEMORY = ("out of memory", "not enough memory", "allocate memory", "bad_alloc", "Storage size calculation")
 
@@ -36,7 +38,7 @@ NO_MEMORY = ("out of memory", "not enough memory", "allocate memory", "bad_alloc
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status: 0, 2 after an error in what was given, 130 after Ctrl-C."""
     argv = sys.argv[1:] if argv is None else list(argv)
-    expect_few_characters()
+    _expect_few_characters()
     try:
         with _warnings_in_one_line():
             _dispatch(argv)
@@ -106,6 +108,19 @@ def _warnings_in_one_line() -> Iterator[None]:
         yield
     finally:
         warnings.formatwarning = usual
+
+
+def _expect_few_characters() -> None:
+    """What stdout cannot encode is printed as something like it, instead of an error after hours of work."""
+    codecs.register_error("dm_replay.alike", _alike)
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="dm_replay.alike")
+
+
+def _alike(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return "".join(ALIKE.get(character, "?") for character in error.object[error.start : error.end]), error.end
 
 
 def run() -> NoReturn:

@@ -15,8 +15,7 @@ from ..matching.config import INITS, PRESETS, USUAL
 from ..matching.losses import DISTANCES
 from ..runtime.engine import COMPILE, PRECISIONS
 from ..runtime.plain import FITTED, Plain
-from .docstrings import documented
-from .values import number, path, true_or_false, whole_number
+from .words import documented, number, path, true_or_false, whole_number
 
 __all__ = ["Arguments", "Flags", "dataset_of", "make", "options_of"]
 

@@ -14,7 +14,7 @@ from sphinx.util.docutils import SphinxDirective
 
 import dm_replay
 from dm_replay.cli.__main__ import main
-from dm_replay.cli.docstrings import documented
+from dm_replay.cli.words import documented
 from dm_replay.matching.config import PRESETS, CondenseConfig
 from dm_replay.replay.memory import DEFAULT, CondensedMemory
 from dm_replay.runtime.plain import Plain, flat
