@@ -80,7 +80,7 @@ def resolutions(images: int) -> pd.DataFrame:
     for norm, network in (("InstanceNorm", "convnet:width=64"), ("BatchNorm", "convnet:width=64,norm=batch")):
         frame = split(None, network=network, images=images)
         columns[f"{norm}, current images as they are"] = select(frame, match_resolution=0.0)
-        columns[f"{norm}, half of them resampled"] = select(frame, match_resolution=0.5)
+        columns[f"{norm}, half of them at the memory's resolution"] = select(frame, match_resolution=0.5)
     return beside(columns, least=2)
 
 
@@ -91,7 +91,7 @@ def other_data() -> pd.DataFrame:
     frames = {
         "Split-CIFAR10, 5 experiences, 100 images": (split(dataset="cifar10", experiences=5), few),
         "Split-TinyImageNet, 10 experiences, 1000 images": (split(**tiny), many),
-        "the same, half of the current images resampled": (split(0.5, **tiny), many),
+        "the same, `match_resolution=0.5`": (split(0.5, **tiny), many),
     }
     return beside({title: frame[frame.images.isin(sizes)] for title, (frame, sizes) in frames.items()})
 
@@ -101,7 +101,10 @@ def online(frame: pd.DataFrame) -> pd.DataFrame:
     order = {"last": frame.network == RESNET, "place": frame.method.map(_in_order(frame.method).index)}
     frame = frame.assign(**order).sort_values(["last", "network", "match_resolution", "place"])
     norms = ["BatchNorm" if "norm=batch" in network else "InstanceNorm" for network in frame.network]
-    parts = [f", {100 * part:g} % of current images resampled" if part else "" for part in frame.match_resolution]
+    parts = [
+        f", {100 * part:g} % of current images at the memory's resolution" if part else ""
+        for part in frame.match_resolution
+    ]
     titles = [f"{NAMES.get(m, m)}; {norm}{part}" for m, norm, part in zip(frame.method, norms, parts, strict=True)]
     theirs = published("online")
     theirs = theirs.assign(title="*" + theirs["method"] + ", published*", images=theirs.ipc)
