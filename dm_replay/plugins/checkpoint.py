@@ -92,7 +92,7 @@ def save_checkpoint(strategy: Any, path: str | Path) -> None:
     written = io.BytesIO()
     with _classes_by_name():
         state = {"strategy": resting, "random": _random_state()}
-        torch.save(state, written, pickle_module=SimpleNamespace(Pickler=Pickler))
+        torch.save(state, written, pickle_module=SimpleNamespace(__name__=__name__, Pickler=Pickler))
     content = written.getbuffer()
     with atomic(path) as temporary, open(temporary, "wb") as file:
         file.write(MAGIC + hashlib.sha256(content).digest())
