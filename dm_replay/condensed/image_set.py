@@ -1,6 +1,6 @@
 """ImageSet: a few images per class, condensed or real, as a value that can be cut, joined, stored and read back."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from torch import Tensor
 from ..data.pixels import averaged
 from ..runtime.engine import cpu_by_default
 from ..runtime.validation import class_labels
+from .by_class import ByClass
 from .codec import Codec, Shape
 from .set_file import read_set, write_set
 from .stored import Stored
@@ -21,7 +22,7 @@ __all__ = ["ImageSet"]
 
 @cpu_by_default
 @dataclass(frozen=True, eq=False)
-class ImageSet:
+class ImageSet(ByClass):
     """Images with hard labels, stored by a codec. Make one with :meth:`from_images`.
 
     Each stored image stands for ``codec.images_per_stored`` training images.
@@ -74,10 +75,12 @@ class ImageSet:
             ValueError: for shapes that do not fit each other or the codec, labels that are not whole numbers from 0,
                 or values that are not finite or too large for the storage.
         """
+        if images.ndim != 4:
+            raise ValueError(f"expected images (N, C, H, W), got {tuple(images.shape)}")
         channels, height, width = images.shape[1:]
         codec = codec.fit((channels, height, width))
         expected = len(labels) * codec.images_per_stored
-        if images.ndim != 4 or len(images) != expected:
+        if len(images) != expected:
             raise ValueError(
                 f"expected images ({expected}, C, H, W) for {len(labels)} labels, got {tuple(images.shape)}"
             )
@@ -114,14 +117,6 @@ class ImageSet:
         if not made.values.isfinite().all():
             raise ValueError(f"storage {codec.storage} cannot hold values as large as {float(values.abs().max()):.3g}")
         return made
-
-    @property
-    def classes(self) -> Tensor:
-        """(K,) int64, sorted; gaps are kept."""
-        return self.labels.unique()
-
-    def __len__(self) -> int:
-        return len(self.labels)
 
     @property
     def values(self) -> Tensor:
@@ -180,29 +175,6 @@ class ImageSet:
         kept = torch.isin(self.classes, labels)
         return replace(self, stored=self.stored.select(rows), labels=labels, counts=self.counts[kept])
 
-    def prefix(self, length: int | Mapping[int, int]) -> "ImageSet":
-        """The first ``length`` stored images of every class (or of each class named, the others whole), in place."""
-        lengths = length if isinstance(length, Mapping) else dict.fromkeys(self.classes.tolist(), length)
-        limit = torch.tensor([int(lengths.get(label, len(self))) for label in self.labels.tolist()])
-        return self.select((self._rank() < limit).nonzero()[:, 0])
-
-    def of_class(self, label: int) -> "ImageSet":
-        """The images of one class."""
-        return self.select((self.labels == label).nonzero()[:, 0])
-
-    def by_class(self) -> dict[int, "ImageSet"]:
-        """Each class's images by label."""
-        return {label: self.of_class(label) for label in self.classes.tolist()}
-
-    def _rank(self) -> Tensor:
-        """(N,): how many images of the same class stand before each."""
-        order = self.labels.argsort(stable=True)
-        sizes = self.labels.unique(return_counts=True)[1]
-        first = sizes.cumsum(0) - sizes
-        rank = torch.empty_like(self.labels)
-        rank[order] = torch.arange(len(self)) - first.repeat_interleave(sizes)
-        return rank
-
     def with_affine(self, gain: Tensor, shift: Tensor) -> "ImageSet":
         """The same images, multiplied by ``gain`` and shifted by ``shift``, (C,) each."""
         before = torch.stack([torch.ones_like(gain), torch.zeros_like(shift)]) if self.affine is None else self.affine
@@ -215,15 +187,6 @@ class ImageSet:
         codec = self.codec.but(storage=storage)
         made = ImageSet.from_values(self.values, self.labels, codec, self.shape, self.counts, self.meta)
         return replace(made, affine=self.affine)
-
-    def values_as(self, codec: Codec) -> Tensor:
-        """(K, …) values of these images as another codec encodes them, at its own working size."""
-        same = codec == self.codec or (hasattr(codec, "size") and codec.but(storage=self.storage) == self.codec)
-        if self.affine is None and same:
-            return self.values
-        images = averaged(self.images, codec.working_shape(self.shape)[1:])
-        stored = -(-len(images) // codec.images_per_stored)
-        return codec.encode(images[torch.arange(stored * codec.images_per_stored) % len(images)])
 
     def as_stored(self) -> "ImageSet":
         """The stored images themselves as training images, to be looked at."""

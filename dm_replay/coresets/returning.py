@@ -10,7 +10,7 @@ from ..condensed.codec import Codec
 from ..condensed.image_set import ImageSet
 from ..runtime.seeding import new_generator
 
-__all__ = ["evenly", "joined", "new_among", "with_previous"]
+__all__ = ["evenly", "joined", "new_among", "reservoir", "with_previous"]
 
 
 def new_among(ipc: int, each: int, label: int, new: int, previous: ImageSet | None, seed: int) -> int:
@@ -95,3 +95,25 @@ def evenly(first: int, second: int) -> Tensor:
     """
     places = torch.cat([(torch.arange(part) + 0.5) / max(1, part) for part in (first, second)])
     return places.argsort(stable=True)
+
+
+def reservoir(held: int, seen: int, new: int, room: int, generator: torch.Generator) -> list[int]:
+    """Which images are held once so many new ones have come: a fair draw of all (reservoir sampling, Vitter 1985).
+
+    Args:
+        held: images before, numbered from 0; new ones count behind them. seen: images that these were drawn from.
+        room: how many can be held.
+
+    >>> import torch
+    >>> from dm_replay.coresets.returning import reservoir
+    >>> reservoir(2, 2, new=1, room=4, generator=torch.Generator())
+    [0, 1, 2]
+    """
+    slots = list(range(held))
+    for number in range(held, held + new):
+        seen += 1
+        if len(slots) < room:
+            slots.append(number)
+        elif (slot := int(torch.randint(seen, (), generator=generator))) < len(slots):
+            slots[slot] = number
+    return slots

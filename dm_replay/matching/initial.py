@@ -3,10 +3,12 @@
 import torch
 from torch import Tensor
 
+from ..condensed.codec import Codec
 from ..condensed.image_set import ImageSet
 from ..coresets.herding import herded, random_embedding
 from ..coresets.returning import joined, new_among
 from ..data.class_index import ClassShard
+from ..data.pixels import averaged
 from ..data.pool import TensorPool
 from ..runtime.seeding import new_generator
 from ..runtime.stages import counted
@@ -43,7 +45,7 @@ def initial_pixels(
             )
         values = codec.encode(pool.take(rows[number]).cpu())  # class by class: tiles take several times their room
         if new < config.ipc * each and previous is not None:
-            values = joined(values, previous.of_class(label).values_as(codec), new, codec)
+            values = joined(values, _values_as(previous.of_class(label), codec), new, codec)
         start.append(values)
     return torch.stack(start)
 
@@ -63,3 +65,13 @@ def _rows(
             for of_class in counted("choosing images", candidates, len(candidates))
         ]
     )
+
+
+def _values_as(held: ImageSet, codec: Codec) -> Tensor:
+    """(K, …) values of these images as another codec encodes them, at its own working size."""
+    same = codec == held.codec or (hasattr(codec, "size") and codec.but(storage=held.storage) == held.codec)
+    if held.affine is None and same:
+        return held.values
+    images = averaged(held.images, codec.working_shape(held.shape)[1:])
+    stored = -(-len(images) // codec.images_per_stored)
+    return codec.encode(images[torch.arange(stored * codec.images_per_stored) % len(images)])

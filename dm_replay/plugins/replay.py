@@ -23,9 +23,8 @@ __all__ = ["DMReplayPlugin"]
 class DMReplayPlugin(ReplayPlugin, supports_distributed=True):  # type: ignore[call-arg]
     """Replays condensed images: ``DMReplayPlugin(mem_size=200)`` for ``ReplayPlugin(mem_size=200)``.
 
-    After each experience its classes are condensed into the memory. From the second experience
-    on, each mini-batch of the strategy's own loader is followed by ``batch_size_mem`` condensed
-    images, augmented anew on the strategy's device.
+    After each experience its classes are condensed into the memory. From the second one on, each mini-batch of the
+    strategy's loader is followed by ``batch_size_mem`` condensed images, augmented anew.
 
     Condensing an experience of ten classes of 500 images (3, 32, 32) takes two CPU cores about a minute: the default of
     200 iterations would take several, so that they end after ``patience=60`` seconds. Iterations that were asked for,
@@ -33,18 +32,16 @@ class DMReplayPlugin(ReplayPlugin, supports_distributed=True):  # type: ignore[c
 
     Of several processes, once Avalanche's ``DistributedHelper.init_distributed`` has been called in each and its
     ``wrap_model`` on the network, each condenses some of the classes and all end with the same memory, which is that of
-    one process; from the second experience on each is given its part of the current images and other condensed ones.
-    What fails in one fails in all.
+    one process; each is given its part of the current images and other condensed ones. What fails in one fails in all.
 
     Args:
         mem_size: condensed images in all, 200 by default.
         mem_bytes: bytes in all, instead: as many images as they come to, stored as small as it pays. Labels apart.
         batch_size: of the current data; the strategy's by default.
-        batch_size_mem: condensed images in each mini-batch, whatever the memory's size; the
-            strategy's batch size by default.
+        batch_size_mem: condensed images in each mini-batch; the strategy's batch size by default.
         task_balanced_dataloader: whether the tasks share ``batch_size_mem`` equally.
         storage_policy: a :class:`CondensedBuffer` of that size, instead of ``settings``.
-        augment_replay: whether each condensed image is augmented by the families of ``augment``.
+        augment_replay: whether condensed images are augmented by the families of ``augment``.
         transform: of replayed images, once they are augmented: a function of those of a mini-batch, (M, C, H, W)
             float32 in the stream's values on the strategy's device, that gives as many; random numbers are its own
             affair. Like the rest of the plugin it is written into checkpoints.
@@ -90,10 +87,8 @@ class DMReplayPlugin(ReplayPlugin, supports_distributed=True):  # type: ignore[c
         match_resolution: float = 0.5,
         **settings: Any,
     ):
-        if batch_size is not None:
-            batch_size = whole_number("batch_size", batch_size, 1)
-        if batch_size_mem is not None:
-            batch_size_mem = whole_number("batch_size_mem", batch_size_mem, 1)
+        sizes = {"batch_size": batch_size, "batch_size_mem": batch_size_mem}
+        own = [None if size is None else whole_number(name, size, 1) for name, size in sizes.items()]
         if mem_size is None and mem_bytes is None and settings.get("memory") is None:
             mem_size = 200
         if storage_policy is None:
@@ -105,7 +100,7 @@ class DMReplayPlugin(ReplayPlugin, supports_distributed=True):  # type: ignore[c
             raise ValueError(f"storage_policy must be a CondensedBuffer, got a {kind}")
         elif storage_policy.max_size not in (mem_size, mem_bytes):
             raise ValueError(f"mem_size {mem_size or mem_bytes} is not the storage_policy's {storage_policy.max_size}")
-        super().__init__(storage_policy.max_size, batch_size, batch_size_mem, task_balanced_dataloader, storage_policy)
+        super().__init__(storage_policy.max_size, *own, task_balanced_dataloader, storage_policy)
         self.augment_replay, self.match_resolution = augment_replay, fraction("match_resolution", match_resolution)
         if transform is not None and not callable(transform):
             raise ValueError(f"transform must be a function of images (M, C, H, W), got {transform!r}")

@@ -7,12 +7,15 @@ from avalanche.models import avalanche_forward
 from torch import Tensor, nn
 
 from ..matching.config import CondenseConfig
+from ..matching.progress import Progress
 from ..networks import check_buildable
+from ..replay.job import OnStep
 from ..replay.memory import DEFAULT, CondensedMemory
 from ..runtime.engine import resolve_device
 from ..runtime.plain import flat
+from ..runtime.stages import StageBar
 
-__all__ = ["Attempt", "OfTask", "check_begun", "condense_config"]
+__all__ = ["Attempt", "OfTask", "check_begun", "condense_config", "noting"]
 
 STAYS = ("memory", "_ahead", "_attempt", "_strategy")  # of a buffer, whatever becomes of an experience
 
@@ -85,3 +88,13 @@ class OfTask(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return avalanche_forward(self.model, images, torch.full((len(images),), self.task, device=images.device))
+
+
+def noting(bar: StageBar) -> OnStep:
+    """Reads the loss, which waits for the device, only now and then."""
+
+    def note(done: int, total: int, progress: Progress) -> None:
+        if progress.iteration % 50 == 0:
+            bar.note(f"loss {float(progress.loss):.3g}")
+
+    return note

@@ -14,8 +14,7 @@ from torch import nn
 from ..condensed.codec import Codec
 from ..coresets.reducer import Reducer
 from ..matching.config import CondenseConfig
-from ..matching.progress import Progress
-from ..replay.job import OnStep, agreed
+from ..replay.job import agreed
 from ..replay.memory import CondensedMemory
 from ..runtime.distributed import Peers
 from ..runtime.stages import StageBar, watched_by
@@ -33,7 +32,7 @@ from .experience import (
     readable,
     warn_if_random,
 )
-from .settings import Attempt, OfTask, check_begun, condense_config
+from .settings import Attempt, OfTask, check_begun, condense_config, noting
 
 __all__ = ["CondensedBuffer"]
 
@@ -182,14 +181,6 @@ class CondensedBuffer(MemoryBuffer):
 
         Raises:
             ValueError: as for an experience that cannot be condensed or will not fit; the memory is as it was.
-
-        >>> import torch
-        >>> from torch.utils.data import TensorDataset
-        >>> from dm_replay import CondensedBuffer
-        >>> buffer = CondensedBuffer(4, iterations=1, network="convnet:width=4", progress=False)
-        >>> buffer.fill(TensorDataset(torch.rand(20, 1, 8, 8), torch.arange(20) % 2))
-        >>> len(buffer.memory)
-        4
         """
         if self._with_strategy and model is None:
             raise ValueError('extractors="strategy" condenses with a trained network: give fill the model, too')
@@ -240,7 +231,7 @@ class CondensedBuffer(MemoryBuffer):
             bar = StageBar("condensing", quiet=None if shown else True, leave=False)
             with contextlib.closing(bar), watched_by(bar):
                 networks = None if self._model is None else partial(OfTask, self._model)
-                into(real.pools(), _noting(bar) if bar.shown else None, networks, peers)
+                into(real.pools(), noting(bar) if bar.shown else None, networks, peers)
         except Exception:
             self._aside = []
             raise
@@ -253,13 +244,3 @@ class CondensedBuffer(MemoryBuffer):
             warn_if_random(dataset)
             self._checked = True
         return real
-
-
-def _noting(bar: StageBar) -> OnStep:
-    """Reads the loss, which waits for the device, only now and then."""
-
-    def note(done: int, total: int, progress: Progress) -> None:
-        if progress.iteration % 50 == 0:
-            bar.note(f"loss {float(progress.loss):.3g}")
-
-    return note

@@ -1,7 +1,6 @@
 """Real images that wait in a memory to be condensed: the last stored ones of their class, coded like the rest.
 
-A class's first images are kept as they come. Once they fill their place, each new one takes the place of one of them by
-chance, so that those held are a fair draw from all that came (reservoir sampling, Vitter 1985).
+Once a class's images fill their place, new ones take the place of others by chance: those held are a fair draw of all.
 """
 
 from collections import defaultdict
@@ -15,6 +14,7 @@ from torch import Tensor
 from ..condensed.codec import Codec
 from ..condensed.image_set import ImageSet
 from ..coresets.reducer import about_pool
+from ..coresets.returning import reservoir
 from ..data.pool import TensorPool
 from ..runtime.seeding import new_generator
 
@@ -64,18 +64,6 @@ def kept_rows(condensed: int, waiting: Waiting, share: int) -> Tensor:
 def _place(share: int, condensed: int) -> int:
     """Stored images of a share that may wait beside so many condensed ones: half of it, or what these leave."""
     return max(share // 2, share - condensed)
-
-
-def _slots(waiting: Waiting, new: int, room: int, generator: torch.Generator) -> list[int]:
-    """Which of a class's images wait once so many new ones have come, of at most ``room``; new ones count behind."""
-    slots, counts = list(range(waiting.images)), waiting.counts
-    for number in range(waiting.images, waiting.images + new):
-        counts += 1
-        if len(slots) < room:
-            slots.append(number)
-        elif (slot := int(torch.randint(counts, (), generator=generator))) < len(slots):
-            slots[slot] = number
-    return slots
 
 
 def _patched(old: Tensor, waiting: Waiting, new: Tensor, slots: list[int], codec: Codec) -> Tensor:
@@ -206,7 +194,7 @@ class WaitingRoom:
                 wait.
         """
         counts, each = waiting.counts + len(new), self.codec.images_per_stored
-        slots = _slots(waiting, len(new), room * each, generator)
+        slots = reservoir(waiting.images, waiting.counts, len(new), room * each, generator)
         if not slots:
             return None, Waiting()
         if each == 1:
