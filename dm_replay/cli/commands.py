@@ -6,8 +6,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..condensed.export import FORMATS
-from ..condensed.figures import ANIMATION, PICTURE, animate, grid, save_picture
+from ..condensed.export import ANIMATION, FORMATS, PICTURE, animate, grid, save_picture
 from ..condensed.image_set import ImageSet
 from ..condensed.stored import BITS, STORAGES, Packed
 from ..coresets.random import Random, random_set

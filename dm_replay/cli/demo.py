@@ -11,7 +11,7 @@ from torch import nn
 from tqdm import tqdm
 
 from ..augment.siamese import SiameseAugment
-from ..condensed.figures import grid, save_picture
+from ..condensed.export import grid, save_picture
 from ..condensed.image_set import ImageSet
 from ..data.registry import Dataset, load_dataset
 from ..networks import build_network

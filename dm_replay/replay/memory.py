@@ -15,10 +15,9 @@ from ..runtime.distributed import ALONE, Peers
 from ..runtime.engine import cpu_by_default
 from ..runtime.seeding import new_generator
 from ..runtime.validation import whole_number
-from .beginning import begin, stored_like
 from .contents import Contents
 from .job import Group, Incoming, Networks, OnStep, Pools, Update, agreed
-from .memory_file import read_memory, write_memory
+from .memory_file import begin, read_memory, stored_like, write_memory
 from .standardize import Standardization
 from .waiting import WaitingRoom
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ..condensed.figures import grid, save_picture
+from ..condensed.export import grid, save_picture
 from ..condensed.image_set import ImageSet
 from ..matching.progress import Progress
 from ..runtime.distributed import World

@@ -10,8 +10,7 @@ import pytest
 import torch
 from dm_replay.condensed.reading import FIELDS, FORMAT
 
-from dm_replay.condensed.export import to_npz
-from dm_replay.condensed.figures import grid
+from dm_replay.condensed.export import grid, to_npz
 from dm_replay.condensed.image_set import ImageSet
 from dm_replay.runtime.files import save_sealed
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from dm_replay.condensed.figures import GAP, animate, class_name, grid, real_pixels, save_picture
+from dm_replay.condensed.export import GAP, animate, class_name, grid, real_pixels, save_picture
 from dm_replay.condensed.image_set import ImageSet
 
 MEAN, STD = [0.4, 0.5, 0.6], [0.2, 0.3, 0.25]
@@ -128,5 +128,5 @@ def test_large_images_are_decoded_a_few_at_a_time(meta, monkeypatch, generator):
     condensed = ImageSet.from_images(images, torch.arange(7), tiles=2, storage="uint8", meta=meta)
     whole, taken, right = real_pixels(condensed), [], ImageSet.decode
     monkeypatch.setattr(ImageSet, "decode", lambda self, rows: taken.append(len(rows)) or right(self, rows))
-    monkeypatch.setattr("dm_replay.condensed.figures.PIXELS", 5 * 64 + 63)
+    monkeypatch.setattr("dm_replay.condensed.export.PIXELS", 5 * 64 + 63)
     assert (real_pixels(condensed) == whole).all() and max(taken) == 5

@@ -6,8 +6,7 @@ from PIL import Image
 from reference import slow_decode
 from torch.nn import functional as F
 
-from dm_replay.condensed.export import to_imagefolder, to_npz
-from dm_replay.condensed.figures import grid
+from dm_replay.condensed.export import grid, to_imagefolder, to_npz
 from dm_replay.condensed.image_set import ImageSet
 from dm_replay.condensed.mosaic import check_formation, decode_tiles, encode_tiles
 from dm_replay.runtime.files import save_sealed

@@ -2,13 +2,13 @@ import io
 
 import pytest
 import torch
-from PIL import Image
-
-from dm_replay import TensorPool
 from dm_replay.condensed.coded_set import CodedSet
 from dm_replay.condensed.coding import ImageCodec
 from dm_replay.coresets.coded import coded_exemplars
 from dm_replay.coresets.config import CodedConfig
+from PIL import Image
+
+from dm_replay import TensorPool
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,8 @@
 """How an update is shared out: each class to one process, as evenly as can be, if all mean the same update."""
 
 import pytest
-
 from dm_replay.replay.sharing import agreed, indivisible, shared_out
+
 from dm_replay.runtime.distributed import Peers, World
 
 SIZES = [[3], [1], [5, 2, 1], [1, 1, 1, 1], [0, 4], []]
