@@ -7,9 +7,21 @@ from torch import Tensor
 
 from .stored import BITS, STORAGES, Packed, packed_width
 
-__all__ = ["are_floats", "check_labels", "check_meta", "described", "expect", "is_plain", "packed_of", "rows_of"]
+__all__ = [
+    "are_floats",
+    "check_labels",
+    "check_meta",
+    "check_values",
+    "described",
+    "expect",
+    "is_plain",
+    "one_line",
+    "packed_of",
+    "rows_of",
+]
 
 LONGEST = 40  # characters of a text that are shown
+LONGEST_LINE = 200  # those of a message
 LARGEST = torch.finfo(torch.float32).max
 # Times; sharpening reaches 12 times the largest value of a mosaic, mixing of color planes adds to it.
 OVERSHOOT = 64
@@ -32,12 +44,15 @@ def packed_of(fields: dict[str, Any], shape: tuple[int, int, int], storage: str)
     for name, values in (("scale", scale), ("offset", offset)):
         fits = are_floats(values) and values.shape == pixels.shape[:2] if storage in BITS else values is None
         expect(fits, f"its {name} is {described(values)}, for {described(pixels)}")
-    packed = Packed(pixels, scale, offset, BITS.get(storage, 8))
-    largest = float(pixels.abs().max())
-    if scale is not None and offset is not None:
-        largest = float((largest * scale.double().abs() + offset.double().abs()).max())
-    expect(largest * OVERSHOOT < LARGEST, f"it holds values as large as {largest:.3g}")
-    return packed
+    return Packed(pixels, scale, offset, BITS.get(storage, 8))
+
+
+def check_values(values: Tensor, affine: Any) -> None:
+    """ValueError unless the values of stored images (N, …), decoded and mapped, are finite for certain."""
+    largest = values.abs().max().double() * OVERSHOOT
+    if affine is not None:
+        largest = (largest * affine[0].abs() + affine[1].abs()).max()
+    expect(largest < LARGEST, f"it holds values as large as {float(largest / OVERSHOOT):.3g}")
 
 
 def check_labels(labels: Any, counts: Any, images: int) -> None:
@@ -88,6 +103,12 @@ def described(value: Any) -> str:
     short = isinstance(value, float | str) and len(repr(value)) <= LONGEST
     short = short or (isinstance(value, int) and value.bit_length() <= 64)
     return repr(value) if short else type(value).__name__
+
+
+def one_line(error: Exception) -> str:
+    """An error's message, not longer than a line; its type where it has none."""
+    words = " ".join(str(error).split())
+    return words[:LONGEST_LINE] or type(error).__name__
 
 
 def expect(condition: "bool | Tensor", what: str) -> None:

@@ -12,6 +12,7 @@ from ..data.pixels import averaged
 from ..runtime.engine import cpu_by_default
 from ..runtime.validation import class_labels
 from .by_class import ByClass
+from .checks import one_line
 from .codec import Codec, Shape
 from .set_file import read_set, write_set
 from .stored import Stored
@@ -241,4 +242,4 @@ class ImageSet(ByClass):
         try:
             return cls.from_images(**content) if "images" in content else cls(**content)
         except (ValueError, RuntimeError) as error:
-            raise ValueError(f"{path} is a damaged set: {' '.join(str(error).split())}") from error
+            raise ValueError(f"{path} is a damaged set: {one_line(error)}") from error

@@ -8,7 +8,7 @@ import torch
 
 from ..runtime.files import is_sealed, save_sealed
 from ..runtime.plain import from_plain, to_plain
-from .checks import are_floats, check_labels, check_meta, described, expect, is_plain
+from .checks import are_floats, check_labels, check_meta, check_values, described, expect, is_plain, one_line
 from .codec import Codec
 
 __all__ = ["fields_of", "read_set", "set_fields", "write_set"]
@@ -36,7 +36,7 @@ def set_fields(fields: Any) -> dict[str, Any]:
     expect(names, f"expected the entries {', '.join(FIELDS)}, got {described(fields)}")
     shape, meta, affine = (fields[name] for name in ("shape", "meta", "affine"))
     sides = isinstance(shape, tuple) and len(shape) == 3 and all(type(side) is int for side in shape)
-    expect(sides and all(0 < side <= LARGEST_SIDE for side in shape), f"its shape is {shape!r:.60}")
+    expect(sides and all(0 < side <= LARGEST_SIDE for side in shape), f"its shape is {described(shape)}")
     codec = from_plain(fields["codec"], Codec)
     expect(codec.fit(shape) == codec, f"its codec {codec} does not fit images of {shape}")
     working = codec.working_shape(shape)
@@ -47,6 +47,7 @@ def set_fields(fields: Any) -> dict[str, Any]:
     check_meta(meta, shape[0])
     fits = affine is None or (are_floats(affine) and affine.shape == (2, shape[0]))
     expect(fits, f"its affine is {described(affine)}, for {shape[0]} channels")
+    check_values(codec.read(stored, torch.arange(len(stored))), affine)
     return {**fields, "stored": stored, "codec": codec}
 
 
@@ -68,8 +69,8 @@ def read_set(path: Path) -> dict[str, Any]:
         known = isinstance(content["format"], str) and content["format"] == FORMAT
         expect(known, f"its format is {described(content['format'])}, expected {FORMAT!r}")
         return set_fields({name: value for name, value in content.items() if name != "format"})
-    except ValueError as error:
-        raise ValueError(f"{path} is no image set, or damaged: {error}") from error
+    except Exception as error:  # whatever a crafted file makes of it
+        raise ValueError(f"{path} is no image set, or damaged: {one_line(error)}") from error
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -94,6 +94,8 @@ def from_plain(value: Any, expected: type[Any]) -> Any:
 
 def _from_plain(value: Any) -> Any:
     if not isinstance(value, dict):
+        if not _is_plain(value):
+            raise ValueError(f"a {type(value).__name__} among the settings")
         return value
     name = value.get("is")
     kind = Plain.named.get(name) if isinstance(name, str) else None
@@ -103,3 +105,8 @@ def _from_plain(value: Any) -> Any:
     if value.keys() - {"is"} != names:
         raise ValueError(f"expected the fields {', '.join(sorted(names))} of a {name}")
     return kind(**{key: _from_plain(part) for key, part in value.items() if key != "is"})
+
+
+def _is_plain(value: Any) -> bool:
+    single = value is None or isinstance(value, str | int | float)
+    return single or (isinstance(value, tuple | list) and all(part is not value and _is_plain(part) for part in value))

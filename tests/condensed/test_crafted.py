@@ -1,4 +1,4 @@
-"""Files of condensed sets that somebody crafted: a set like any other, or one line."""
+"""Files of image sets that somebody crafted: a set like any other, or one line."""
 
 import os
 import random
@@ -8,17 +8,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from dm_replay.condensed.reading import FIELDS, FORMAT
+from damage import at, changed, places, without
+from sets import of_values
 
+from dm_replay import PLAIN, ImageSet, Tiles, Webp
 from dm_replay.condensed.export import grid, to_npz
-from dm_replay.condensed.image_set import ImageSet
+from dm_replay.condensed.set_file import FIELDS, FORMAT, fields_of
 from dm_replay.runtime.files import save_sealed
 
-KINDS = {  # what from_images is told, and the shape of the images
-    "float32": ({"storage": "float32"}, (5, 1, 4, 4)),
-    "uint8": ({"storage": "uint8"}, (5, 2, 4, 4)),
-    "uint4": ({"storage": "uint4", "tiles": 2, "enlarging": "sharp"}, (5, 1, 8, 8)),
-    "color": ({"storage": "float16", "color": 2}, (5, 1, 12, 8)),
+KINDS = {  # codec, shape of five images
+    "float32": (PLAIN, (1, 4, 4)),
+    "uint8": (PLAIN.but(storage="uint8"), (2, 4, 4)),
+    "uint4": (Tiles(2, 1, "sharp", storage="uint4"), (1, 8, 8)),
+    "color": (Tiles(1, 2, "linear", storage="float16"), (3, 8, 8)),
+    "shrunk": (Tiles(1, 1, resolution=4), (1, 8, 8)),
+    "webp": (Webp(most=120), (3, 16, 16)),
 }
 META = {"mean": [0.5], "std": [0.2], "names": ["ant", "bee"], "dataset": "digits"}
 
@@ -35,7 +39,7 @@ def itself():
     return endless
 
 
-PLAIN = [
+VALUES = [
     *(None, True, False, 0, 1, -1, 2, 3, 5, 8, 2**31, 2**63, -(2**63), 10**400, 0.0, 0.5, -0.0),
     *(float("nan"), float("inf"), 1e308, 1j, "", "a", "linear", "sharp", "\n", "\ud800", "x" * 10_000, b"", b"1"),
     *([], [1], [0.5], ["a"], [None], (), (1, 2), (0.5,), {}, {"a": 1}, {1: 2}, {None: []}, [[1], [2]], set(), {1}),
@@ -69,12 +73,15 @@ def tensors():
 @pytest.fixture(params=KINDS)
 def content(request):
     """The entries of a set's file."""
-    options, shape = KINDS[request.param]
-    images = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    channels = 3 if options.get("color") else shape[1]
-    meta = {**META, "mean": [0.5] * channels, "std": [0.2] * channels}
-    stored = ImageSet.from_images(images, torch.tensor([0, 0, 1, 1, 1]), meta=meta, **options)
-    return {"format": FORMAT, **{name: getattr(stored, name) for name in FIELDS}}
+    codec, shape = KINDS[request.param]
+    values = torch.randn(5, *codec.fit(shape).value_shape(shape), generator=torch.Generator().manual_seed(0))
+    meta = {**META, "mean": [0.5] * shape[0], "std": [0.2] * shape[0]}
+    return {"format": FORMAT, **fields_of(of_values(values, [0, 0, 1, 1, 1], codec, shape, meta=meta))}
+
+
+def entries(content):
+    """The places of all that is not in the metadata."""
+    return [place for place in places(content) if place and (place[0] != "meta" or place == ("meta",))]
 
 
 @pytest.fixture
@@ -103,7 +110,7 @@ def examined(tmp_path, capsys, monkeypatch):
 def _use(stored: ImageSet, folder: Path) -> None:
     assert stored.images.isfinite().all() and stored.images.shape == (stored.decoded, *stored.shape)
     assert len(stored.counts) == len(stored.classes) and stored.nbytes > 0
-    again = ImageSet.merge([stored.prefix(1), stored.of_class(int(stored.labels[0]))]).with_storage("float32")
+    again = ImageSet.merge([stored.prefix(1), stored.of_class(int(stored.labels[0]))])
     assert again.as_stored().images.shape[0] == len(again)
     assert grid(stored).width > 0
     to_npz(stored, folder / "images.npz")
@@ -113,46 +120,49 @@ def test_it_is_read_as_it_is(content, examined):
     assert examined(content)
 
 
-@pytest.mark.parametrize("name", ["format", *FIELDS])
-def test_any_value_in_any_entry(content, examined, name):
-    values = random.Random(name).sample([*PLAIN, *tensors()], 100)
-    read = [examined({**content, name: value}) for value in (*values, Dangerous())]
-    assert not all(read), "nothing was refused"
+def test_any_value_in_any_entry(content, examined):
+    for place in entries(content):
+        values = random.Random(str(place)).sample([*VALUES, *tensors()], 50)
+        read = [examined(changed(content, place, value)) for value in (*values, Dangerous())]
+        assert not all(read), f"nothing was refused in {place}"
 
 
 @pytest.mark.parametrize("name", [*META, "seed"])
 def test_any_value_in_the_metadata(content, examined, name):
-    values = random.Random(name).sample([*PLAIN, torch.ones(1), torch.ones(3), [torch.ones(2)]], 40)
+    values = random.Random(name).sample([*VALUES, torch.ones(1), torch.ones(3), [torch.ones(2)]], 40)
     for value in (*values, Dangerous()):
         examined({**content, "meta": {**content["meta"], name: value}})
 
 
 def test_several_entries_at_once(content, examined):
-    draw, values = random.Random(0), [*PLAIN, *tensors()]
+    draw, values = random.Random(0), [*VALUES, *tensors()]
     for _ in range(200):
-        names = draw.sample([*FIELDS, "other"], draw.randint(2, 4))
-        examined({**content, **{name: draw.choice(values) for name in names}})
+        damaged = content
+        for name in draw.sample([*FIELDS, "other"], draw.randint(2, 4)):
+            inner = content.get(name) if isinstance(content.get(name), dict) else {}
+            place = draw.choice([(name,), *((name, part) for part in inner)])
+            damaged = changed(damaged, place, draw.choice(values))
+        examined(damaged)
 
 
 def test_entries_that_are_missing(content, examined):
-    for name in content:
-        read = examined({other: value for other, value in content.items() if other != name})
-        assert read == (content[name] is None), name
+    for place in entries(content):
+        if not isinstance(at(content, place[:-1]), tuple):
+            assert not examined(without(content, place)), place
 
 
-@pytest.mark.parametrize("name", ["scale", "offset", "affine"])
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), 3e38])
-def test_values_that_are_not_finite_or_too_large(content, examined, name, value):
-    if name == "affine":
-        content["affine"] = torch.ones(2, 3 if content["color"] > 1 else content["pixels"].shape[1])
-    if content[name] is None:
-        pytest.skip("floats have none")
-    damaged = content[name].clone()
-    damaged[-1, -1] = value
-    assert not examined({**content, name: damaged}) or abs(value) < float("inf")
+def test_values_that_are_not_finite_or_too_large(content, examined, value):
+    content["affine"] = torch.ones(2, content["shape"][0])
+    for place in (("affine",), *(("stored", name) for name in content["stored"])):
+        for row in (0, -1):
+            damaged = at(content, place).clone()
+            if damaged.is_floating_point():
+                damaged[row, -1] = value
+                assert not examined(changed(content, place, damaged)) or abs(value) < float("inf")
 
 
-@pytest.mark.parametrize("data", [*PLAIN, [[torch.ones(2, 1, 4, 4), None]], [Dangerous()]], ids=lambda v: str(v)[:20])
+@pytest.mark.parametrize("data", [*VALUES, [[torch.ones(2, 1, 4, 4), None]], [Dangerous()]], ids=lambda v: str(v)[:20])
 def test_files_of_the_official_code(examined, data):
     assert not examined({"data": data})
 

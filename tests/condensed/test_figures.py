@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from sets import of_values
 
+from dm_replay import PLAIN, ImageSet, Tiles
 from dm_replay.condensed.export import GAP, animate, class_name, grid, real_pixels, save_picture
-from dm_replay.condensed.image_set import ImageSet
 
 MEAN, STD = [0.4, 0.5, 0.6], [0.2, 0.3, 0.25]
 
@@ -22,7 +23,7 @@ def normalized(pixels, mean=MEAN, std=STD):
 def test_pixels_are_the_real_ones(generator, channels, storage):
     pixels = torch.randint(0, 256, (4, channels, 8, 8), generator=generator)
     meta = {"mean": MEAN[:channels], "std": STD[:channels]}
-    condensed = ImageSet.from_images(normalized(pixels), torch.arange(4), meta=meta, storage=storage)
+    condensed = ImageSet.from_images(normalized(pixels), torch.arange(4), PLAIN.but(storage=storage), meta=meta)
     shown = torch.from_numpy(real_pixels(condensed)).permute(0, 3, 1, 2)
     assert shown.dtype == torch.uint8 and (shown.int() - pixels).abs().max() <= (storage == "uint8")
 
@@ -125,7 +126,7 @@ def test_a_damaged_snapshot_names_itself(tmp_path, monkeypatch):
 @pytest.mark.parametrize("meta", [{}, {"mean": [0.5] * 3, "std": [0.2] * 3}])
 def test_large_images_are_decoded_a_few_at_a_time(meta, monkeypatch, generator):
     images = torch.randn(7, 3, 8, 8, generator=generator)
-    condensed = ImageSet.from_images(images, torch.arange(7), tiles=2, storage="uint8", meta=meta)
+    condensed = of_values(images, torch.arange(7), Tiles(2, 1, "linear", storage="uint8"), meta=meta)
     whole, taken, right = real_pixels(condensed), [], ImageSet.decode
     monkeypatch.setattr(ImageSet, "decode", lambda self, rows: taken.append(len(rows)) or right(self, rows))
     monkeypatch.setattr("dm_replay.condensed.export.PIXELS", 5 * 64 + 63)

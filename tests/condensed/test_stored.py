@@ -2,8 +2,10 @@
 
 import pytest
 import torch
+from damage import changed
+from sets import of_values
 
-from dm_replay import ImageSet
+from dm_replay import PLAIN, ImageSet, Tiles
 from dm_replay.condensed.stored import BITS, dequantize, pack, quantize, unpack
 from dm_replay.runtime.files import save_sealed
 
@@ -36,7 +38,7 @@ def test_the_error_is_at_most_half_a_step(bits, generator):
 @pytest.fixture(params=["uint6", "uint4"])
 def packed(request, generator):
     images = torch.randn(6, 3, 8, 8, generator=generator)
-    return ImageSet.from_images(images, torch.tensor([0, 1, 0, 1, 2, 2]), storage=request.param, tiles=2)
+    return of_values(images, [0, 1, 0, 1, 2, 2], Tiles(2, 1, "linear", storage=request.param))
 
 
 def test_a_packed_set_is_cut_joined_saved_and_decoded(packed, tmp_path):
@@ -49,18 +51,18 @@ def test_a_packed_set_is_cut_joined_saved_and_decoded(packed, tmp_path):
     assert torch.equal(packed.decode(torch.tensor([17, 3])), packed.images[[17, 3]])
     again = packed.with_storage("float32").with_storage(packed.storage)
     assert (again.values - packed.values).abs().max() < 1e-5
-    with pytest.raises(ValueError, match="different storage"):
+    with pytest.raises(ValueError, match="cannot merge sets of different codec"):
         ImageSet.merge([packed, packed.with_storage("uint8")])
 
 
 def test_rows_must_be_whole_bytes_and_files_what_they_say(packed, tmp_path):
     with pytest.raises(ValueError, match="storage uint4 needs a width that 2 divides, got 7"):
-        ImageSet.from_images(torch.rand(1, 1, 8, 7), torch.tensor([0]), storage="uint4")
+        ImageSet.from_images(torch.rand(1, 1, 8, 7), torch.tensor([0]), PLAIN.but(storage="uint4"))
     with pytest.raises(ValueError, match="storage uint6 needs a width that 4 divides, got 10"):
-        ImageSet.from_images(torch.rand(1, 1, 8, 10), torch.tensor([0]), storage="uint6")
+        ImageSet.from_images(torch.rand(1, 1, 8, 10), torch.tensor([0]), PLAIN.but(storage="uint6"))
     packed.save(tmp_path / "set.pt")
     content = torch.load(tmp_path / "set.pt")
-    for bits in (5, None, "4", 3):
-        save_sealed({**content, "bits": bits}, tmp_path / "bad.pt")
-        with pytest.raises(ValueError, match="bad.pt is a damaged condensed set: its bits are"):
+    for storage in {"uint8", "uint6", "uint4", "float32", "uint5", None, 3} - {packed.storage}:
+        save_sealed(changed(content, ("codec", "storage"), storage), tmp_path / "bad.pt")
+        with pytest.raises(ValueError, match="bad.pt is no image set, or damaged: (its pixels are|unknown storage)"):
             ImageSet.load(tmp_path / "bad.pt")

@@ -1,0 +1,20 @@
+"""Image sets of given stored values, and what two sets have in common."""
+
+import torch
+
+from dm_replay import ImageSet
+
+
+def of_values(values, labels, codec, shape=None, **about):
+    """Stored images of values as they are; images are of the values' shape where no other is given."""
+    shape = shape or tuple(values.shape[1:])
+    return ImageSet.from_values(values, torch.as_tensor(labels), codec.fit(shape), shape, **about)
+
+
+def stored_alike(one, other):
+    """Whether two sets store the same, bit by bit, and decode it alike."""
+    own, others = (part.stored.fields() for part in (one, other))
+    same = own.keys() == others.keys() and all(torch.equal(own[name], others[name]) for name in own)
+    affine = [part.affine for part in (one, other)]
+    mapped = affine == [None, None] if None in affine else torch.equal(*affine)
+    return same and mapped and one.codec == other.codec and one.shape == other.shape
