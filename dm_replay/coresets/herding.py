@@ -1,5 +1,6 @@
 """Herding (Welling 2009; Rebuffi et al. 2017): real images whose mean feature follows their class's."""
 
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -15,7 +16,7 @@ from ..runtime.seeding import derive
 from ..runtime.stages import counted
 from .reducer import Budget, Reducer
 
-__all__ = ["Herding", "by_class", "features_of", "herd", "herded", "herded_by_class", "random_embedding"]
+__all__ = ["ByFeatures", "Herding", "features_of", "herd", "herded", "random_embedding"]
 
 MEMORY_BUDGET = 4.0  # GiB, that of a condensation by default
 CHUNK = 64  # images embedded at a time, as many as the cache holds
@@ -26,17 +27,11 @@ MOST_ROWS = 10_000  # whose products take 400 MB
 
 
 @dataclass(frozen=True)
-class Herding(Reducer):
-    """Real images, each chosen so that the mean feature of all so far is its class's.
-
-    The order is the order of choice, so a prefix is itself herded. Features are scaled to length 1.
+class ByFeatures(Reducer):
+    """Real images of each class, chosen by their features in a random network, which are scaled to length 1.
 
     Args:
         network: the random embedding. memory_budget: GiB of its activations.
-
-    >>> from dm_replay import Budget, Herding, load_dataset
-    >>> Herding("convnet:width=8").reduce(load_dataset("digits").train, Budget(2), seed=0).labels[:4].tolist()
-    [0, 0, 1, 1]
     """
 
     network: str = "convnet"
@@ -46,26 +41,42 @@ class Herding(Reducer):
         super().__post_init__()
         parse(self.network)
 
+    @abstractmethod
+    def choose(self, features: Tensor, count: int, seed: int) -> Tensor:
+        """Numbers (count,) of rows of features (N, D), the best first."""
+
     def reduce(self, pool: TensorPool, budget: Budget, *, seed: int, previous: ImageSet | None = None) -> ImageSet:
         budget = budget.fit(pool)
         budget.check_enough(pool, previous)
         small = pool.shrunk(*budget.codec.working_shape(pool.shape)[1:])
         embed = random_embedding(small, self.network, seed, self.memory_budget)
-        return budget.store_rows(pool, herded_by_class(small, budget.images, embed), seed)
+
+        def chosen(rows: Tensor) -> Tensor:
+            count = min(budget.images, len(rows))
+            order = rows[self.choose(features_of(small, rows, embed), count, seed)]
+            return order[torch.arange(budget.images) % count]
+
+        labels = counted("choosing images", pool.classes, len(pool.classes))
+        rows = torch.stack([chosen((pool.labels == label).nonzero()[:, 0]) for label in labels])
+        return budget.store_rows(pool, rows, seed)
 
     def check(self, shape: Shape) -> None:
         check_buildable(self.network, shape)
 
 
-def herded_by_class(pool: TensorPool, count: int, embed: Callable[[Tensor], Tensor]) -> Tensor:
-    """:func:`herded` of each class's rows, in the order of ``pool.classes``: (K, count)."""
-    return by_class(pool, lambda rows: herded(pool, rows, count, embed))
+@dataclass(frozen=True)
+class Herding(ByFeatures):
+    """Images each chosen so that the mean feature of all so far is its class's.
 
+    The order is the order of choice, so a prefix is itself herded.
 
-def by_class(pool: TensorPool, choose: Callable[[Tensor], Tensor]) -> Tensor:
-    """What ``choose`` takes (count,) of each class's rows (N,), in the order of ``pool.classes``: (K, count)."""
-    labels = counted("choosing images", pool.classes, len(pool.classes))
-    return torch.stack([choose((pool.labels == label).nonzero()[:, 0]) for label in labels])
+    >>> from dm_replay import Budget, Herding, load_dataset
+    >>> Herding("convnet:width=8").reduce(load_dataset("digits").train, Budget(2), seed=0).labels[:4].tolist()
+    [0, 0, 1, 1]
+    """
+
+    def choose(self, features: Tensor, count: int, seed: int) -> Tensor:
+        return herd(features, count)
 
 
 def herded(pool: TensorPool, rows: Tensor, count: int, embed: Callable[[Tensor], Tensor]) -> Tensor:

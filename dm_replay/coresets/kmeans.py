@@ -5,50 +5,23 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..condensed.codec import Shape
-from ..condensed.image_set import ImageSet
-from ..data.pool import TensorPool
-from ..networks import check_buildable, parse
 from ..runtime.seeding import derive
-from .herding import MEMORY_BUDGET, by_class, features_of, random_embedding
-from .reducer import Budget, Reducer
+from .herding import ByFeatures
 
 __all__ = ["KMeans", "central"]
 
 
 @dataclass(frozen=True)
-class KMeans(Reducer):
-    """Of as many clusters of a class's features, the real images nearest to the centers, larger clusters first.
-
-    Args:
-        network: the random embedding, whose features are scaled to length 1. memory_budget: GiB of its activations.
+class KMeans(ByFeatures):
+    """Of as many clusters of a class's features, the images nearest to the centers, larger clusters first.
 
     >>> from dm_replay import Budget, KMeans, load_dataset
     >>> KMeans("convnet:width=8").reduce(load_dataset("digits").train, Budget(2), seed=0).labels[:4].tolist()
     [0, 0, 1, 1]
     """
 
-    network: str = "convnet"
-    memory_budget: float = MEMORY_BUDGET
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        parse(self.network)
-
-    def reduce(self, pool: TensorPool, budget: Budget, *, seed: int, previous: ImageSet | None = None) -> ImageSet:
-        budget = budget.fit(pool)
-        budget.check_enough(pool, previous)
-        embed = random_embedding(pool, self.network, seed, self.memory_budget)
-
-        def nearest(rows: Tensor) -> Tensor:
-            count = min(budget.images, len(rows))
-            taken = rows[central(features_of(pool, rows, embed), count, derive(seed, "kmeans"))]
-            return taken[torch.arange(budget.images) % count]
-
-        return budget.store_rows(pool, by_class(pool, nearest), seed)
-
-    def check(self, shape: Shape) -> None:
-        check_buildable(self.network, shape)
+    def choose(self, features: Tensor, count: int, seed: int) -> Tensor:
+        return central(features, count, derive(seed, "kmeans"))
 
 
 def central(features: Tensor, count: int, seed: int = 0) -> Tensor:

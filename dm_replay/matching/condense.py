@@ -38,94 +38,7 @@ FEATURES = 2048  # of the network that class_weight is given for: the matching l
 
 
 @cpu_by_default
-class Condenser:
-    """Condenses one pool after another with the same compiled networks, which it lets go when it goes.
-
-    :func:`condense` serves a single pool; a stream of experiences wants one of these. Not for several threads at once.
-    """
-
-    def __init__(self):
-        self._extractors = Extractors()
-
-    @torch.inference_mode(False)  # a caller's no_grad and inference_mode end here: gradients are needed
-    def condense(
-        self,
-        pool: TensorPool,
-        config: CondenseConfig | None = None,
-        *,
-        seed: int = 0,
-        classes: Iterable[int] | None = None,
-        previous: ImageSet | None = None,
-        on_step: Callable[[Progress], None] | None = None,
-        state: dict[str, Any] | None = None,
-        shard: slice = EVERY,
-        network: nn.Module | None = None,
-        peers: Peers = ALONE,
-    ) -> ImageSet:
-        """As :func:`condense`, which see."""
-        began = time.perf_counter()
-        job = Prepared.of(pool, config or CondenseConfig(), classes, previous, network, self._extractors)
-        config, group = job.config, job.shard(shard)
-        stored = (len(group.mine), config.ipc, *config.codec.value_shape(job.pool.shape))
-        if state is not None and tuple(state["pixels"].shape) != stored:
-            raise ValueError(f"the state holds pixels {tuple(state['pixels'].shape)}, this condensation has {stored}")
-        schedule = Schedule(config, float(state.get("seconds", 0.0)) if state else 0.0, began)
-        iteration = 0 if state is None else int(state["iteration"])
-        expected = Expected.of(job, len(group.mine), iteration)
-        with mapped(lambda part: schedule.shown(expected.of_start(part))):
-            start = initial_pixels(job.pool, group, job.previous, config, seed) if state is None else state["pixels"]
-        matcher_on = _matcher(job, group, start, seed, peers, lambda part: schedule.shown(expected.of_training(part)))
-        most = len(group.mine) * (config.batch_real + config.ipc * config.codec.images_per_stored)
-        steps = Steps(matcher_on, job.engine, 1 if job.extractor().batch_statistics else most)
-        if state is not None:
-            steps.matcher.restore(state)
-        about = {"config": flat(config), "seed": seed, **about_pool(job.pool)}
-        labels = group.mine.repeat_interleave(config.ipc)
-
-        def finish() -> ImageSet:
-            values, counts = steps.matcher.synthetic.result.flatten(0, 1), steps.matcher.real.counts
-            return ImageSet.from_values(values, labels, config.codec, job.shape, counts, about)
-
-        def state_now() -> dict[str, Any]:
-            return ({} if config.limit is None else {"seconds": schedule.seconds}) | steps.matcher.state()
-
-        def images_now() -> Tensor:
-            return steps.matcher.pixels.detach().flatten(0, 1).cpu().clone()
-
-        real_range = RealRange.of(job.pool)
-        with contextlib.closing(steps):
-            part = before = schedule.progress(iteration)
-            at("condensing", schedule.shown(expected.of_steps(0.0)))
-            while part < 1:
-                loss = steps.step(iteration, schedule.lr(part))
-                if schedule.averages(part):
-                    steps.matcher.synthetic.average()
-                iteration += 1
-                part = schedule.progress(iteration)
-                if iteration % LOOK == 0 or part >= 1:
-                    real_range.check(steps.matcher.pixels, loss, iteration, config.lr_img)
-                at("condensing", schedule.shown(expected.of_steps((part - before) / (1 - before))))
-                if on_step is not None:
-                    now = iteration, config.iterations, loss, part, steps.engine
-                    on_step(Progress(*now, images_now, state_now, finish))
-        return finish()
-
-    @torch.inference_mode(False)
-    def assist(
-        self,
-        pool: TensorPool,
-        config: CondenseConfig,
-        *,
-        seed: int,
-        classes: Iterable[int],
-        previous: ImageSet | None,
-        peers: Peers,
-    ) -> None:
-        """Take part in what ``peers`` do together that condense these classes without this process: the training of
-        extractors."""
-        Prepared.of(pool, config, classes, previous, None, self._extractors).trained(seed, peers)
-
-
+@torch.inference_mode(False)  # a caller's no_grad and inference_mode end here: gradients are needed
 def condense(
     pool: TensorPool,
     config: CondenseConfig | None = None,
@@ -138,6 +51,7 @@ def condense(
     shard: slice = EVERY,
     network: nn.Module | None = None,
     peers: Peers = ALONE,
+    extractors: Extractors | None = None,
 ) -> ImageSet:
     """Condense the real images of a pool by distribution matching.
 
@@ -158,6 +72,7 @@ def condense(
             compiled. Since its gradients may be of any size, each class's is bounded to what those of our own networks
             are.
         peers: processes that condense other shards of the same classes: they share the training of extractors out.
+        extractors: compiled networks of earlier pools of the same kind, to be used again; see :class:`Condenser`.
 
     Returns:
         ``config.ipc`` stored images of every class (of the shard), class by class, in the pool's normalized space.
@@ -177,8 +92,82 @@ def condense(
     >>> condensed.images.shape, condensed.labels.tolist()
     (torch.Size([4, 3, 8, 8]), [0, 0, 1, 1])
     """
-    how: dict[str, Any] = dict(seed=seed, classes=classes, previous=previous, on_step=on_step, state=state)
-    return Condenser().condense(pool, config, **how, shard=shard, network=network, peers=peers)
+    began = time.perf_counter()
+    job = Prepared.of(pool, config or CondenseConfig(), classes, previous, network, extractors or Extractors())
+    config, group = job.config, job.shard(shard)
+    stored = (len(group.mine), config.ipc, *config.codec.value_shape(job.pool.shape))
+    if state is not None and tuple(state["pixels"].shape) != stored:
+        raise ValueError(f"the state holds pixels {tuple(state['pixels'].shape)}, this condensation has {stored}")
+    schedule = Schedule(config, float(state.get("seconds", 0.0)) if state else 0.0, began)
+    iteration = 0 if state is None else int(state["iteration"])
+    expected = Expected.of(job, len(group.mine), iteration)
+    with mapped(lambda part: schedule.shown(expected.of_start(part))):
+        start = initial_pixels(job.pool, group, job.previous, config, seed) if state is None else state["pixels"]
+    matcher_on = _matcher(job, group, start, seed, peers, lambda part: schedule.shown(expected.of_training(part)))
+    most = len(group.mine) * (config.batch_real + config.ipc * config.codec.images_per_stored)
+    steps = Steps(matcher_on, job.engine, 1 if job.extractor().batch_statistics else most)
+    if state is not None:
+        steps.matcher.restore(state)
+    about = {"config": flat(config), "seed": seed, **about_pool(job.pool)}
+    labels = group.mine.repeat_interleave(config.ipc)
+
+    def finish() -> ImageSet:
+        values, counts = steps.matcher.synthetic.result.flatten(0, 1), steps.matcher.real.counts
+        return ImageSet.from_values(values, labels, config.codec, job.shape, counts, about)
+
+    def state_now() -> dict[str, Any]:
+        return ({} if config.limit is None else {"seconds": schedule.seconds}) | steps.matcher.state()
+
+    def images_now() -> Tensor:
+        return steps.matcher.pixels.detach().flatten(0, 1).cpu().clone()
+
+    real_range = RealRange.of(job.pool)
+    with contextlib.closing(steps):
+        part = before = schedule.progress(iteration)
+        at("condensing", schedule.shown(expected.of_steps(0.0)))
+        while part < 1:
+            loss = steps.step(iteration, schedule.lr(part))
+            if schedule.averages(part):
+                steps.matcher.synthetic.average()
+            iteration += 1
+            part = schedule.progress(iteration)
+            if iteration % LOOK == 0 or part >= 1:
+                real_range.check(steps.matcher.pixels, loss, iteration, config.lr_img)
+            at("condensing", schedule.shown(expected.of_steps((part - before) / (1 - before))))
+            if on_step is not None:
+                now = iteration, config.iterations, loss, part, steps.engine
+                on_step(Progress(*now, images_now, state_now, finish))
+    return finish()
+
+
+@cpu_by_default
+class Condenser:
+    """Condenses one pool after another with the same compiled networks, which it lets go when it goes.
+
+    :func:`condense` serves a single pool; a stream of experiences wants one of these. Not for several threads at once.
+    """
+
+    def __init__(self):
+        self._extractors = Extractors()
+
+    def condense(self, pool: TensorPool, config: CondenseConfig | None = None, **how: Any) -> ImageSet:
+        """As :func:`condense`, which see."""
+        return condense(pool, config, **how, extractors=self._extractors)
+
+    @torch.inference_mode(False)
+    def assist(
+        self,
+        pool: TensorPool,
+        config: CondenseConfig,
+        *,
+        seed: int,
+        classes: Iterable[int],
+        previous: ImageSet | None,
+        peers: Peers,
+    ) -> None:
+        """Take part in what ``peers`` do together that condense these classes without this process: the training of
+        extractors."""
+        Prepared.of(pool, config, classes, previous, None, self._extractors).trained(seed, peers)
 
 
 def _matcher(
