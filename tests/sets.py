@@ -18,3 +18,9 @@ def stored_alike(one, other):
     affine = [part.affine for part in (one, other)]
     mapped = affine == [None, None] if None in affine else torch.equal(*affine)
     return same and mapped and one.codec == other.codec and one.shape == other.shape
+
+
+def stored_tiles(values):
+    """The tiles of mosaics (N, C, H, W) of 2 x 2: (4 N, C, H / 2, W / 2)."""
+    height, width = (side // 2 for side in values.shape[2:])
+    return values.unfold(2, height, height).unfold(3, width, width).permute(0, 2, 3, 1, 4, 5).flatten(0, 2)

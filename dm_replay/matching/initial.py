@@ -14,7 +14,7 @@ from ..runtime.seeding import new_generator
 from ..runtime.stages import counted
 from .config import CondenseConfig
 
-__all__ = ["initial_pixels"]
+__all__ = ["initial_pixels", "values_as"]
 
 CANDIDATES = 4  # for each herded image, random real ones that it is chosen from
 FEWEST = 250  # of a class
@@ -45,7 +45,7 @@ def initial_pixels(
             )
         values = codec.encode(pool.take(rows[number]).cpu())  # class by class: tiles take several times their room
         if new < config.ipc * each and previous is not None:
-            values = joined(values, _values_as(previous.of_class(label), codec), new, codec)
+            values = joined(values, values_as(previous.of_class(label), codec), new, codec)
         start.append(values)
     return torch.stack(start)
 
@@ -67,7 +67,7 @@ def _rows(
     )
 
 
-def _values_as(held: ImageSet, codec: Codec) -> Tensor:
+def values_as(held: ImageSet, codec: Codec) -> Tensor:
     """(K, …) values of these images as another codec encodes them, at its own working size."""
     same = codec == held.codec or (hasattr(codec, "size") and codec.but(storage=held.storage) == held.codec)
     if held.affine is None and same:

@@ -1,8 +1,9 @@
 import pytest
 import torch
-from dm_replay.coresets.config import ExemplarConfig
+from sets import stored_alike, stored_tiles
 
-from dm_replay.coresets.herding import herd, herding_exemplars
+from dm_replay import PLAIN, Budget, Herding, Tiles
+from dm_replay.coresets.herding import herd, herded_by_class
 
 
 def slow_herding(features: torch.Tensor, count: int) -> list[int]:
@@ -31,7 +32,8 @@ def test_rounding_chooses_no_other_rows(count, generator):
 
 
 def test_exemplars_are_real_images_and_the_mean_is_closer_than_most(pool):
-    chosen = herding_exemplars(pool, ExemplarConfig(4, storage="float32"), embed=lambda x: x.flatten(1))
+    rows = herded_by_class(pool, 4, embed=lambda x: x.flatten(1))
+    chosen = Budget(4, PLAIN.but(storage="float32")).store_rows(pool, rows)
     real = pool.take(torch.arange(len(pool)))
     for label in pool.classes.tolist():
         own, kept = real[pool.labels == label], chosen.images[chosen.labels == label]
@@ -42,14 +44,17 @@ def test_exemplars_are_real_images_and_the_mean_is_closer_than_most(pool):
 
 
 def test_prefixes_are_herded_and_the_seed_decides_the_network(pool):
-    config = ExemplarConfig(4, network="convnet:width=4")
-    whole, half = (herding_exemplars(pool, ExemplarConfig(n, network="convnet:width=4"), seed=3) for n in (4, 2))
-    assert torch.equal(whole.prefix(2).pixels, half.pixels)
-    assert torch.equal(herding_exemplars(pool, config, seed=3).pixels, whole.pixels)
+    herding = Herding("convnet:width=4")
+    whole, half, again = (herding.reduce(pool, Budget(n), seed=3) for n in (4, 2, 4))
+    assert stored_alike(whole.prefix(2), half) and stored_alike(again, whole)
+    assert not stored_alike(herding.reduce(pool, Budget(4), seed=4), whole)
 
 
 def test_shrunk_and_too_few(pool):
-    shrunk = herding_exemplars(pool, ExemplarConfig(1, tiles=2, network="convnet:width=4"))
+    herding, tiles = Herding("convnet:width=4"), Tiles(2, 1, storage="float32")
+    shrunk = herding.reduce(pool, Budget(1, tiles), seed=0)
     assert (len(shrunk), shrunk.decoded) == (3, 12)
-    with pytest.raises(ValueError, match="class 2 has 7 images, fewer than 8"):
-        herding_exemplars(pool, ExemplarConfig(2, tiles=2))
+    filled = herding.reduce(pool, Budget(2, tiles), seed=0).of_class(2).values
+    assert stored_tiles(filled).flatten(1).unique(dim=0).shape[0] == 7, "one of seven is there twice"
+    with pytest.raises(ValueError, match="class 2 has 7 images, fewer than 12"):
+        herding.reduce(pool, Budget(3, tiles), seed=0)

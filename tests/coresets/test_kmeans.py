@@ -1,9 +1,10 @@
 import pytest
 import torch
-from dm_replay.coresets.config import ExemplarConfig
+from sets import stored_alike, stored_tiles
 
-from dm_replay import load_dataset
-from dm_replay.coresets.kmeans import central, kmeans_exemplars
+from dm_replay import PLAIN, Budget, KMeans, Tiles, load_dataset
+from dm_replay.coresets.herding import by_class, features_of
+from dm_replay.coresets.kmeans import central
 
 
 def test_one_of_each_cluster_and_the_one_at_its_center(generator):
@@ -22,7 +23,8 @@ def test_distinct_whatever_the_clusters():
 
 def test_exemplars_are_real_images_of_their_class_and_cover_it_better_than_random_ones(generator):
     digits = load_dataset("digits").train.subset([0, 1, 2])
-    chosen = kmeans_exemplars(digits, ExemplarConfig(10, storage="float32"), embed=lambda x: x.flatten(1))
+    rows = by_class(digits, lambda rows: rows[central(features_of(digits, rows, lambda x: x.flatten(1)), 10)])
+    chosen = Budget(10, PLAIN.but(storage="float32")).store_rows(digits, rows)
     real = digits.take(torch.arange(len(digits)))
     for label in digits.classes.tolist():
         own, kept = real[digits.labels == label], chosen.images[chosen.labels == label]
@@ -34,13 +36,15 @@ def test_exemplars_are_real_images_of_their_class_and_cover_it_better_than_rando
 
 
 def test_the_seed_decides(pool):
-    config = ExemplarConfig(3, network="convnet:width=4")
-    sets = [kmeans_exemplars(pool, config, seed=seed).pixels for seed in (3, 3, 4)]
-    assert torch.equal(sets[0], sets[1]) and not torch.equal(sets[0], sets[2])
+    sets = [KMeans("convnet:width=4").reduce(pool, Budget(3), seed=seed) for seed in (3, 3, 4)]
+    assert stored_alike(sets[0], sets[1]) and not stored_alike(sets[0], sets[2])
 
 
 def test_shrunk_and_too_few(pool):
-    shrunk = kmeans_exemplars(pool, ExemplarConfig(1, tiles=2, network="convnet:width=4"))
+    kmeans, tiles = KMeans("convnet:width=4"), Tiles(2, 1, storage="float32")
+    shrunk = kmeans.reduce(pool, Budget(1, tiles), seed=0)
     assert (len(shrunk), shrunk.decoded) == (3, 12)
-    with pytest.raises(ValueError, match="class 2 has 7 images, fewer than 8"):
-        kmeans_exemplars(pool, ExemplarConfig(2, tiles=2))
+    filled = kmeans.reduce(pool, Budget(2, tiles), seed=0).of_class(2).values
+    assert stored_tiles(filled).flatten(1).unique(dim=0).shape[0] == 7, "one of seven is there twice"
+    with pytest.raises(ValueError, match="class 2 has 7 images, fewer than 12"):
+        kmeans.reduce(pool, Budget(3, tiles), seed=0)

@@ -2,16 +2,19 @@
 
 import pytest
 import torch
-from dm_replay.condensed.decoder import Decoder
 
-from dm_replay.condensed.image_set import ImageSet
-from dm_replay.coresets.returning import evenly, joined, new_among, stored_values
+from dm_replay import ImageSet, Tiles
+from dm_replay.coresets.returning import evenly, joined, new_among, with_previous
 
-DECODERS = {
-    (3, 8, 8): [Decoder(), Decoder(2), Decoder(2, 1, "sharp"), Decoder(1, 4), Decoder(2, 4, "sharp"), Decoder(2, 2)],
-    (1, 9, 11): [Decoder(), Decoder(2), Decoder(3, 1, "sharp")],
+CODECS = {  # tiles, color, enlarging
+    (3, 8, 8): [(1, 1), (2, 1), (2, 1, "sharp"), (1, 4), (2, 4, "sharp"), (2, 2)],
+    (1, 9, 11): [(1, 1), (2, 1), (3, 1, "sharp")],
 }
-CASES = [(shape, decoder) for shape, decoders in DECODERS.items() for decoder in decoders]
+CASES = [
+    (shape, Tiles(tiles, color, *(enlarging or ["linear"])).fit(shape))
+    for shape, settings in CODECS.items()
+    for tiles, color, *enlarging in settings
+]
 
 
 def held(stored, count, label=0):
@@ -34,31 +37,46 @@ def test_no_new_image_is_there_twice_while_old_ones_are_left():
     assert new_among(10, 4, 0, 3, held(10, 1, label=7), seed=0) == 40, "another class"
 
 
-@pytest.mark.parametrize(("shape", "decoder"), CASES)
-@pytest.mark.parametrize("new", [0, 1, 3, 5])
-def test_old_images_stay_and_new_ones_are_what_they_were(shape, decoder, new):
+def all_of(codec, values, shape):
+    return codec.decode(values, torch.arange(len(values) * codec.images_per_stored), shape[1:])
+
+
+@pytest.mark.parametrize(("shape", "codec"), CASES)
+@pytest.mark.parametrize("many", [0, 1, 3, 5])
+def test_old_images_stay_and_new_ones_are_what_they_were(shape, codec, many):
     generator = torch.Generator().manual_seed(0)
-    ipc, tiles = 6, decoder.tiles
-    old = decoder.encode(torch.rand(ipc * tiles, *shape, generator=generator))
-    images = torch.rand(new, *shape, generator=generator)
-    stored = joined(images, old, ipc, decoder)
+    ipc, each = 6, codec.images_per_stored
+    old, new = (codec.encode(torch.rand(ipc * each, *shape, generator=generator)) for _ in range(2))
+    stored = joined(new, old, many, codec)
     assert stored.shape == old.shape
-    decoded = decoder.decode(stored, torch.arange(ipc * tiles))
-    for image in images:
-        alone = decoder.decode(decoder.encode(image.expand(tiles, -1, -1, -1)), torch.arange(tiles))
-        assert any(torch.allclose(one, other, atol=1e-5) for one in decoded for other in alone)
-    before = decoder.decode(old, torch.arange(ipc * tiles))
-    kept = (decoded[:, None] == before).flatten(2).all(2).any(1)
-    assert int(kept.sum()) == ipc * tiles - new
+    decoded, before, came = (all_of(codec, values, shape) for values in (stored, old, new))
+    whole = (stored[:, None] == old).flatten(2).all(2).any(1)
+    assert int(whole.sum()) == ipc - -(-many // each), "to the bit"
+    near = [(decoded[:, None] - images).abs().flatten(2).amax(2) < 1e-5 for images in (before, came)]
+    kept, added = (own.any(1) for own in near)
+    assert int(added.sum()) == many and int(kept.sum()) == ipc * each - many and not (kept & added).any()
 
 
-@pytest.mark.parametrize(("shape", "decoder"), CASES)
-def test_a_patchwork_decodes_to_a_tile_of_each(shape, decoder):
-    parts = torch.rand(decoder.tiles, *decoder.stored_shape(shape))
-    rows = torch.arange(decoder.tiles)
-    decoded = decoder.decode(decoder.patchwork(parts)[None], rows)
-    for tile in range(decoder.tiles):
-        assert torch.equal(decoded[tile], decoder.decode(parts[tile][None], rows)[tile])
+@pytest.mark.parametrize(("shape", "codec"), CASES)
+@pytest.mark.parametrize("storage", ["float32", "uint8"])
+def test_sets_join_as_their_values_do(shape, codec, storage):
+    codec, generator = codec.but(storage=storage).exact(), torch.Generator().manual_seed(0)
+    images = torch.rand(2, 6 * codec.images_per_stored, *shape, generator=generator)
+    labels, counts = torch.zeros(6), (torch.tensor([9]), torch.tensor([27]))
+    new, old = (ImageSet.from_images(own, labels, codec, count) for own, count in zip(images, counts, strict=True))
+    many = new_among(6, codec.images_per_stored, 0, 9, old, seed=3)
+    both = with_previous(new, old, 6, seed=3)
+    torch.testing.assert_close(both.values, joined(new.values, old.values, many, codec), rtol=0, atol=1e-6)
+    assert both.counts.tolist() == [36] and 0 < many < 6 * codec.images_per_stored
+
+
+@pytest.mark.parametrize(("shape", "codec"), CASES)
+def test_a_patchwork_decodes_to_a_tile_of_each(shape, codec):
+    rows = torch.arange(codec.images_per_stored)
+    parts = torch.rand(len(rows), *codec.value_shape(shape))
+    decoded = codec.decode(codec.patchwork(parts)[None], rows, shape[1:])
+    for tile in rows.tolist():
+        assert torch.equal(decoded[tile], codec.decode(parts[tile][None], rows, shape[1:])[tile])
 
 
 @pytest.mark.parametrize(("first", "second"), [(0, 5), (5, 0), (3, 4), (8, 2), (1, 9)])
@@ -68,9 +86,3 @@ def test_any_beginning_has_its_part_of_each(first, second):
     for length in range(1, len(order) + 1):
         part = int((order[:length] < first).sum())
         assert abs(part - length * first / (first + second)) <= 1
-
-
-def test_a_set_that_stores_otherwise_is_coded_again():
-    images = ImageSet.from_images(torch.rand(3, 3, 8, 8), torch.zeros(3))
-    assert torch.equal(stored_values(images, Decoder()), images.images)
-    assert stored_values(images, Decoder(2, 4)).shape == (1, 1, 9, 8)

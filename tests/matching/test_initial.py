@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from dm_replay import CondenseConfig, condense
+from dm_replay import CondenseConfig, Tiles, condense
 from dm_replay.condensed.image_set import ImageSet
 from dm_replay.coresets.herding import herded, random_embedding
 from dm_replay.data.class_index import ClassShard
-from dm_replay.matching.initial import initial_pixels
+from dm_replay.matching.initial import initial_pixels, values_as
 
 HERDING = CondenseConfig.preset("paper", ipc=4, init="herding", network="convnet:width=8")
 
@@ -49,3 +49,12 @@ def test_mosaics_of_few_images_repeat_them_and_plain_sets_take_the_previous(pool
         "paper", ipc=2, tiles=2, init="herding", network="convnet:width=8", iterations=1, compile="no", device="cpu"
     )
     assert condense(pool, mosaics).decoded == 24
+
+
+def test_a_set_that_stores_otherwise_is_coded_again():
+    images = ImageSet.from_images(torch.rand(3, 3, 8, 8), torch.zeros(3))
+    for codec in (images.codec, images.codec.but(storage="uint8")):
+        assert torch.equal(values_as(images, codec), images.images)
+    assert values_as(images, Tiles(2, 4).fit((3, 8, 8))).shape == (1, 1, 9, 8)
+    brighter = images.with_affine(torch.ones(3), torch.full((3,), 2.0))
+    torch.testing.assert_close(values_as(brighter, images.codec), images.images + 2)
