@@ -45,10 +45,7 @@ class World:
         return self.rank == 0
 
     def shard(self, count: int) -> slice:
-        """This process's part of ``count`` things: the parts are contiguous, in order of the ranks, the first largest.
-
-        Empty for the last ones where there are fewer things than processes.
-        """
+        """This process's part of ``count`` things, maybe none: contiguous, in order of ranks, the first largest."""
         each, more = divmod(count, self.size)
         first = self.rank * each + min(self.rank, more)
         return slice(first, first + each + (self.rank < more))
