@@ -15,7 +15,8 @@ from avalanche.training.supervised import Naive
 from torch import nn
 from torch.utils.data import Dataset, TensorDataset
 
-QUICK = dict(preset="paper", iterations=2, batch_real=4, network="convnet:width=4", compile="no")
+SETTINGS = dict(iterations=2, batch_real=4, network="convnet:width=4", compile="no")
+QUICK = dict(SETTINGS, preset="paper")
 CLASSES, EACH = 6, 12
 
 

@@ -32,9 +32,11 @@ class Random(Reducer):
         self, pool: TensorPool, budget: Budget, *, seed: int, previous: ImageSet | None, work: Work
     ) -> ImageSet | None:
         """What is drawn of a class does not depend on the process."""
-        budget, shard = budget.fit(pool), ClassShard(pool.classes, work.part)
+        budget = budget.fit(pool)
         budget.check_enough(pool, previous)
-        return self._drawn(pool, budget, seed, shard) if len(shard.mine) else None
+        if not len(pool.classes[work.part]):
+            return None
+        return self._drawn(pool, budget, seed, ClassShard(pool.classes, work.part))
 
     def _drawn(self, pool: TensorPool, budget: Budget, seed: int, shard: ClassShard) -> ImageSet:
         rows = pool.rows_of(shard).draw(budget.images, new_generator(seed, "random"))

@@ -117,7 +117,8 @@ class Reducer(Plain):
         """At most ``budget.ipc`` stored images of every class of the pool, each class's best first.
 
         Args:
-            pool: real images. budget: how many, and how stored. seed: of everything random.
+            pool: real images, to be had by :meth:`TensorPool.take`: ``images`` may be those of other classes, too.
+            budget: how many, and how stored. seed: of everything random.
             previous: what is held of classes that come again.
         """
 
@@ -151,7 +152,9 @@ class Reducer(Plain):
     ) -> ImageSet | None:
         """:meth:`reduce` of the classes of ``work.part``."""
         mine = pool.classes[work.part]
-        return self.reduce(pool.subset(mine), budget, seed=seed, previous=previous) if len(mine) else None
+        if not len(mine):
+            return None
+        return self.reduce(pool.select(pool.of_classes(mine)), budget, seed=seed, previous=previous)
 
 
 def about_pool(pool: TensorPool) -> dict[str, Any]:

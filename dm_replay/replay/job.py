@@ -126,7 +126,8 @@ class Update:
         jobs = []
         for ipc, members in by_size.items():
             sets = [previous[c] for c in members if c in previous]
-            jobs.append(Job(task, pool.subset(members), ipc, ImageSet.merge(sets) if sets else None, known))
+            own_pool = pool.select(pool.of_classes(members))  # not a copy
+            jobs.append(Job(task, own_pool, ipc, ImageSet.merge(sets) if sets else None, known))
         return jobs
 
 

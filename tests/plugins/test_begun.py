@@ -3,13 +3,13 @@
 import pytest
 import torch
 from avalanche.training.plugins import GDumbPlugin
-from streams import QUICK, Blobs, Spy, plain, strategy
+from streams import QUICK, SETTINGS, Blobs, Spy, plain, strategy
 
 from dm_replay import CondenseConfig, CondensedBuffer, CondensedBufferWithLogits, CondensedMemory, DMReplayPlugin
 from dm_replay.data.pool import TensorPool
 from dm_replay.matching.condense import condense
 
-CONFIG = CondenseConfig.preset("paper", **QUICK, device="cpu")
+CONFIG = CondenseConfig.preset("paper", **SETTINGS, device="cpu")
 
 
 def of_old_classes(classes=(4, 5)):

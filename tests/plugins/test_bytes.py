@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from streams import QUICK, plain, run, strategy
+from streams import QUICK, SETTINGS, plain, run, strategy
 
 from dm_replay import CondenseConfig, CondensedBuffer, CondensedMemory, DMReplayPlugin, TensorPool
 from dm_replay.plugins.metrics import memory_grid
@@ -20,10 +20,10 @@ def test_a_memory_of_bytes_in_a_strategy(settings):
 
 def test_the_picture_of_a_memory_that_stores_brightness_and_color_apart():
     data = TensorPool(torch.rand(60, 3, 16, 16, generator=torch.Generator().manual_seed(0)), [0, 1] * 30)
-    config = CondenseConfig.preset("fast", extractors=0, **{k: v for k, v in QUICK.items() if k != "preset"})
+    config = CondenseConfig.preset("fast", extractors=0, **SETTINGS)
     memory = CondensedMemory(config=config, mem_bytes=1000)
     memory.update(data)
-    assert memory.to_set()[0].color == 4 and len(memory) == 6
+    assert memory.to_set()[0].codec.color == 4 and len(memory) == 6
     picture = memory_grid(memory, [0.5] * 3, [0.2] * 3)
     assert picture.shape == (3, 2 * 18 + 2, 3 * 18 + 2) and 0.2 < picture.mean() < 0.9
 

@@ -59,14 +59,14 @@ def test_a_learning_rate_that_is_too_high_leaves_the_memory_and_nothing_aside():
     buffer, fresh = CondensedBuffer(6, **QUICK), CondensedBuffer(6, **QUICK)
     for each in (buffer, fresh):
         each.post_adapt(None, stream[0])
-    good = buffer.memory.config
-    buffer.memory.config = CondensedBuffer(6, **{**QUICK, "lr_img": 1e30}).memory.config
+    good = buffer.memory.reducer
+    buffer.memory.reducer = CondensedBuffer(6, **{**QUICK, "lr_img": 1e30}).memory.reducer
     for _ in range(2):
         with pytest.raises(ValueError, match="lower lr_img"):
             buffer.post_adapt(None, stream[1])
         same(buffer, fresh)
         buffer.flush()
-    buffer.memory.config = good
+    buffer.memory.reducer = good
     for each in (buffer, fresh):
         each.post_adapt(None, stream[2])
     same(buffer, fresh)

@@ -83,11 +83,11 @@ def test_a_network_that_cannot_be_asked_leaves_memory_and_logits_as_they_were():
     learner = HOSTS["DER, DER++"].learner(policy)
     first, second, _ = labelled().train_stream
     learner.train(first)
-    before, logits = dict(policy.memory.groups), dict(policy._logits)
+    before, logits = dict(policy.memory.held), dict(policy._logits)
     learner.experience, learner.model[1].forward = second, Failing().forward
     with pytest.raises(MemoryError):
         policy.post_adapt(learner, second)
-    assert policy.memory.groups == before and policy._logits == logits and learner.model.training
+    assert policy.memory.held == before and policy._logits == logits and learner.model.training
     assert len(policy.buffer) == SIZE and policy.memory.updates == 1
 
 

@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader, WeightedRandomSampler
 from dm_replay.plugins.replay import DMReplayPlugin
 from dm_replay.replay.loader import ReplayLoader
 
-ANEW = {"batch_size": 4, "current": "flip"}
+ANEW = {"batch_size": 4, "current_augment": "flip"}
 
 
 class Weighted(SupervisedPlugin):
@@ -76,7 +76,7 @@ def test_a_plugin_behind_does_not_throw_replay_away_in_silence(behind, trained, 
 
 
 @pytest.mark.parametrize("stream", [plain, labelled])
-@pytest.mark.parametrize("options", [{}, {"batch_size": 4}, {"current": "flip"}])
+@pytest.mark.parametrize("options", [{}, {"batch_size": 4}, {"current_augment": "flip"}])
 def test_plugins_that_wrap_what_is_there_go_together(options, stream):
     first, second = DMReplayPlugin(6, **options, **QUICK), DMReplayPlugin(6, seed=1, **QUICK)
     spy, learner = Spy(), strategy(first, second, Doubled(), SupervisedPlugin())

@@ -10,7 +10,8 @@ from torch import nn
 from torchvision.models import resnet18
 
 from dm_replay import CondenseConfig, CondensedBuffer, CondensedMemory, DMReplayPlugin, load_dataset
-from dm_replay.matching import condense as condensing
+from dm_replay.matching import prepared
+from dm_replay.matching.pretrained import PretrainedExtractor
 
 LEARNED = dict(QUICK, progress=False, extractors="strategy", class_weight=1.0)
 
@@ -20,14 +21,11 @@ def borrowed(monkeypatch):
     """What was borrowed, each as it was then."""
     seen = []
     monkeypatch.setattr(
-        condensing,
+        prepared,
         "PretrainedExtractor",
-        lambda *args: seen.append(condensing_borrowed(*args)) or copy.deepcopy(seen[-1]),
+        lambda *args: seen.append(PretrainedExtractor(*args)) or copy.deepcopy(seen[-1]),
     )
     return seen
-
-
-condensing_borrowed = condensing.PretrainedExtractor
 
 
 def test_the_network_is_the_strategys_after_the_experience_in_its_own_values(borrowed):

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from dm_replay.replay.transform import check_transform
 from streams import CLASSES, QUICK, Blobs, Spy, plain, strategy
 from torch import nn
 
 from dm_replay import DMReplayPlugin, load_checkpoint, save_checkpoint
+from dm_replay.replay.loader import check_transform
 
 
 class Inverted(nn.Module):

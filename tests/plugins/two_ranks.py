@@ -16,9 +16,9 @@ from streams import CLASSES, QUICK, Spy, blurry, labelled, plain, strategy
 from torch import nn
 
 from dm_replay import CondensedBuffer, CondensedMemory, DMReplayPlugin, TensorPool
-from dm_replay.matching import condense, trained_networks
+from dm_replay.coresets import herding
+from dm_replay.matching import condense, prepared, trained_networks
 from dm_replay.plugins import storage_policy
-from dm_replay.replay import kinds
 from dm_replay.runtime.distributed import Peers, RankLost
 
 # One image at a time and one class at a time, whoever makes it, so that each sum is the same.
@@ -102,7 +102,7 @@ def of_pools(peers):
     found = {}
     for kind in ("condensed", "webp"):
         settings = {"iterations": 2, "batch_real": 4, "network": "convnet:width=4,depth=2", "memory_budget": 1e-9}
-        memory = CondensedMemory(9, config=condense.CondenseConfig(**settings), kind=kind)
+        memory = CondensedMemory(9, config=condense.CondenseConfig.preset("paper", **settings), kind=kind)
         memory.update({0: pool.subset([0]), 3: pool.subset([1, 2, 3])}, peers=peers)
         memory.update(pool.subset([4]), peers=peers)
         found[kind] = memory_of(memory)
@@ -115,7 +115,7 @@ def work(settings):
     made, trained = [], []
     with (
         spied(condense.Condenser, "condense", lambda found: made.append(found.labels.tolist())),
-        spied(kinds, "herded_by_class", lambda found: made.append(found.shape[0])),
+        spied(herding, "herded_by_class", lambda found: made.append(found.shape[0])),
         spied(trained_networks._Trainer, "run", trained.append),
     ):
         buffer = CondensedBuffer(13, progress=False, **settings)
@@ -163,7 +163,7 @@ def failing(owner, name, error, rank):
 FAILURES = {
     "before training": lambda rank: failing(storage_policy, "inspect", ValueError("unfit images"), rank),
     "reading": lambda rank: failing(storage_policy, "read", OSError("disk is gone\nand more"), rank),
-    "training extractors": lambda rank: failing(condense, "train_networks", RuntimeError("no memory"), rank),
+    "training extractors": lambda rank: failing(prepared, "train_networks", RuntimeError("no memory"), rank),
     "condensing": lambda rank: failing(condense.Steps, "step", ValueError("the loss became nan"), rank),
     "other seeds": lambda rank: lambda plugin: setattr(plugin.storage_policy.memory, "seed", rank),
 }

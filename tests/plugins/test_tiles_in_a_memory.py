@@ -3,17 +3,16 @@
 import pytest
 import torch
 from avalanche.training.plugins import ReplayPlugin
-from dm_replay.condensed.decoder import Decoder
 from streams import QUICK, labelled, plain, run
 
-from dm_replay import CondensedBuffer, DMReplayPlugin
+from dm_replay import CondensedBuffer, DMReplayPlugin, Tiles
 
 FORMED = dict(QUICK | {"preset": "fast"}, tiles=2, batch_syn=6, extractor_steps=2)
 
 
 def test_a_preset_and_its_fields_in_the_plugin():
     config = DMReplayPlugin(12, preset="fast", tiles=4, seconds=5.0).storage_policy.memory.config
-    assert (config.preset, config.formation, config.seconds) == ("fast", 4, 5.0)
+    assert (config.lr_img, config.codec.tiles, config.seconds) == (0.5, 4, 5.0)
     assert config.iterations == 200 and config.prefix_weight == 0.05 and config.tail_average > 0
 
 
@@ -23,7 +22,7 @@ def test_mosaics_are_replayed_decoded():
     memory = plugin.storage_policy.memory
     assert len(memory) == 12 and memory.nbytes == 12 * (64 + 8) + 8  # pixels, scale and offset; the standardization
     images, _ = memory.to_set()
-    assert images.formation == 2 and images.decoded == 48
+    assert images.codec.tiles == 2 and images.decoded == 48
     for batches in spy.batches[1:]:
         assert all(len(x) >= 7 for x, *_ in batches)
     assert {int(label) for x, y, *_ in spy.batches[2] for label in y[-7:]} <= {0, 1, 2, 3}
@@ -40,15 +39,15 @@ def test_images_kept_small_are_replayed_as_large_as_the_streams(kind):
 
 def test_half_of_the_current_images_get_the_resolution_of_a_mosaic():
     as_they_are, half = (
-        run(plain(), DMReplayPlugin(12, progress=False, **resampled, **FORMED), shuffle=False)
-        for resampled in (dict(match_resolution=0.0), {})
+        run(plain(), DMReplayPlugin(12, progress=False, **matched, **FORMED), shuffle=False)
+        for matched in (dict(match_resolution=0.0), {})
     )
-    decoder = Decoder(2, enlarging="sharp")
+    codec = Tiles(tiles=2, color=1)
     for number, (before, after) in enumerate(zip(as_they_are.batches, half.batches, strict=True)):
         for (x, y), (changed, same) in zip(before, after, strict=True):
             current = [] if number == 0 else range(1, 8, 2)
             wanted = x.clone()
-            wanted[current] = decoder.resample(x[current])
+            wanted[current] = codec.resample(x[current])
             torch.testing.assert_close(changed, wanted)
             assert torch.equal(y, same)
 
