@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from .condensed.tiles import PLAIN as PLAIN
     from .condensed.tiles import Tiles as Tiles
     from .condensed.webp import Webp as Webp
-    from .coresets.herding import Herding as Herding
-    from .coresets.kmeans import KMeans as KMeans
+    from .coresets.features import Herding as Herding
+    from .coresets.features import KMeans as KMeans
     from .coresets.mixed import Mixed as Mixed
     from .coresets.random import Random as Random
     from .coresets.reducer import Budget as Budget
@@ -47,8 +47,8 @@ _HOMES = {
     "Budget": "coresets.reducer",
     "Reducer": "coresets.reducer",
     "Random": "coresets.random",
-    "Herding": "coresets.herding",
-    "KMeans": "coresets.kmeans",
+    "Herding": "coresets.features",
+    "KMeans": "coresets.features",
     "Mixed": "coresets.mixed",
     "Condense": "matching.reducer",
     "Machine": "runtime.machine",

@@ -9,7 +9,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from dm_replay import CondenseConfig, EvalConfig, condense, evaluate, load_dataset
-from dm_replay.condensed.figures import grid, save_picture
+from dm_replay.condensed.export import grid, save_picture
 from dm_replay.coresets.random import random_set
 
 parser = argparse.ArgumentParser(description=__doc__)

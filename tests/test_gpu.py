@@ -8,7 +8,7 @@ from dm_replay import CondenseConfig, EvalConfig, SiameseAugment, condense
 from dm_replay.coresets.random import random_set
 from dm_replay.data.class_index import ClassShard
 from dm_replay.evaluation.trainer import probe as training_probe
-from dm_replay.matching import self_check as matching_check
+from dm_replay.matching import engine as matching_check
 from dm_replay.matching.extractors import Extractor, TrainedNetworks, read_flat
 from dm_replay.matching.matcher import Matcher
 from dm_replay.matching.real_batches import RealBatches

@@ -14,7 +14,7 @@ import torch
 from ..data.pool import TensorPool
 from ..evaluation.config import EvalConfig
 from ..evaluation.trainer import probe as training_probe
-from ..matching import self_check as matching_check
+from ..matching import engine as matching_check
 from ..matching.condense import Progress, condense
 from ..matching.config import CondenseConfig
 from ..networks import build_network

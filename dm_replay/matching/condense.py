@@ -22,15 +22,14 @@ from ..runtime.distributed import ALONE, Peers
 from ..runtime.engine import Engine, cpu_by_default
 from ..runtime.plain import flat
 from ..runtime.stages import at, mapped
-from .budget import Steps
 from .config import CondenseConfig
-from .initial import initial_pixels
+from .engine import Steps
 from .losses import prefix_weights
 from .matcher import Matcher
 from .prepared import Extractors, Prepared
 from .progress import Expected, Progress, Schedule
 from .real_batches import RealBatches
-from .synthetic import LOOK, RealRange, SyntheticPixels
+from .synthetic import LOOK, RealRange, SyntheticPixels, initial_pixels
 
 __all__ = ["Condenser", "condense"]
 

@@ -15,12 +15,10 @@ from ..data.class_index import EVERY, ClassShard
 from ..data.pool import TensorPool
 from ..runtime.distributed import Peers
 from ..runtime.engine import Engine
-from . import self_check
-from .budget import activations_of, engine_for, note_whole_batches
 from .config import CondenseConfig
+from .engine import activations_of, engine_for, note_whole_batches, verified_engine
 from .extractors import Extractor, TrainedNetworks
-from .pretrained import Enlarged, PretrainedExtractor, as_trained
-from .trained_networks import train_networks
+from .trained_networks import Enlarged, PretrainedExtractor, as_trained, train_networks
 
 __all__ = ["Extractors", "Prepared"]
 
@@ -92,7 +90,7 @@ class Prepared:
             network = Enlarged(network, shape[1:], getattr(config.codec, "enlarging", "linear"))
         pretrained = None if network is None else PretrainedExtractor(network, pool.shape, chosen)
         activations = activations_of(pool, config, pretrained)
-        engine = self_check.verified_engine(engine_for(pool, len(chosen), config, activations), pool, config)
+        engine = verified_engine(engine_for(pool, len(chosen), config, activations), pool, config)
         made = cls(config, pool, previous, shape, chosen, engine, pretrained, extractors)
         if made.extractor().batch_statistics:
             note_whole_batches(pool, len(chosen), config, activations, engine)

@@ -11,8 +11,8 @@ from torch import Tensor
 from ..condensed.image_set import ImageSet
 from ..runtime.engine import WORTH_COMPILING
 from .config import CondenseConfig
-from .initial import CANDIDATES, FEWEST
 from .prepared import Prepared
+from .synthetic import CANDIDATES, FEWEST
 from .trained_networks import BATCH
 
 __all__ = ["Expected", "Progress", "Schedule"]

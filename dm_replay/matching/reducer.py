@@ -5,8 +5,7 @@ from typing import Any
 
 from ..condensed.codec import Shape
 from ..condensed.image_set import ImageSet
-from ..coresets.herding import Herding
-from ..coresets.kmeans import KMeans
+from ..coresets.features import Herding, KMeans
 from ..coresets.mixed import Mixed
 from ..coresets.random import Random
 from ..coresets.reducer import Budget, Reducer, Work

@@ -16,8 +16,8 @@ from torch.utils.data import DataLoader
 from ..data.pool import TensorPool
 from ..replay.waiting import Group
 from ..runtime.seeding import undisturbed
+from .buffer import ItemForm
 from .collated import checked, collated, read_items
-from .items import ItemForm
 
 __all__ = [
     "READ_BATCH",

@@ -3,8 +3,7 @@ import torch
 from sets import stored_alike, stored_tiles
 
 from dm_replay import PLAIN, Budget, KMeans, Tiles, load_dataset
-from dm_replay.coresets.herding import by_class, features_of
-from dm_replay.coresets.kmeans import central
+from dm_replay.coresets.features import by_class, central, features_of
 
 
 def test_one_of_each_cluster_and_the_one_at_its_center(generator):

@@ -5,9 +5,9 @@ import torch
 
 from dm_replay import CondenseConfig, Tiles, condense
 from dm_replay.condensed.image_set import ImageSet
-from dm_replay.coresets.herding import herded, random_embedding
+from dm_replay.coresets.features import herded, random_embedding
 from dm_replay.data.class_index import ClassShard
-from dm_replay.matching.initial import initial_pixels, values_as
+from dm_replay.matching.synthetic import initial_pixels, values_as
 
 HERDING = CondenseConfig.preset("paper", ipc=4, init="herding", network="convnet:width=8")
 
@@ -24,8 +24,8 @@ def test_herding_starts_from_the_images_that_herding_takes(pool):
 
 
 def test_they_are_chosen_among_random_candidates(pool, monkeypatch):
-    monkeypatch.setattr("dm_replay.matching.initial.FEWEST", 4)
-    monkeypatch.setattr("dm_replay.matching.initial.CANDIDATES", 1)
+    monkeypatch.setattr("dm_replay.matching.synthetic.FEWEST", 4)
+    monkeypatch.setattr("dm_replay.matching.synthetic.CANDIDATES", 1)
     random = start(pool, CondenseConfig.preset("paper", ipc=4))  # as many as are wanted: all of them are taken
     for drawn, taken in zip(random, start(pool, HERDING), strict=True):
         assert (drawn[:, None] == taken).flatten(2).all(2).sum(0).tolist() == [1, 1, 1, 1]

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from dm_replay import CondenseConfig, TensorPool, condense
+from dm_replay.matching.engine import probe, verified_engine
 from dm_replay.matching.extractors import Extractor
 from dm_replay.matching.matcher import Matcher
-from dm_replay.matching.self_check import probe, verified_engine
 from dm_replay.runtime import self_check
 from dm_replay.runtime.engine import Engine
 from dm_replay.runtime.seeding import RoleStreams
@@ -113,7 +113,7 @@ def test_bfloat16_stays_within_what_is_allowed(pool, network, nested):
 
 def test_a_stream_is_checked_once(pool, accelerator, monkeypatch):
     calls = []
-    monkeypatch.setattr("dm_replay.matching.self_check.probe", lambda engine, **how: calls.append(engine) or {})
+    monkeypatch.setattr("dm_replay.matching.engine.probe", lambda engine, **how: calls.append(engine) or {})
     for classes in ([2, 5], [9]):
         verified_engine(FAST, pool.subset(classes), CONFIG)
     assert len(calls) == 4

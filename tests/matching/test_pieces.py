@@ -7,13 +7,12 @@ import pytest
 import torch
 
 from dm_replay import CondenseConfig, SiameseAugment, TensorPool, Tiles, condense
-from dm_replay.coresets.herding import random_embedding
+from dm_replay.coresets.features import random_embedding
 from dm_replay.data.class_index import ClassShard
 from dm_replay.matching.extractors import Extractor, TrainedNetworks, read_flat
-from dm_replay.matching.initial import initial_pixels
 from dm_replay.matching.matcher import Matcher
 from dm_replay.matching.real_batches import RealBatches
-from dm_replay.matching.synthetic import SyntheticPixels
+from dm_replay.matching.synthetic import SyntheticPixels, initial_pixels
 from dm_replay.matching.trained_networks import train_networks
 from dm_replay.networks.convnet import ConvNet
 from dm_replay.runtime.engine import GIB, Engine

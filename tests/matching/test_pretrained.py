@@ -7,8 +7,8 @@ from torch.nn import functional as F
 
 from dm_replay import CondenseConfig, SiameseAugment, condense
 from dm_replay.matching.condense import FEATURES
-from dm_replay.matching.pretrained import PretrainedExtractor
 from dm_replay.matching.synthetic import RealRange, at_most
+from dm_replay.matching.trained_networks import PretrainedExtractor
 
 CONFIG = CondenseConfig.preset("paper", 
     ipc=2, iterations=1, batch_real=8, momentum=0.0, augment="none", compile="no", device="cpu", extractors=1,

@@ -11,7 +11,7 @@ from torchvision.models import resnet18
 
 from dm_replay import CondenseConfig, CondensedBuffer, CondensedMemory, DMReplayPlugin, load_dataset
 from dm_replay.matching import prepared
-from dm_replay.matching.pretrained import PretrainedExtractor
+from dm_replay.matching.trained_networks import PretrainedExtractor
 
 LEARNED = dict(QUICK, progress=False, extractors="strategy", class_weight=1.0)
 

@@ -13,7 +13,7 @@ from dm_replay.replay.kinds import Kind
 from torch.nn import functional as F
 
 from dm_replay import CondensedBuffer
-from dm_replay.coresets.herding import herding_exemplars
+from dm_replay.coresets.features import herding_exemplars
 from dm_replay.data.pool import TensorPool
 from dm_replay.matching.config import CondenseConfig
 from dm_replay.plugins.metrics import memory_grid

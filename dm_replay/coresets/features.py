@@ -1,4 +1,4 @@
-"""Herding (Welling 2009; Rebuffi et al. 2017): real images whose mean feature follows their class's."""
+"""Real images chosen by their features: herding (Welling 2009; Rebuffi et al., 2017), and centers of k-means."""
 
 from abc import abstractmethod
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from ..runtime.seeding import derive
 from ..runtime.stages import counted
 from .reducer import Budget, Reducer
 
-__all__ = ["ByFeatures", "Herding", "features_of", "herd", "herded", "random_embedding"]
+__all__ = ["ByFeatures", "Herding", "KMeans", "central", "features_of", "herd", "herded", "random_embedding"]
 
 MEMORY_BUDGET = 4.0  # GiB, that of a condensation by default
 CHUNK = 64  # images embedded at a time, as many as the cache holds
@@ -91,7 +91,7 @@ def herd(features: Tensor, count: int) -> Tensor:
     Each next one brings the mean of those taken closest to the mean of all; none is taken twice.
 
     >>> import torch
-    >>> from dm_replay.coresets.herding import herd
+    >>> from dm_replay.coresets.features import herd
     >>> herd(torch.tensor([[0.0], [1.0], [2.0], [7.0]]), 2)  # the mean is 2.5
     tensor([2, 1])
     """
@@ -138,3 +138,35 @@ def features_of(pool: TensorPool, rows: Tensor, embed: Callable[[Tensor], Tensor
     """Features of length 1 of a pool's rows, (N, D) on the CPU."""
     features = torch.cat([embed(pool.take(part)).float().cpu() for part in rows.split(CHUNK)])
     return features / features.norm(dim=1, keepdim=True).clamp_min(1e-12)
+
+
+@dataclass(frozen=True)
+class KMeans(ByFeatures):
+    """Of as many clusters of a class's features, the images nearest to the centers, larger clusters first.
+
+    >>> from dm_replay import Budget, KMeans, load_dataset
+    >>> KMeans("convnet:width=8").reduce(load_dataset("digits").train, Budget(2), seed=0).labels[:4].tolist()
+    [0, 0, 1, 1]
+    """
+
+    def choose(self, features: Tensor, count: int, seed: int) -> Tensor:
+        return central(features, count, derive(seed, "kmeans"))
+
+
+def central(features: Tensor, count: int, seed: int = 0) -> Tensor:
+    """Numbers (count,) of rows of features (N, D), each the nearest to a center of k-means that is not taken yet.
+
+    >>> import torch
+    >>> from dm_replay.coresets.features import central
+    >>> central(torch.tensor([[0.0], [1.0], [2.5], [3.0], [7.0], [8.0], [9.5]]), 2)  # centers at 1.625 and 8.17
+    tensor([1, 5])
+    """
+    from sklearn.cluster import KMeans
+
+    found = KMeans(count, n_init=1, random_state=seed % 2**32).fit(features.numpy())
+    centers, sizes = torch.from_numpy(found.cluster_centers_), torch.from_numpy(found.labels_).bincount(minlength=count)
+    distances, taken = torch.cdist(centers.float(), features), []
+    for center in sizes.argsort(descending=True, stable=True):
+        taken.append(int(distances[center].argmin()))
+        distances[:, taken[-1]] = torch.inf
+    return torch.tensor(taken)
