@@ -29,6 +29,18 @@ class Codec(Plain):
     Attributes:
         images_per_stored: training images in one stored image.
         storage: of a value by default, one of :data:`~dm_replay.condensed.stored.STORAGES`.
+
+    >>> from dataclasses import dataclass
+    >>> import torch
+    >>> from dm_replay import Codec, ImageSet
+    >>> @dataclass(frozen=True)
+    ... class TopHalf(Codec):
+    ...     def encode(self, images):
+    ...         return images[:, :, : images.shape[2] // 2]
+    ...     def decode(self, values, rows, size):
+    ...         return torch.cat([values[rows], values[rows]], dim=2)
+    >>> ImageSet.from_images(torch.rand(2, 3, 8, 8), torch.tensor([0, 1]), TopHalf()).nbytes  # of 3 x 4 x 8 values each
+    240
     """
 
     images_per_stored: ClassVar[int] = 1
@@ -99,14 +111,22 @@ class Codec(Plain):
         return self
 
     def resample(self, images: Tensor) -> Tensor:
-        """Images (N, C, H, W) as they would be if they were encoded and decoded, before any rounding."""
+        """Images (N, C, H, W) as they would be if they were encoded and decoded, before any rounding.
+
+        Raises:
+            NotImplementedError: of a codec of several images in one that does not say it.
+        """
         if self.images_per_stored > 1:
             raise NotImplementedError(f"{type(self).__name__} has to say how sharp one of its images is")
         size = images.shape[2:]
         return self.decode(self.encode(images), torch.arange(len(images), device=images.device), (size[0], size[1]))
 
     def patchwork(self, parts: Tensor) -> Tensor:
-        """Values of one stored image, whose k-th training image is that of part k: (images_per_stored, …) -> (…)."""
+        """Values of one stored image, whose k-th training image is that of part k: (images_per_stored, …) -> (…).
+
+        Raises:
+            NotImplementedError: likewise.
+        """
         if self.images_per_stored > 1:
             raise NotImplementedError(f"{type(self).__name__} has to say which values belong to which of its images")
         return parts[0]

@@ -72,6 +72,9 @@ class Webp(Codec):
         shrink: what sides are divided by before; 0 takes 2 from sides of 16 pixels on.
         enlarging: of shrunk images, see :class:`Tiles`.
 
+    Raises:
+        ValueError: for a value that is none of its choices.
+
     >>> import torch
     >>> from dm_replay import Webp
     >>> codec = Webp().fit((3, 32, 32))
@@ -90,6 +93,11 @@ class Webp(Codec):
         check_choices(self, enlarging=ENLARGING)
 
     def fit(self, shape: Shape, nbytes: int | None = None) -> "Webp":
+        """As :meth:`Codec.fit`.
+
+        Raises:
+            ValueError: for images that are too small, or of other than one or three channels.
+        """
         raw, most = math.prod(shape), self.most or max(SMALLEST, math.prod(shape) // PART)
         if most >= raw or shape[0] not in (1, 3):
             raise ValueError(f"images of {shape} cannot be kept as WebP: choose another codec")

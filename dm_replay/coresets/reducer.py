@@ -26,6 +26,16 @@ class Budget:
 
     Attributes:
         ipc: stored images of each class at most. codec: what stores them.
+
+    Raises:
+        ValueError: for less than one image.
+
+    >>> import torch
+    >>> from dm_replay import Budget, Tiles, load_dataset
+    >>> digits = load_dataset("digits").train
+    >>> budget = Budget(2, Tiles(tiles=2)).fit(digits)
+    >>> budget.images, len(budget.store(digits, torch.rand(10, budget.images, *digits.shape)))
+    (8, 20)
     """
 
     ipc: int = 10
@@ -72,9 +82,12 @@ class Budget:
         return self.store(pool, images.cpu().unflatten(0, rows.shape), seed)
 
     def check_enough(self, pool: TensorPool, previous: ImageSet | None = None) -> None:
-        """ValueError if a class has too few images to fill its stored ones without repeating a whole one.
+        """See that each class has images enough to fill its stored ones without repeating a whole one.
 
         Where previous images are there, they fill what the new ones do not.
+
+        Raises:
+            ValueError: if a class has too few.
         """
         if previous is not None:
             return
@@ -108,6 +121,17 @@ class Reducer(Plain):
     Attributes:
         joins_previous: whether :meth:`reduce` takes images of returning classes up itself. Else the memory keeps of
             them the part that they are of all that came.
+
+    >>> from dataclasses import dataclass
+    >>> from dm_replay import Budget, Reducer, load_dataset
+    >>> @dataclass(frozen=True)
+    ... class First(Reducer):
+    ...     def reduce(self, pool, budget, *, seed, previous=None):
+    ...         rows = [(pool.labels == label).nonzero()[: budget.images, 0] for label in pool.classes]
+    ...         return budget.store_rows(pool, torch.stack(rows))
+    >>> import torch
+    >>> len(First().reduce(load_dataset("digits").train, Budget(3), seed=0))
+    30
     """
 
     joins_previous: ClassVar[bool] = False

@@ -63,6 +63,7 @@ def flat(settings: Plain) -> dict[str, Any]:
     """All values by name, those of settings inside beside the others.
 
     >>> from dm_replay import CondenseConfig
+    >>> from dm_replay.runtime.plain import flat
     >>> flat(CondenseConfig())["tiles"]
     0
     """
