@@ -7,11 +7,14 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from ..runtime.engine import cpu_by_default
+
 __all__ = ["ByClass"]
 
 Self = TypeVar("Self", bound="ByClass")
 
 
+@cpu_by_default
 class ByClass:
     """What a set can do that has labels (N,) and can pick of its images."""
 

@@ -8,6 +8,7 @@ from torch import Tensor
 from ..condensed.codec import Codec, Shape
 from ..condensed.image_set import ImageSet
 from ..data.pool import TensorPool
+from ..runtime.engine import cpu_by_default
 from ..runtime.validation import whole_number
 from .job import Group
 from .standardize import Standardization, check_scale
@@ -18,6 +19,7 @@ __all__ = ["Contents", "dealt"]
 FLOAT = 4  # bytes
 
 
+@cpu_by_default
 class Contents:
     """Images of classes, at most so many stored ones or so many bytes.
 

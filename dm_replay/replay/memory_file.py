@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..condensed.checks import are_floats, described
+from ..condensed.checks import are_floats, described, one_line
 from ..condensed.codec import Codec
 from ..condensed.image_set import ImageSet
 from ..condensed.set_file import fields_of, set_fields
@@ -46,7 +46,10 @@ def begin(memory: Any, images: ImageSet, task: int, mean: Values | None, std: Va
     memory.shares(groups, shape)
     sizes = memory.sizes(groups, shape)
     space, meta = in_stream_values(images, mean, std)
-    stored = replace(images.with_storage(memory.fitted(shape).storage), affine=None, meta=meta)
+    codec = memory.fitted(shape)
+    stored = replace(images.with_storage(codec.storage), affine=None, meta=meta)
+    if stored.codec != codec:
+        raise ValueError(f"the set's images are stored by {stored.codec}, those of the memory by {codec}")
     memory.held = {group: stored.of_class(group[1]).prefix(size) for group, size in sizes.items()}
     memory.standardization, memory.updates = space, 1
 
@@ -126,8 +129,8 @@ def read_memory(path: str | Path, make: Callable[..., Any]) -> Any:
         memory = make(**{name: state[name] for name in arguments}, kind=state["reducer"])
         vars(memory).update(state)
         _check_held(memory)
-    except ValueError as error:
-        raise ValueError(f"{path} is a damaged memory: {error}") from error
+    except Exception as error:  # whatever a crafted file makes of it
+        raise ValueError(f"{path} is a damaged memory: {one_line(error)}") from error
     return memory
 
 
@@ -140,7 +143,7 @@ def _state(content: dict[str, Any]) -> dict[str, Any]:
         try:
             state[name] = read(content[name])
         except Exception as error:  # whatever a crafted file makes of it
-            raise ValueError(f"its {name}: {(str(error).splitlines() or [type(error).__name__])[0]}") from error
+            raise ValueError(f"its {name}: {one_line(error)}") from error
     return state
 
 

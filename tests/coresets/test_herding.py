@@ -3,7 +3,7 @@ import torch
 from sets import stored_alike, stored_tiles
 
 from dm_replay import PLAIN, Budget, Herding, Tiles
-from dm_replay.coresets.features import features_of, herd
+from dm_replay.coresets.features import herd
 
 
 def slow_herding(features: torch.Tensor, count: int) -> list[int]:
@@ -31,10 +31,8 @@ def test_rounding_chooses_no_other_rows(count, generator):
     assert herd(features, count).tolist() == herd(features.double(), count).tolist()
 
 
-def test_exemplars_are_real_images_and_the_mean_is_closer_than_most(pool):
-    own_rows = [(pool.labels == label).nonzero()[:, 0] for label in pool.classes]
-    rows = torch.stack([own[herd(features_of(pool, own, lambda x: x.flatten(1)), 4)] for own in own_rows])
-    chosen = Budget(4, PLAIN.but(storage="float32")).store_rows(pool, rows)
+def test_exemplars_are_real_images_and_the_mean_is_closer_than_most(pool, features_are_pixels):
+    chosen = Herding().reduce(pool, Budget(4, PLAIN.but(storage="float32")), seed=0)
     real = pool.take(torch.arange(len(pool)))
     for label in pool.classes.tolist():
         own, kept = real[pool.labels == label], chosen.images[chosen.labels == label]

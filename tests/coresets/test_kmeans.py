@@ -3,7 +3,7 @@ import torch
 from sets import stored_alike, stored_tiles
 
 from dm_replay import PLAIN, Budget, KMeans, Tiles, load_dataset
-from dm_replay.coresets.features import central, features_of
+from dm_replay.coresets.features import central
 
 
 def test_one_of_each_cluster_and_the_one_at_its_center(generator):
@@ -20,11 +20,9 @@ def test_distinct_whatever_the_clusters():
     assert sorted(central(features, 5).tolist()) == [0, 1, 2, 3, 4]
 
 
-def test_exemplars_are_real_images_of_their_class_and_cover_it_better_than_random_ones(generator):
+def test_exemplars_are_real_images_of_their_class_and_cover_it_better_than_random_ones(generator, features_are_pixels):
     digits = load_dataset("digits").train.subset([0, 1, 2])
-    own_rows = [(digits.labels == label).nonzero()[:, 0] for label in digits.classes]
-    rows = torch.stack([own[central(features_of(digits, own, lambda x: x.flatten(1)), 10)] for own in own_rows])
-    chosen = Budget(10, PLAIN.but(storage="float32")).store_rows(digits, rows)
+    chosen = KMeans().reduce(digits, Budget(10, PLAIN.but(storage="float32")), seed=0)
     real = digits.take(torch.arange(len(digits)))
     for label in digits.classes.tolist():
         own, kept = real[digits.labels == label], chosen.images[chosen.labels == label]

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch.nn import functional as F
+from pools import smooth_pixels as pixels
 
 from dm_replay import CondenseConfig, CondensedMemory, ImageSet, TensorPool, condense
 from dm_replay.replay.loader import ReplayLoader
@@ -20,16 +20,9 @@ STREAMS = {  # mean and std of a stream's normalization, and what a pixel of [0,
 }
 
 
-def pixels(counts, seed=0):
-    """Smooth uint8 pictures (3, 16, 16), and their labels."""
-    labels = torch.tensor([c for c, count in counts.items() for _ in range(count)])
-    small = torch.rand(len(labels), 3, 5, 5, generator=torch.Generator().manual_seed(seed))
-    return (F.interpolate(small, 16, mode="bicubic").clamp(0, 1) * 255).round().to(torch.uint8), labels
-
-
 def made(**settings):
     """Four images of each of two classes, of pixels normalized by MEAN and STD."""
-    return condense(TensorPool(*pixels({0: 9, 1: 9}), MEAN, STD), replace(QUICK, ipc=4, **settings))
+    return condense(TensorPool(*pixels({0: 9, 1: 9}), MEAN, STD), QUICK.but(ipc=4, **settings))
 
 
 SETTINGS = {
@@ -62,7 +55,7 @@ def test_its_images_are_in_the_streams_values(settings, stream):
 @pytest.mark.parametrize("settings", SETTINGS)
 def test_without_a_normalization_the_streams_is_the_sets(settings):
     condensed = made(**SETTINGS[settings])
-    memory = CondensedMemory.from_set(condensed, mem_bytes=condensed.nbytes + 200, config=replace(QUICK, preset="fast"))
+    memory = CondensedMemory.from_set(condensed, mem_bytes=condensed.nbytes + 200, config=CondenseConfig())
     stored = condensed.with_storage(memory.groups[0, 0].storage)
     count = len(memory.groups[0, 0])
     torch.testing.assert_close(memory.to_set()[0].images, stored.prefix(count).images)
@@ -81,7 +74,7 @@ def test_what_comes_later_lies_beside_it(settings):
     parts = torch.cat([part.images for part in memory.groups.values()])
     torch.testing.assert_close(whole.images, parts)
     assert abs(float(parts.mean()) - float(later.take(torch.arange(14)).mean())) < 0.5
-    loader = ReplayLoader([(parts[:2], torch.zeros(2).long())], whole, tasks, 9, standardization=memory.standardization)
+    loader = ReplayLoader([(parts[:2], torch.zeros(2).long())], whole, tasks, 9)
     assert next(iter(loader))[0].shape == (11, 3, 16, 16)
     again = CondensedMemory.from_set(whole, 9, config=QUICK)
     torch.testing.assert_close(again.to_set()[0].images, whole.images)
@@ -120,7 +113,7 @@ def test_what_cannot_be_known_or_cannot_fit_is_one_line():
         "std must be above 0": lambda: CondensedMemory.from_set(condensed, 8, mean=[0.0] * 3, std=[1.0, 0.0, 1.0]),
         "cannot hold 2 classes": lambda: CondensedMemory.from_set(condensed, 1),
         "give mem_size or mem_bytes": lambda: CondensedMemory.from_set(condensed),
-        "of kind 'webp' holds files": lambda: CondensedMemory.from_set(condensed, 8, kind="webp"),
+        "those of the memory by Webp": lambda: CondensedMemory.from_set(condensed, 8, kind="webp"),
         "task must be a whole number of at least 0": lambda: CondensedMemory.from_set(condensed, 8, task=-1),
     }
     for message, case in cases.items():

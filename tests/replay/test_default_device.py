@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dm_replay import EvalConfig, ImageSet, TensorPool, condense, evaluate, load_dataset
+from dm_replay import PLAIN, EvalConfig, ImageSet, TensorPool, condense, evaluate, load_dataset
 from dm_replay.matching.config import CondenseConfig
 from dm_replay.replay.current import CropFlip, TensorLoader
 from dm_replay.replay.loader import ReplayLoader
@@ -46,7 +46,7 @@ def remembered(kind):
 
 def replayed():
     images, labels = data()
-    memory = ImageSet.from_images(images, labels, storage="uint8")
+    memory = ImageSet.from_images(images, labels, PLAIN.but(storage="uint8"))
     current = TensorLoader(images, labels, batch_size=8, augment=CropFlip(1))
     tasks = torch.zeros(24, dtype=torch.long, device="cpu")
     return torch.cat([batch[0] for batch in ReplayLoader(current, memory, tasks, rows=4, match_resolution=0.5)])
@@ -60,7 +60,7 @@ def loaded():
 CASES = {
     "condense": condensed,
     "evaluate": evaluated,
-    **{kind: remembered(kind) for kind in ("condensed", "herding", "random", "webp")},
+    **{kind: remembered(kind) for kind in ("condensed", "herding", "random", "kmeans", "webp")},
     "replay": replayed,
     "data": loaded,
 }

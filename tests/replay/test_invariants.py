@@ -3,13 +3,12 @@
 from collections import Counter
 
 import pytest
-import torch
-from dm_replay.condensed.coded_set import SPAN
-from dm_replay.replay.kinds import Kind
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pools import noise
+from sets import stored_alike
 
-from dm_replay.data.pool import TensorPool
+from dm_replay import Webp
 from dm_replay.matching.config import CondenseConfig
 from dm_replay.replay.memory import CondensedMemory
 from dm_replay.replay.waiting import Waiting
@@ -17,16 +16,12 @@ from dm_replay.replay.waiting import Waiting
 STREAMS = 400
 CONFIG = CondenseConfig.preset("paper", network="convnet:width=4", compile="no", device="cpu")
 EACH = 16 + 8  # bytes of an image (1, 4, 4) with its range
+FILE = Webp().fit((1, 16, 16)).nbytes((1, 16, 16))
 
 counts = st.dictionaries(st.integers(0, 5), st.integers(1, 9), min_size=1, max_size=3)  # images by class
 experiences = st.dictionaries(st.integers(0, 1), counts, min_size=1, max_size=2)  # those by task
 streams = st.lists(experiences, min_size=1, max_size=6)
 sizes = st.tuples(st.sampled_from(["mem_size", "mem_bytes"]), st.integers(1, 40))
-
-
-def pool(counts, seed, side=4):
-    labels = torch.tensor([c for c, count in counts.items() for _ in range(count)])
-    return TensorPool(torch.randn(len(labels), 1, side, side, generator=torch.Generator().manual_seed(seed)), labels)
 
 
 def given_streams(examples=STREAMS, **more):
@@ -51,22 +46,25 @@ def test_over_random_streams(stream, size, kind, ipc):
     memory, seen = made(size, kind, ipc=ipc), Counter()
     for seed, experience in enumerate(stream):
         joined = {*seen, *((task, c) for task, classes in experience.items() for c in classes)}
-        before, pools = dict(memory.groups), {task: pool(classes, seed) for task, classes in experience.items()}
+        before, pools = (
+            dict(memory.held),
+            {task: noise(classes, seed, (1, 4, 4)) for task, classes in experience.items()},
+        )
         if len(joined) * (ipc or 1) > size[1]:
             with pytest.raises(ValueError, match="cannot hold"):
                 memory.update(pools)
-            assert memory.groups == before
+            assert memory.held == before
             continue
         memory.update(pools)
         seen.update({(task, c): many for task, classes in experience.items() for c, many in classes.items()})
         assert memory.groups.keys() == seen.keys() and memory.counts == seen
         assert len(memory) <= size[1] and memory.nbytes <= 8 + EACH * size[1]
         shares = memory.shares([])
-        for (task, c), part in memory.groups.items():
+        for (task, c), part in memory.held.items():
             most = len(before.get((task, c), ())) + experience.get(task, {}).get(c, 0)
             assert min(shares[task, c], most) <= len(part) <= most and part.classes.tolist() == [c]
             if c not in experience.get(task, {}):
-                assert torch.equal(part.pixels, before[task, c].pixels[: len(part)])
+                assert stored_alike(part, before[task, c].prefix(len(part)))
 
 
 @given_streams(kind=st.sampled_from(["random", "herding", "webp"]), ipc=st.sampled_from([None, None, 1, 3, 8]))
@@ -75,22 +73,25 @@ def test_over_random_streams_that_hide_their_boundaries(stream, size, kind, ipc)
     if size[0] == "mem_size" and ipc is not None and ipc > size[1]:
         return
     side = 16 if kind == "webp" else 4
-    each = Kind("webp").code_bytes((1, side, side)) + SPAN if kind == "webp" else EACH
+    each = FILE if kind == "webp" else EACH
     limit = {size[0]: size[1] if size[0] == "mem_size" else 8 + each * size[1]}
     memory, seen = CondensedMemory(ipc=ipc, kind=kind, config=CONFIG, **limit), Counter()
     for seed, experience in enumerate(stream):
         joined = {*seen, *((task, c) for task, classes in experience.items() for c in classes)}
-        before, pools = dict(memory.groups), {task: pool(classes, seed, side) for task, classes in experience.items()}
+        before, pools = (
+            dict(memory.held),
+            {task: noise(classes, seed, (1, side, side)) for task, classes in experience.items()},
+        )
         if len(joined) * (ipc or 1) > size[1]:
             with pytest.raises(ValueError, match="cannot hold"):
                 memory.add(pools)
-            assert memory.groups == before
+            assert memory.held == before
             continue
         memory.add(pools)
         seen.update({(task, c): many for task, classes in experience.items() for c, many in classes.items()})
         assert memory.groups.keys() == seen.keys() and memory.counts == seen
         assert len(memory) <= size[1] and memory.nbytes <= 8 + each * size[1]
-        for group, part in memory.groups.items():
+        for group, part in memory.held.items():
             waiting = memory.waiting.get(group, Waiting())
             assert 1 <= len(part) <= seen[group] and waiting.stored <= len(part)
             assert waiting.images == waiting.stored <= waiting.counts <= seen[group]
@@ -104,7 +105,7 @@ def test_over_random_streams_that_are_resized(stream, size, cuts):
     for seed, (experience, cut) in enumerate(zip(stream, cuts, strict=False)):
         joined = seen | {(task, c) for task, classes in experience.items() for c in classes}
         if len(joined) <= images:
-            memory.update({task: pool(classes, seed) for task, classes in experience.items()})
+            memory.update({task: noise(classes, seed, (1, 4, 4)) for task, classes in experience.items()})
             seen = joined
         new = cut if size[0] == "mem_size" else 8 + EACH * cut
         if cut >= len(seen):
@@ -121,7 +122,7 @@ def test_over_random_streams_that_are_resized(stream, size, cuts):
 def test_over_random_streams_of_pictures_of_many_sizes(stream, size):
     """Codes are as long as they come out; what counts is the most that they may take."""
     name, images = size
-    spent, most = 8, Kind("webp").code_bytes((1, 16, 16)) + SPAN
+    spent, most = 8, FILE
     memory = CondensedMemory(
         kind="webp", config=CONFIG, **{name: images if name == "mem_size" else spent + most * images}
     )
@@ -130,11 +131,11 @@ def test_over_random_streams_of_pictures_of_many_sizes(stream, size):
         joined = {*seen, *((task, c) for task, classes in experience.items() for c in classes)}
         if len(joined) > images:
             continue
-        before = dict(memory.groups)
-        memory.update({task: pool(classes, seed, 16) for task, classes in experience.items()})
+        before = dict(memory.held)
+        memory.update({task: noise(classes, seed, (1, 16, 16)) for task, classes in experience.items()})
         seen.update({(task, c): many for task, classes in experience.items() for c, many in classes.items()})
         assert memory.counts == seen and len(memory) <= images and memory.nbytes <= spent + most * images
         assert all(len(part) >= 1 for part in memory.groups.values())
-        for (task, c), part in memory.groups.items():
+        for (task, c), part in memory.held.items():
             if c not in experience.get(task, {}):
-                assert part.codes == before[task, c].codes[: len(part)]
+                assert stored_alike(part, before[task, c].prefix(len(part)))

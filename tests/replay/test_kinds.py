@@ -4,25 +4,20 @@ from dataclasses import replace
 
 import pytest
 import torch
-from dm_replay.coresets.config import ExemplarConfig
-from dm_replay.replay.kinds import Kind
+from pools import noisy_pixels
+from sets import stored_alike
 
-from dm_replay import CondensedBuffer
-from dm_replay.coresets.features import herding_exemplars
-from dm_replay.data.pool import TensorPool
-from dm_replay.matching.config import CondenseConfig
-from dm_replay.replay.memory import CondensedMemory
+from dm_replay import Budget, CondenseConfig, CondensedBuffer, CondensedMemory, Herding, ImageSet, TensorPool
+from dm_replay.runtime.seeding import derive
 
-PLAIN = CondenseConfig.preset(
+QUICK = CondenseConfig.preset(
     "paper", iterations=1, batch_real=4, network="convnet:width=4", compile="no", device="cpu"
 )
-MOSAICS = replace(PLAIN, tiles=2, enlarging="sharp")
+MOSAICS = QUICK.but(tiles=2, enlarging="sharp")
 
 
 def pool(counts, seed=0):
-    labels = torch.tensor([c for c, count in counts.items() for _ in range(count)])
-    images = torch.randint(0, 256, (len(labels), 3, 8, 8), generator=torch.Generator().manual_seed(seed))
-    return TensorPool(images.to(torch.uint8), labels, mean=[0.5] * 3, std=[0.25] * 3)
+    return TensorPool(*noisy_pixels(counts, seed), mean=[0.5] * 3, std=[0.25] * 3)
 
 
 def real_of(images, real):
@@ -32,7 +27,7 @@ def real_of(images, real):
 
 @pytest.mark.parametrize("kind", ["random", "herding"])
 def test_real_images_fill_the_shares_and_are_cut_like_others(kind):
-    memory, data = CondensedMemory(9, config=PLAIN, kind=kind), pool({0: 9, 1: 9})
+    memory, data = CondensedMemory(9, config=QUICK, kind=kind), pool({0: 9, 1: 9})
     memory.update(data, on_step=lambda *_: pytest.fail("condensed"))
     before = dict(memory.groups)
     memory.update(pool({2: 9}, seed=1))
@@ -47,17 +42,17 @@ def test_real_images_fill_the_shares_and_are_cut_like_others(kind):
 
 def test_herded_ones_are_those_of_herding():
     data = pool({0: 12, 3: 12})
-    memory = CondensedMemory(8, config=PLAIN, kind="herding", seed=4)
+    memory = CondensedMemory(8, config=QUICK, kind="herding", seed=4)
     memory.update(data)
     space = memory.standardization.apply_to_pool(data)
-    chosen = Kind("herding").real(space, [0, 3], 4, PLAIN.sized((3, 8, 8)), 7, memory.standardization)
-    wanted = herding_exemplars(space, ExemplarConfig(4, "float32", network=PLAIN.network), seed=7)
-    assert torch.equal(chosen.labels, wanted.labels) and torch.equal(chosen.images, wanted.images)
+    held, seed = ImageSet.merge(list(memory.held.values())), derive(4, "memory", 0, 0, 4)
+    wanted = Herding(QUICK.network).reduce(space, Budget(4), seed=seed)
+    assert torch.equal(held.labels, wanted.labels) and stored_alike(held, wanted)
 
 
 @pytest.mark.parametrize("fraction", [0.25, 0.5, 0.75])
 def test_any_prefix_of_a_mixed_share_keeps_the_mixture(fraction):
-    memory, data = CondensedMemory(16, config=replace(PLAIN, lr_img=5.0), real_fraction=fraction), pool({0: 40, 1: 40})
+    memory, data = CondensedMemory(16, config=replace(QUICK, lr_img=5.0), real_fraction=fraction), pool({0: 40, 1: 40})
     memory.update(data)
     for label in (0, 1):
         part = memory.groups[0, label]
@@ -74,7 +69,7 @@ def test_mosaics_of_few_real_images_repeat_them():
 
 
 def test_a_class_that_comes_again_keeps_old_and_new_images_by_what_they_stand_for():
-    memory, first, second = CondensedMemory(8, config=PLAIN, kind="random"), pool({0: 30}), pool({0: 10}, seed=1)
+    memory, first, second = CondensedMemory(8, config=QUICK, kind="random"), pool({0: 30}), pool({0: 10}, seed=1)
     memory.update(first)
     memory.update(second)
     part = memory.groups[0, 0]
@@ -96,9 +91,12 @@ def test_real_images_in_a_memory_of_bytes(kind):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (dict(kind="coreset"), "unknown kind 'coreset'; choose from condensed, random, herding"),
-        (dict(real_fraction=1.0), "from 0 to below 1, got 1.0 for kind condensed"),
-        (dict(kind="random", real_fraction=0.5), "beside condensed ones, from 0 to below 1, got 0.5 for kind random"),
+        (
+            dict(kind="coreset"),
+            "unknown kind 'coreset'; choose from condensed, random, herding, kmeans, webp, or give a Reducer",
+        ),
+        (dict(real_fraction=1.0), "fraction must be from 0 to below 1, got 1.0"),
+        (dict(kind="random", real_fraction=0.5), "real_fraction is for kind 'condensed', got 0.5 for random"),
     ],
 )
 def test_what_cannot_be(settings, message):

@@ -5,17 +5,19 @@ import pickle
 
 import pytest
 import torch
-from dm_replay.condensed.decoder import Decoder
+from sets import of_values
 
+from dm_replay import PLAIN, ImageSet, Tiles
 from dm_replay.augment.siamese import SiameseAugment
-from dm_replay.condensed.image_set import ImageSet
 from dm_replay.replay.loader import ReplayLoader
 from dm_replay.replay.standardize import Standardization
+
+MOSAICS = Tiles(2, 4, "sharp", storage="uint8")
 
 
 def memory(size=10, shape=(1, 8, 8)):
     images = torch.randn(size, *shape, generator=torch.Generator().manual_seed(0))
-    return ImageSet.from_images(images, torch.arange(size), storage="uint8")
+    return ImageSet.from_images(images, torch.arange(size), PLAIN.but(storage="uint8"))
 
 
 def batches(sizes, parts=3, dtype=torch.float32):
@@ -104,20 +106,20 @@ def test_same_seed_same_batches():
 def test_augmentation_acts_in_the_standardized_space():
     """Cutout is to the mean of the data, and color a part of its deviation."""
     space = Standardization(torch.tensor([100.0]), torch.tensor([40.0]))
-    stored = space.undo_set(memory())
+    stored = space.leave(memory())
     common = dict(rows=8, augment=SiameseAugment(("color", "cutout")), seed=3)
     zeros = torch.zeros(10).long()
-    (there,) = ReplayLoader(batches([2]), stored, zeros, standardization=space, **common)
+    (there,) = ReplayLoader(batches([2]), stored, zeros, **common)
     (here,) = ReplayLoader(batches([2]), memory(), zeros, **common)
     torch.testing.assert_close(there[0][2:], space.undo(here[0][2:]), rtol=1e-4, atol=1e-3)
     assert (there[0][2:] == 100).any(), "the mean, exactly"
-    (plain,) = ReplayLoader(batches([2]), stored, zeros, 8, standardization=space, shuffle=False)
+    (plain,) = ReplayLoader(batches([2]), stored, zeros, 8, shuffle=False)
     assert torch.equal(plain[0][2:], stored.images[:8])
 
 
 def test_current_bytes_are_followed_by_bytes():
     space = Standardization(torch.tensor([128.0]), torch.tensor([90.0]))
-    stored = space.undo_set(memory())
+    stored = space.leave(memory())
     (batch,) = ReplayLoader(batches([2], dtype=torch.uint8), stored, torch.zeros(10).long(), 10, shuffle=False)
     assert batch[0].dtype == torch.uint8 and (batch[0][:2] == 7).all()
     assert torch.equal(batch[0][2:].float(), stored.images.round().clamp(0, 255))
@@ -126,18 +128,17 @@ def test_current_bytes_are_followed_by_bytes():
 
 def mosaics(space=None):
     images = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(1))
-    encoded = Decoder(2, 4, "sharp").encode(images)
-    stored = ImageSet.from_images(encoded, torch.zeros(1), storage="uint8", tiles=2, color=4, enlarging="sharp")
-    return stored if space is None else space.undo_set(stored)
+    stored = ImageSet.from_images(images, torch.zeros(1), MOSAICS)
+    return stored if space is None else space.leave(stored)
 
 
 @pytest.mark.parametrize("part, changed", [(0.0, []), (0.5, [1, 3]), (0.4, [2, 4]), (1.0, [0, 1, 2, 3, 4])])
 def test_a_part_of_the_current_images_gets_the_memorys_resolution(part, changed):
     current = torch.randn(5, 3, 16, 16, generator=torch.Generator().manual_seed(2))
-    common = dict(rows=3, standardization=Standardization(torch.zeros(3), torch.ones(3)), match_resolution=part)
+    common = dict(rows=3, match_resolution=part)
     ((x, y),) = ReplayLoader([(current, torch.arange(5))], mosaics(), torch.zeros(1).long(), **common)
     assert [row for row in range(5) if not torch.equal(x[row], current[row])] == changed
-    torch.testing.assert_close(x[changed], Decoder(2, 4, "sharp").resample(current[changed]))
+    torch.testing.assert_close(x[changed], MOSAICS.resample(current[changed]))
     assert y[:5].tolist() == [0, 1, 2, 3, 4] and len(x) == 8
 
 
@@ -146,10 +147,8 @@ def test_bytes_are_resampled_as_what_they_stand_for():
     space = Standardization(torch.tensor([120.0, 90, 60]), torch.tensor([50.0, 60, 70]))
     current = torch.randint(0, 256, (4, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(2))
     data = [(current, torch.arange(4))]
-    ((x, _),) = ReplayLoader(
-        data, mosaics(space), torch.zeros(1).long(), 1, standardization=space, match_resolution=1.0
-    )
-    wanted = space.undo(Decoder(2, 4, "sharp").resample(space.apply(current.float())))
+    ((x, _),) = ReplayLoader(data, mosaics(space), torch.zeros(1).long(), 1, match_resolution=1.0)
+    wanted = space.undo(MOSAICS.resample(space.apply(current.float())))
     assert x.dtype == torch.uint8 and (x[:4].float() - wanted.clamp(0, 255)).abs().max() <= 0.51
 
 
@@ -181,15 +180,17 @@ def test_a_copy_goes_on_with_the_same_batches(how):
 
 def test_large_images_are_decoded_and_augmented_a_few_at_a_time(monkeypatch, generator):
     stored = torch.randn(6, 3, 8, 8, generator=generator)
-    memory = ImageSet.from_images(stored, torch.arange(6), storage="uint8", tiles=2)
     space = Standardization(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([0.5, 1.0, 2.0]))
+    memory = space.leave(of_values(stored, torch.arange(6), Tiles(2, 1, "linear", storage="uint8")))
 
     def replayed():
-        how = dict(augment=SiameseAugment(), standardization=space)
-        return ReplayLoader([], memory, torch.zeros(6).long(), rows=9, **how).replayed(torch.arange(9))[0]
+        loader = ReplayLoader([], memory, torch.zeros(6).long(), rows=9, augment=SiameseAugment())
+        return loader.replayed(torch.arange(9))[0]
 
-    whole, taken, right = replayed(), [], ImageSet.decode
-    monkeypatch.setattr(ImageSet, "decode", lambda self, rows: taken.append(len(rows)) or right(self, rows))
+    whole, taken, right = replayed(), [], ImageSet.decode_before_affine
+    monkeypatch.setattr(
+        ImageSet, "decode_before_affine", lambda self, rows: taken.append(len(rows)) or right(self, rows)
+    )
     monkeypatch.setattr("dm_replay.replay.loader.PIXELS", 4 * 64)
     torch.testing.assert_close(replayed(), whole)
     assert taken == [4, 4, 1]

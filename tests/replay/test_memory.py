@@ -6,8 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from pools import noise as pool
+from sets import stored_alike
 
-from dm_replay.data.pool import TensorPool
+from dm_replay import Condense
 from dm_replay.matching.condense import Condenser
 from dm_replay.matching.config import CondenseConfig
 from dm_replay.replay.memory import CondensedMemory
@@ -16,12 +18,6 @@ QUICK = CondenseConfig.preset(
     "paper", iterations=2, batch_real=4, network="convnet:width=4", prefix_weight=0.05, compile="no"
 )
 STILL = replace(QUICK, iterations=1, lr_img=1e-9)  # the images stay what they start from
-
-
-def pool(counts, seed=0, shape=(1, 8, 8)):
-    """``counts`` says how many images each class has."""
-    labels = torch.tensor([c for c, count in counts.items() for _ in range(count)])
-    return TensorPool(torch.randn(len(labels), *shape, generator=torch.Generator().manual_seed(seed)), labels)
 
 
 def lengths(memory):
@@ -36,7 +32,7 @@ def images_equal(one, other):
 @pytest.mark.parametrize(("storage", "values"), [("uint6", 48), ("uint4", 32)])
 def test_fewer_bits_a_value(storage, values):
     """The same images in fewer bytes, cut, condensed again when a class returns, and given in the stream's scale."""
-    memory, whole = (CondensedMemory(6, config=replace(STILL, storage=kept)) for kept in (storage, "float32"))
+    memory, whole = (CondensedMemory(6, config=STILL.but(storage=kept)) for kept in (storage, "auto"))
     for step, counts in enumerate(({0: 9, 1: 9}, {1: 5, 2: 9})):
         for one in (memory, whole):
             one.update(pool(counts, seed=step))
@@ -44,10 +40,17 @@ def test_fewer_bits_a_value(storage, values):
     for group, part in memory.groups.items():
         assert part.storage == storage and whole.groups[group].storage == "uint8"
         if group != (0, 1):  # that one began from images of fewer bits
-            steps = (part.scale + whole.groups[group].scale)[:, :, None, None]
-            assert ((part.images - whole.groups[group].images).abs() <= 0.51 * steps).all()
+            steps = (part.stored.scale + whole.groups[group].stored.scale) * part.affine[0]
+            assert ((part.images - whole.groups[group].images).abs() <= 0.51 * steps[:, :, None, None]).all()
     with pytest.raises(ValueError, match="storage uint4 needs a width that 2 divides, got 7"):
-        CondensedMemory(6, config=replace(STILL, storage="uint4")).update(pool({0: 3}, shape=(1, 8, 7)))
+        CondensedMemory(6, config=STILL.but(storage="uint4")).update(pool({0: 3}, shape=(1, 8, 7)))
+
+
+def test_a_storage_that_is_asked_for_is_kept():
+    memory = CondensedMemory(4, config=STILL.but(storage="float32"))
+    memory.update(pool({0: 9, 1: 9}))
+    memory.update(pool({0: 9}, seed=1))
+    assert memory.nbytes == 4 * 64 * 4 + memory.standardization.nbytes
 
 
 @pytest.mark.parametrize(("nested", "seconds", "jobs"), [(0.05, 0.05, 1), (0.0, 0.05, 2), (0.05, None, 2)])
@@ -79,7 +82,7 @@ def test_never_above_its_size_over_random_streams(seed):
     seen = {}
     for step in range(5):
         tasks = {draw(0, 2): {draw(0, 4): draw(1, 12) for _ in range(draw(1, 4))} for _ in range(draw(1, 3))}
-        before = dict(memory.groups)
+        before = dict(memory.held)
         memory.update({task: pool(counts, seed=step) for task, counts in tasks.items()})
         for task, counts in tasks.items():
             for c, count in counts.items():
@@ -87,14 +90,14 @@ def test_never_above_its_size_over_random_streams(seed):
         assert len(memory) == sum(lengths(memory).values()) <= memory.mem_size
         assert memory.counts == seen
         shares = memory.shares([])
-        for group, part in memory.groups.items():
+        for group, part in memory.held.items():
             came = tasks.get(group[0], {}).get(group[1], 0)
             most = len(before.get(group, ())) + came
             assert min(shares[group], most) <= len(part) <= min(most, ipc or most)
             assert part.storage == "uint8" and part.classes.tolist() == [group[1]]
             task, c = group
             if c not in tasks.get(task, {}):  # untouched groups are only ever cut
-                assert torch.equal(part.pixels, before[group].pixels[: len(part)])
+                assert stored_alike(part, before[group].prefix(len(part)))
 
 
 def test_the_whole_memory_is_dealt_round():
@@ -125,20 +128,20 @@ def test_what_comes_in_is_condensed_at_its_share_or_in_seconds_one_image_above(s
 def test_fixed_ipc_keeps_every_image():
     memory = CondensedMemory(9, ipc=2, config=QUICK)
     memory.update(pool({0: 9, 1: 9}))
-    first = memory.groups[0, 0]
+    first = memory.held[0, 0]
     memory.update(pool({2: 9, 3: 9}))
     assert set(lengths(memory).values()) == {2}
-    assert torch.equal(memory.groups[0, 0].pixels, first.pixels)
+    assert stored_alike(memory.held[0, 0], first)
 
 
 @pytest.mark.parametrize("size,ipc,match", [(3, None, "at least 4"), (5, 2, "must be at least 8")])
 def test_too_many_classes_is_an_error_before_anything_is_condensed(size, ipc, match):
     memory = CondensedMemory(size, ipc, QUICK)
     memory.update(pool({0: 9, 1: 9}))
-    before = dict(memory.groups)
+    before = dict(memory.held)
     with pytest.raises(ValueError, match=match):
         memory.update(pool({2: 9, 3: 9}), on_step=lambda *_: pytest.fail("condensed"))
-    assert memory.groups == before
+    assert memory.held == before
 
 
 def test_a_class_never_gets_more_images_than_it_has_and_what_it_leaves_goes_to_others():
@@ -225,7 +228,7 @@ def test_a_pickled_memory_goes_on_as_if_nothing_had_happened():
 def test_an_interrupted_update_leaves_the_memory_as_it_was():
     memory = CondensedMemory(8, config=QUICK)
     memory.update(pool({0: 9}))
-    before = dict(memory.groups)
+    before = dict(memory.held)
 
     def interrupt(done, total, progress):
         if done == total:
@@ -233,7 +236,7 @@ def test_an_interrupted_update_leaves_the_memory_as_it_was():
 
     with pytest.raises(KeyboardInterrupt):
         memory.update({0: pool({1: 9}), 1: pool({1: 2})}, interrupt)
-    assert memory.groups == before and memory.updates == 1
+    assert memory.held == before and memory.updates == 1
 
 
 @pytest.mark.parametrize("iterations", [3, 120])
@@ -244,7 +247,7 @@ def test_a_learning_rate_that_is_too_high_is_an_error_and_leaves_the_memory(iter
         memory.update(pool({0: 9}), lambda *step: done.append(step[0]))
     assert len(done) < min(iterations, 50), "noticed on the way"
     assert not memory.groups and memory.updates == 0 and memory.standardization is None
-    memory.config = QUICK
+    memory.reducer = Condense(QUICK)
     memory.update(pool({0: 9}))
     fresh = CondensedMemory(8, config=QUICK)
     fresh.update(pool({0: 9}))

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from dm_replay.matching.presets import PRESETS
 from torch.nn import functional as F
 
 from dm_replay import CondenseConfig, EvalConfig, evaluate, load_dataset
@@ -12,11 +11,9 @@ from dm_replay.data.pool import TensorPool
 from dm_replay.replay.memory import CondensedMemory
 
 AUGMENT = "color_crop_cutout_scale_rotate"
-FAST = CondenseConfig.preset(
-    "fast", iterations=20, extractor_steps=30, prefix_weight=0.05, network="convnet:width=16", augment=AUGMENT
-)
-CONFIG = replace(FAST, compile="no", device="cpu")
-PAPER = replace(CONFIG, **{**PRESETS["paper"], "preset": "paper", "iterations": 30, "batch_real": 32})
+SHARED = dict(prefix_weight=0.05, network="convnet:width=16", augment=AUGMENT, compile="no", device="cpu")
+CONFIG = CondenseConfig.preset("fast", iterations=20, extractor_steps=30, **SHARED)
+PAPER = CondenseConfig.preset("paper", iterations=30, batch_real=32, **SHARED)
 SCHOOL = EvalConfig().but(steps=150, batch=64, lr=0.05, augment=AUGMENT, compile="no", device="cpu")
 
 
@@ -57,7 +54,7 @@ def test_classes_that_return_with_an_image_each_are_worth_what_they_were():
     for kind in ("condensed", "herding"):
         memory = CondensedMemory(60, config=CONFIG, kind=kind)
         memory.update(pool(train))
-        assert memory.to_set()[0].formation == 2
+        assert memory.to_set()[0].codec.tiles == 2
         before = accuracy(memory, test)
         memory.update(pool(train, few))
         found[kind] = [*before, *accuracy(memory, test)]

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from dm_replay.condensed.image_set import ImageSet
+from dm_replay import PLAIN, ImageSet
 from dm_replay.data.pool import TensorPool
 from dm_replay.data.registry import load_dataset
 from dm_replay.matching.config import CondenseConfig
@@ -45,12 +45,17 @@ def condensed(pool, **changes):
     return memory.to_set()[0]
 
 
+def largest_step(images):
+    """Of the 255 between a channel's least and largest value, in the values of the stream."""
+    return float((images.stored.scale * images.affine[0]).max())
+
+
 @pytest.mark.parametrize(
     ("scale", "shift"), [(1 / 255, 0.0), (1 / 80, -0.9), (100.0, 5000.0)], ids=["ToTensor", "standardized", "far off"]
 )
 def test_whatever_the_scale_the_pixels_are_the_same_up_to_it(scale, shift):
     here, there = condensed(digits()), condensed(digits(scale, shift))
-    step = float(here.scale.max())
+    step = largest_step(here)
     difference = (there.images - shift) / scale - here.images
     assert difference.abs().max() < 1.1 * step, "no more than rounding to the next of 255 steps"
     assert difference.square().mean().sqrt() < 0.1 * step
@@ -60,7 +65,7 @@ def test_bytes_are_condensed_as_the_floats_they_stand_for():
     floats = digits()
     floats = TensorPool(floats.images.round(), floats.labels)
     here, there = condensed(floats), condensed(as_bytes())
-    assert (here.images - there.images).abs().max() < 1.1 * here.scale.max()
+    assert (here.images - there.images).abs().max() < 1.1 * largest_step(here)
 
 
 def test_the_learning_rate_reaches_images_of_255():
@@ -104,11 +109,11 @@ def test_apply_and_undo_on_images_pools_and_sets(generator):
     standardized = space.apply(images)
     torch.testing.assert_close(space.undo(standardized), images)
     torch.testing.assert_close(space.apply_to_pool(parts[0]).take(torch.arange(200)), standardized[:200])
-    stored = ImageSet.from_images(images, torch.zeros(300), storage="uint8")
-    there = space.apply_to_set(stored)
-    assert there.pixels is stored.pixels
-    torch.testing.assert_close(there.images, space.apply(stored.images), rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(space.undo_set(there).images, stored.images, rtol=1e-4, atol=1e-4)
+    stored = ImageSet.from_images(standardized, torch.zeros(300), PLAIN.but(storage="uint8"))
+    there = space.leave(stored)
+    assert there.stored is stored.stored
+    torch.testing.assert_close(there.images, space.undo(stored.images), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(space.apply(there.images), stored.images, rtol=1e-4, atol=1e-4)
 
 
 def test_a_pool_of_bytes_shares_its_pixels(pool):

@@ -2,8 +2,10 @@
 
 import pytest
 import torch
+from pools import noisy_pixels
+from sets import of_values
 
-from dm_replay import CondensedMemory, ImageSet, TensorPool
+from dm_replay import CondensedMemory, ImageSet, TensorPool, Tiles
 from dm_replay.matching.condense import Condenser
 from dm_replay.matching.config import CondenseConfig
 from dm_replay.replay.waiting import Waiting, cut
@@ -14,10 +16,8 @@ QUICK = CondenseConfig.preset(
 
 
 def pool(counts, seed=0):
-    labels = torch.tensor([c for c, count in counts.items() for _ in range(count)])
-    images = torch.randint(0, 256, (len(labels), 1, 8, 8), generator=torch.Generator().manual_seed(seed))
     about = dict(mean=[0.5], std=[0.25], names=["a", "b"], flip_invariant=False)
-    return TensorPool(images.to(torch.uint8), labels, **about)
+    return TensorPool(*noisy_pixels(counts, seed, (1, 8, 8)), **about)
 
 
 def test_what_waited_is_condensed_as_its_pool_says(monkeypatch):
@@ -36,10 +36,10 @@ def test_what_waited_is_condensed_as_its_pool_says(monkeypatch):
 def test_a_cut_keeps_first_and_last_alike(tiles):
     first = last = 0
     for counts in range(20, 120):
-        images = ImageSet.from_images(torch.arange(20.0)[:, None, None, None].expand(-1, 1, 4, 4), torch.zeros(20))
-        part = ImageSet(images.pixels, images.labels, images.counts, tiles=tiles)
+        values = torch.arange(20.0)[:, None, None, None].expand(-1, 1, 4, 4)
+        part = of_values(values, torch.zeros(20), Tiles(tiles, 1, "linear"))
         kept, waiting = cut(part, Waiting(20, 20 * tiles**2 - (tiles > 1), counts), 10)
-        values = kept.pixels[:, 0, 0, 0].tolist()
+        values = kept.values[:, 0, 0, 0].tolist()
         assert len(kept) == waiting.stored == 10 and values == sorted(values)
         assert waiting.images == 10 * tiles**2 - (tiles > 1 and 19.0 in values)
         first, last = first + (0.0 in values), last + (19.0 in values)

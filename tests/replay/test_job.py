@@ -1,8 +1,9 @@
 """How an update is shared out: each class to one process, as evenly as can be, if all mean the same update."""
 
 import pytest
-from dm_replay.replay.sharing import agreed, indivisible, shared_out
 
+from dm_replay import Condense, CondenseConfig, Herding
+from dm_replay.replay.job import agreed, shared_out
 from dm_replay.runtime.distributed import Peers, World
 
 SIZES = [[3], [1], [5, 2, 1], [1, 1, 1, 1], [0, 4], []]
@@ -38,7 +39,9 @@ def classes(sizes, parts):
 
 def test_only_batch_statistics_are_indivisible():
     shape = (3, 16, 16)
-    assert [indivisible(name, shape) for name in ("convnet", "mlp", "convnet:norm=batch")] == [False, False, True]
+    for name, whole in {"convnet": False, "mlp": False, "convnet:norm=batch": True}.items():
+        assert Condense(CondenseConfig(network=name)).needs_all_classes(shape) == whole
+        assert not Herding(name).needs_all_classes(shape)
 
 
 class Told(Peers):

@@ -2,35 +2,28 @@
 
 import copy
 import pickle
-from dataclasses import replace
 
 import pytest
 import torch
-from dm_replay.condensed.coded_set import SPAN, CodedSet
-from dm_replay.condensed.coding import ImageCodec
-from dm_replay.coresets.config import ExemplarConfig
-from dm_replay.replay.kinds import Kind
-from torch.nn import functional as F
+from pools import smooth, smooth_pixels
+from sets import stored_alike
 
-from dm_replay import CondensedBuffer
-from dm_replay.coresets.features import herding_exemplars
-from dm_replay.data.pool import TensorPool
-from dm_replay.matching.config import CondenseConfig
+from dm_replay import Budget, CondenseConfig, CondensedBuffer, CondensedMemory, Herding, ImageSet, TensorPool, Webp
+from dm_replay.condensed.webp import SPAN
 from dm_replay.plugins.metrics import memory_grid
 from dm_replay.replay.loader import ReplayLoader
-from dm_replay.replay.memory import CondensedMemory
+from dm_replay.runtime.seeding import derive
 
+SHAPE = (3, 32, 32)
 CONFIG = CondenseConfig.preset("paper", network="convnet:width=4", compile="no", device="cpu")
-EACH = Kind("webp").code_bytes((3, 32, 32)) + SPAN
+EACH = Webp().fit(SHAPE).nbytes(SHAPE)
 
 
 def pictures(counts, dtype=torch.uint8, seed=0):
     """Smooth ones, as a codec expects them: as pixels, as values of [0, 1], or normalized."""
-    labels = torch.tensor([c for c, count in counts.items() for _ in range(count)])
-    small = torch.rand(len(labels), 3, 5, 5, generator=torch.Generator().manual_seed(seed))
-    images = F.interpolate(small, 32, mode="bicubic").clamp(0, 1)
     if dtype == torch.uint8:
-        return TensorPool((images * 255).round().to(torch.uint8), labels, mean=[0.0] * 3, std=[1 / 255] * 3)
+        return TensorPool(*smooth_pixels(counts, seed, SHAPE), mean=[0.0] * 3, std=[1 / 255] * 3)
+    images, labels = smooth(counts, seed, SHAPE)
     return TensorPool((images - 0.4) / 0.3, labels)
 
 
@@ -51,14 +44,15 @@ def test_the_ones_that_herding_takes_and_cut_like_others():
     data = pictures({0: 20, 1: 20})
     memory = CondensedMemory(8, config=CONFIG, kind="webp")
     memory.update(data)
-    space, before = memory.standardization, dict(memory.groups)
-    chosen = Kind("webp").real(space.apply_to_pool(data), [0, 1], 4, CONFIG, 7, space)
-    wanted = herding_exemplars(space.apply_to_pool(data), ExemplarConfig(4, "float32", network=CONFIG.network), seed=7)
-    errors = (chosen.images[:, None] - space.undo(wanted.images)).square().flatten(2).mean(2)
+    before, pool = dict(memory.held), memory.standardization.apply_to_pool(data)
+    herding, seed = Herding(CONFIG.network), derive(memory.seed, "memory", 0, 0, 4)
+    assert stored_alike(ImageSet.merge(list(before.values())), herding.reduce(pool, Budget(4, Webp()), seed=seed))
+    wanted = herding.reduce(pool.shrunk(16, 16), Budget(4), seed=seed)
+    errors = (ImageSet.merge(list(before.values())).values[:, None] - wanted.values).square().flatten(2).mean(2)
     assert errors.argmin(1).tolist() == list(range(8))
     memory.update(pictures({2: 20}, seed=1))
     assert [len(part) for part in memory.groups.values()] == [3, 3, 2]
-    assert all(memory.groups[0, c].codes == before[0, c].codes[:3] for c in (0, 1))
+    assert all(memory.held[0, c].stored.codes == before[0, c].stored.codes[:3] for c in (0, 1))
 
 
 @pytest.mark.parametrize("images", [4, 9, 33])
@@ -67,7 +61,7 @@ def test_bytes_are_never_more_than_allowed(images):
     memory.update(pictures({0: 30, 1: 30}))
     memory.update(pictures({2: 30, 3: 30}, seed=1))
     assert len(memory) == images and 0.5 < memory.nbytes / memory.mem_bytes <= 1
-    assert max(len(code) for part in memory.groups.values() for code in part.codes) <= EACH - SPAN
+    assert max(len(code) for part in memory.held.values() for code in part.stored.codes) <= EACH - SPAN
     memory.resize(mem_bytes=4 * EACH + 24)
     assert len(memory) == 4 and memory.nbytes <= memory.mem_bytes
 
@@ -75,9 +69,9 @@ def test_bytes_are_never_more_than_allowed(images):
 def test_a_class_that_returns_has_old_images_beside_new_ones():
     memory = CondensedMemory(8, config=CONFIG, kind="webp")
     memory.update(pictures({0: 30}))
-    old = set(memory.groups[0, 0].codes)
+    old = set(memory.held[0, 0].stored.codes)
     memory.update(pictures({0: 30}, seed=1))
-    assert memory.counts == {(0, 0): 60} and len(old & set(memory.groups[0, 0].codes)) == 4
+    assert memory.counts == {(0, 0): 60} and len(old & set(memory.held[0, 0].stored.codes)) == 4
 
 
 def test_what_memories_are_used_for():
@@ -85,9 +79,7 @@ def test_what_memories_are_used_for():
     memory.update({0: pictures({0: 9}), 1: pictures({0: 9, 5: 9}, seed=1)})
     images, tasks = memory.to_set()
     assert tasks.tolist() == [0, 0, 1, 1, 1, 1] and images.labels.tolist() == [0, 0, 0, 0, 5, 5]
-    loader = ReplayLoader(
-        [(torch.zeros(2, 3, 32, 32), torch.zeros(2).long())], images, tasks, 6, standardization=memory.standardization
-    )
+    loader = ReplayLoader([(torch.zeros(2, 3, 32, 32), torch.zeros(2).long())], images, tasks, 6)
     ((x, y),) = loader
     assert x.shape == (8, 3, 32, 32) and y[2:].bincount().tolist() == [4, 0, 0, 0, 0, 2]
     assert memory_grid(memory, [0.0] * 3, [1 / 255] * 3).ndim == 3
@@ -123,36 +115,9 @@ def test_values_of_sixteen_bits():
     assert images.isfinite().all() and 60_000 < images.max() < 100_000
 
 
-@pytest.mark.parametrize("shape", [(3, 32, 32), (1, 28, 28), (3, 8, 64), (1, 16, 16)])
-def test_noise_fits_too(shape):
-    images = torch.randint(0, 256, (12, *shape), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-    memory = CondensedMemory(12, config=CONFIG, kind="webp")
-    memory.update(TensorPool(images, torch.arange(12) % 2, mean=[0.0] * shape[0], std=[1 / 255] * shape[0]))
-    part = memory.groups[0, 0]
-    assert max(map(len, part.codes)) <= Kind("webp").code_bytes(shape) and part.images.shape == (6, *shape)
-    assert (part.images.mean((1, 2, 3)) - images.float().mean()).abs().max() < 20
-
-
-def test_sets_that_do_not_belong_together():
-    pixels, labels = torch.full((2, 3, 8, 8), 9, dtype=torch.uint8), torch.zeros(2)
-    webp, jpeg = (CodedSet.from_pixels(pixels, labels, codec, 50) for codec in ("webp", "jpeg"))
-    for other in (jpeg, replace(webp, shape=(3, 16, 16)), replace(webp, affine=torch.ones(2, 3))):
-        with pytest.raises(ValueError, match="cannot merge sets of different"):
-            CodedSet.merge([webp, other])
-    with pytest.raises(ValueError, match="nothing to merge"):
-        CodedSet.merge([])
-    with pytest.raises(ValueError, match="only the quality of webp can differ"):
-        ImageCodec("jpeg", 50).fitted(pixels[0], 200)
-    with pytest.raises(ValueError, match="not even a plain picture"):
-        ImageCodec("webp", 50).fitted(pixels[0], 20)
-
-
 def test_what_cannot_be_coded():
-    small = TensorPool(torch.rand(4, 3, 4, 4), torch.zeros(4))
-    with pytest.raises(ValueError, match="cannot be kept as webp: choose kind"):
-        CondensedMemory(4, config=CONFIG, kind="webp").update(small)
     many = TensorPool(torch.rand(4, 5, 32, 32), torch.zeros(4))
-    with pytest.raises(ValueError, match=r"\(5, 32, 32\) cannot be kept as webp"):
-        CondensedBuffer(4, kind="webp", config=replace(CONFIG)).memory.update(many)
-    with pytest.raises(ValueError, match="unknown kind 'png'; choose from condensed, random, herding, webp"):
+    with pytest.raises(ValueError, match=r"\(5, 32, 32\) cannot be kept as WebP"):
+        CondensedBuffer(4, kind="webp", config=CONFIG).memory.update(many)
+    with pytest.raises(ValueError, match="unknown kind 'png'; choose from condensed, random, herding, kmeans, webp"):
         CondensedMemory(4, kind="png")
