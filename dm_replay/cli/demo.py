@@ -102,7 +102,9 @@ def _stock_images(digits: Dataset) -> int:
 
 
 def _condensed_bytes(digits: Dataset) -> int:
-    return CONDENSED * (_image_bytes(digits) + 8 * digits.spec.shape[0])
+    """With a range for each channel of an image and of the memory."""
+    ranges = 8 * digits.spec.shape[0]
+    return CONDENSED * (_image_bytes(digits) + ranges) + ranges
 
 
 def _image_bytes(digits: Dataset) -> int:

@@ -37,9 +37,9 @@ def test_spoilt_files(finished, refused, tmp_path, name):
         assert name in refused("condense", "--resume", "--out", run)
         if name == "condensed.pt":
             for command in (["evaluate", *SMALL], ["show", "--out", tmp_path / "x.png"]):
-                assert "condensed.pt is not a condensed set" in refused(*command, run)
+                assert "condensed.pt is not an image set" in refused(*command, run)
             for kind in ("npz", "imagefolder"):
-                assert "not a condensed set" in refused("export", run, "--format", kind, "--out", tmp_path / "x")
+                assert "not an image set" in refused("export", run, "--format", kind, "--out", tmp_path / "x")
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 

@@ -17,7 +17,7 @@ def test_condensed_replay_leads_stock_replay_at_equal_bytes(tmp_path, capsys):
         if "bytes" in line
     }
     ours = {bytes for method, bytes in stored.items() if method != "stock replay"}
-    assert len(stored) == 5 and ours == {1440} and 0 <= stored["stock replay"] - 1440 < 64
+    assert len(stored) == 5 and ours == {1448} and 0 <= stored["stock replay"] - 1448 < 64
     for name in ("accuracy.png", "condensed.png"):
         assert (tmp_path / "demo" / name).read_bytes().startswith(b"\x89PNG")
 

@@ -24,7 +24,8 @@ def formed(tmp_path_factory):
 
 def test_a_run_of_so_many_seconds_says_how_many_updates_it_made(formed):
     record = json.loads((formed / "run.json").read_text())
-    assert record["settings"]["preset"] == "fast" and record["settings"]["seconds"] == 1
+    assert record["settings"]["init"] == "herding" and record["settings"]["tiles"] == 2, "of the preset, and given"
+    assert record["settings"]["seconds"] == 1
     assert record["updates_done"] == record["iterations_done"] * record["settings"]["inner_steps"] > 0
     assert record["images"] == 20 and record["decoded_images"] == 80
     assert len(list((formed / "images").glob("iter_*.png"))) >= 2
@@ -66,7 +67,7 @@ def test_a_run_of_seconds_goes_on_where_it_was_stopped(tmp_path, monkeypatch, ca
     ("flags", "message"),
     [
         (["--preset", "slow"], "slow"),
-        (["--tiles", "9"], "formation 9 does not fit 8x8 images"),
+        (["--tiles", "9"], "tiles 9 does not fit 8x8 images"),
         (["--seconds", "0"], "seconds must be above 0"),
     ],
 )

@@ -2,9 +2,8 @@
 
 import pytest
 import torch
-from dm_replay.condensed.decoder import Decoder
 
-from dm_replay import CondenseConfig, SiameseAugment, condense
+from dm_replay import PLAIN, CondenseConfig, SiameseAugment, condense
 from dm_replay.data.class_index import ClassShard
 from dm_replay.matching.extractors import Extractor
 from dm_replay.matching.losses import equal_parts
@@ -53,7 +52,9 @@ def test_gradients_by_parts_are_the_gradients(pool, norm, weights, chunk):
         extractor = Extractor(f"convnet:width=8,norm={norm}", pool.shape, SiameseAugment(), exact)
         real = RealBatches(pool, ClassShard(pool.classes), 6, None, exact, whole=norm == "batch")
         nested = None if weights is None else weights.double()
-        synthetic = SyntheticPixels(start.double(), decoder=Decoder(), momentum=0.5, batch=0, prefix_weight=nested)
+        synthetic = SyntheticPixels(
+            start.double(), codec=PLAIN, size=pool.shape[1:], momentum=0.5, batch=0, prefix_weight=nested
+        )
         matcher = Matcher(real, extractor, synthetic, augment=SiameseAugment(), engine=exact, seed=4)
         return [matcher.step(0), matcher.step(1), matcher.pixels], matcher.parts
 
@@ -67,7 +68,8 @@ def test_no_more_real_images_at_a_time_than_the_budget_allows(pool, monkeypatch)
     taken, gather = [], pool.gather
     monkeypatch.setattr(pool, "gather", lambda indices: taken.append(indices.numel()) or gather(indices))
     budget = 13.5 * 3 * 8 * 64 * 4 / GIB
-    config = CondenseConfig.preset("paper", 
+    config = CondenseConfig.preset(
+        "paper",
         ipc=1, iterations=1, batch_real=12, init="noise", network="convnet:width=8", compile="no",
         device="cpu", precision="float32", memory_budget=budget,
     )  # fmt: skip
