@@ -2,9 +2,8 @@
 
 import pytest
 import torch
-from dm_replay.condensed.decoder import Decoder
 
-from dm_replay import CondenseConfig, EvalConfig, SiameseAugment, condense
+from dm_replay import PLAIN, CondenseConfig, EvalConfig, SiameseAugment, Tiles, condense
 from dm_replay.coresets.random import random_set
 from dm_replay.data.class_index import ClassShard
 from dm_replay.evaluation.trainer import probe as training_probe
@@ -35,7 +34,7 @@ def matcher(pool, where, dtype=torch.float32, draws=CPU, network="convnet:width=
     extractor = Extractor(network, pool.shape, augment, engine)
     real = RealBatches(placed, ClassShard(pool.classes), 6, None, engine, whole=extractor.batch_statistics)
     start, nested = (value.to(where, extractor.master) for value in (start, torch.tensor([0.1, 0.1, 1.0])))
-    synthetic = SyntheticPixels(start, decoder=Decoder(), momentum=0.5, batch=0, prefix_weight=nested)
+    synthetic = SyntheticPixels(start, codec=PLAIN, size=pool.shape[1:], momentum=0.5, batch=0, prefix_weight=nested)
     return Matcher(real, extractor, synthetic, augment=augment, engine=engine, seed=4)
 
 
@@ -115,12 +114,18 @@ def test_a_pool_that_holds_only_some_classes_draws_like_the_whole(pool):
 
 def fast_matcher(pool):
     """All that the preset "fast" adds: mosaics with color apart, parts of them, trained networks and their classes."""
-    engine, decoder, augment = Engine(CPU, torch.float32, False, chunk=16), Decoder(2, 2, "sharp"), SiameseAugment()
+    engine, augment = Engine(CPU, torch.float32, False, chunk=16), SiameseAugment()
+    codec = Tiles(tiles=2, color=2).fit(pool.shape)
     extractor = Extractor("convnet:width=16", pool.shape, augment, engine, len(pool.classes), True, "moments")
     real = RealBatches(pool, ClassShard(pool.classes), 6, None, engine)
-    start = torch.randn(3, 4, *decoder.stored_shape(pool.shape))
+    start = torch.randn(3, 4, *codec.value_shape(pool.shape))
     synthetic = SyntheticPixels(
-        start, decoder=decoder, momentum=0.5, batch=5, prefix_weight=torch.tensor([0.1, 0.1, 0.1, 1])
+        start,
+        codec=codec,
+        size=pool.shape[1:],
+        momentum=0.5,
+        batch=5,
+        prefix_weight=torch.tensor([0.1, 0.1, 0.1, 1]),
     )
     trained = TrainedNetworks(*torch.randn(2, 2, len(read_flat(extractor.network))))
     how = {"inner_steps": 2, "trained": trained, "class_weight": 10.0}

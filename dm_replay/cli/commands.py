@@ -72,7 +72,7 @@ def evaluate(argv: Sequence[str]) -> None:
     flags.add_set()
     flags.add_switches(
         json="print one JSON object",
-        baseline="also measure random real images in the same bytes, whole and, if the set's are not, as those are stored",
+        baseline="also measure random real images in the same bytes, whole and, if the set's are not, stored alike",
         quiet="no progress bar",
     )
     flags.add_function(
