@@ -106,6 +106,11 @@ class Codec(Plain):
         """The same, so that parts of stored images can be put together before they are rounded once."""
         return self
 
+    @property
+    def channelwise(self) -> bool:
+        """Whether resampling is the same before and after any gain and shift of channels."""
+        return False
+
     def whole(self) -> "Codec":
         """What decodes a stored image of several training images as one picture of all of them."""
         return self

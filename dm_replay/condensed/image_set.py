@@ -26,8 +26,6 @@ __all__ = ["ImageSet"]
 class ImageSet(ByClass):
     """Images with hard labels, stored by a codec. Make one with :meth:`from_images`.
 
-    Each stored image stands for ``codec.images_per_stored`` training images.
-
     Attributes:
         stored: N stored images. labels: (N,) int64; the images of a class keep their order, and its first k are what
             :meth:`prefix` keeps.
@@ -40,8 +38,6 @@ class ImageSet(ByClass):
     >>> from dm_replay import PLAIN, ImageSet
     >>> images, labels = torch.rand(6, 3, 8, 8), torch.tensor([0, 0, 0, 1, 1, 1])
     >>> condensed = ImageSet.from_images(images, labels, PLAIN.but(storage="uint8"))
-    >>> condensed.prefix(2).labels.tolist()
-    [0, 0, 1, 1]
     >>> condensed.nbytes  # a byte for each value, a scale and an offset for each channel of an image
     1296
     >>> condensed.save("condensed.pt")
@@ -69,8 +65,7 @@ class ImageSet(ByClass):
         """Store images (N · images_per_stored, C, H, W) of normalized values.
 
         Args:
-            labels: (N,), of the stored images. codec: fitted to the images here.
-            counts: by default the number of stored images of each class.
+            labels: (N,), of the stored images. codec: fitted here. counts: by default those of the stored images.
 
         Raises:
             ValueError: for shapes that do not fit each other or the codec, labels that are not whole numbers from 0,
@@ -161,11 +156,20 @@ class ImageSet(ByClass):
 
     def mapped(self, images: Tensor) -> Tensor:
         """Images (N, C, H, W) of :meth:`decode_before_affine` in the values of the set."""
-        return images if self.affine is None else images * self.affine[0][:, None, None] + self.affine[1][:, None, None]
+        if self.affine is None:
+            return images
+        return torch.addcmul(self.affine[1][:, None, None], images, self.affine[0][:, None, None])
+
+    def folded(self) -> "ImageSet":
+        """The same images with ``affine`` in the ranges of their channels where these can hold it: to decode often."""
+        if self.affine is None or not self.codec.channelwise:
+            return self
+        folded = self.stored.folded(*self.affine)
+        return self if folded is None else replace(self, stored=folded, affine=None)
 
     def resample(self, images: Tensor) -> Tensor:
         """Other images (N, C, H, W), in the values of the set, at the resolution of its own."""
-        if self.affine is None:
+        if self.affine is None or self.codec.channelwise:
             return self.codec.resample(images)
         gain, shift = self.affine[:, :, None, None]
         return self.codec.resample((images - shift) / gain) * gain + shift

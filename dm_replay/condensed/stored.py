@@ -36,6 +36,10 @@ class Stored(ABC):
     def to(self: Self, device: torch.device | str) -> Self:
         """The same with what lies in tensors on a device."""
 
+    def folded(self: Self, gain: Tensor, shift: Tensor) -> "Self | None":
+        """The same for values times ``gain`` (C,) plus ``shift`` (C,), if that costs nothing; else None."""
+        return None
+
     @classmethod
     @abstractmethod
     def join(cls: type[Self], parts: Sequence[Self]) -> Self:
@@ -100,6 +104,11 @@ class Packed(Stored):
 
     def to(self, device: torch.device | str) -> "Packed":
         return Packed(**{name: tensor.to(device) for name, tensor in self._tensors.items()}, bits=self.bits)
+
+    def folded(self, gain: Tensor, shift: Tensor) -> "Packed | None":
+        if self.scale is None or self.offset is None:
+            return None
+        return Packed(self.pixels, self.scale * gain, self.offset * gain + shift, self.bits)
 
     @classmethod
     def join(cls, parts: Sequence["Packed"]) -> "Packed":

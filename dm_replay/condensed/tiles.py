@@ -160,6 +160,10 @@ class Tiles(Codec):
     def exact(self) -> "Tiles":
         return self if self.tiles == 1 else replace(self, storage="float32")
 
+    @property
+    def channelwise(self) -> bool:
+        return self.color == 1  # enlarging weighs pixels by weights that sum to 1
+
     def whole(self) -> "Tiles":
         return replace(self, tiles=1)
 

@@ -79,6 +79,7 @@ class ReplayLoader:
         match_resolution: float = 0.0,
     ):
         self.data, self.rows, self.augment, self.device = data, rows, augment, torch.device(device)
+        memory = memory.folded() if augment is None else memory
         self.memory, self.transform, self.seen = memory.to(device), transform, 0
         self.match_resolution = 0.0 if memory.codec.full(memory.shape) else match_resolution
         tasks = tasks.repeat_interleave(memory.codec.images_per_stored)

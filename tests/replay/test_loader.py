@@ -114,7 +114,7 @@ def test_augmentation_acts_in_the_standardized_space():
     torch.testing.assert_close(there[0][2:], space.undo(here[0][2:]), rtol=1e-4, atol=1e-3)
     assert (there[0][2:] == 100).any(), "the mean, exactly"
     (plain,) = ReplayLoader(batches([2]), stored, zeros, 8, shuffle=False)
-    assert torch.equal(plain[0][2:], stored.images[:8])
+    assert torch.equal(plain[0][2:], stored.folded().images[:8])
 
 
 def test_current_bytes_are_followed_by_bytes():
