@@ -170,7 +170,7 @@ def test_a_failed_warm_up_leaves_the_pixels_alone(pool, accelerator, monkeypatch
     warm_up_only.fails = False
     self_check.verified_engine(FAST, lambda engine: {}, "nothing", 1)
     monkeypatch.setattr("dm_replay.matching.matcher.cuda_graphed", warm_up_only)
-    monkeypatch.setattr("dm_replay.matching.prepared.self_check.verified_engine", lambda engine, *_: engine)
+    monkeypatch.setattr("dm_replay.matching.prepared.verified_engine", lambda engine, *_: engine)
     warm_up_only.fails = True
     with pytest.warns(UserWarning, match="too little memory"):
         again = condense(pool, CONFIG)
