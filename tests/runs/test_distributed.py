@@ -111,7 +111,9 @@ def test_the_union_of_the_shares_is_what_one_process_makes(pool, setting, size):
     whole = condense(pool, config, seed=1)
     parts = [condense(pool, config, seed=1, shard=shard(3)) for shard in shares(size)]
     union = ImageSet.merge(parts)
-    torch.testing.assert_close(union.images, whole.images, rtol=1e-5, atol=1e-6)
+    # Without bfloat16 instructions batches of other sizes are summed in another order: a step of bfloat16 near 1.
+    rounding = 2**-8 if config.machine.precision == "bfloat16" else 1e-6
+    torch.testing.assert_close(union.images, whole.images, rtol=1e-5, atol=rounding)
     assert torch.equal(union.labels, whole.labels) and torch.equal(union.counts, whole.counts)
 
 
