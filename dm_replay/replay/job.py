@@ -49,13 +49,10 @@ class Incoming:
         counts = ((task, zip(p.classes.tolist(), p.counts.tolist(), strict=True)) for task, p in self.pools.items())
         return {(task, c): many for task, classes in counts for c, many in classes}
 
-    @property
-    def known(self) -> dict[int, dict[str, list[float]]]:
-        """Mean and std of the user's own normalization, by task."""
-        return {
-            task: {name: list(values) for name in ("mean", "std") if (values := getattr(pool, name)) is not None}
-            for task, pool in self.pools.items()
-        }
+    def known(self, task: int) -> dict[str, list[float]]:
+        """Mean and std of the user's own normalization; those of another task where none of this one came."""
+        pool = self.pools[task] if task in self.pools else next(iter(self.pools.values()))
+        return {name: list(values) for name in ("mean", "std") if (values := getattr(pool, name)) is not None}
 
     def standardized(self, space: Standardization) -> dict[int, TensorPool]:
         """The pools in the values that a memory holds; their pixels are shared."""
@@ -83,12 +80,16 @@ class Update:
     def made(
         self,
         pools: Mapping[int, TensorPool],
-        known: Mapping[int, dict[str, list[float]]],
+        came: Incoming,
         held: Mapping[Group, ImageSet],
         sizes: Mapping[Group, int],
     ) -> dict[Group, ImageSet]:
-        """The images of standardized pools' classes, made together with what is held of them. For all peers."""
-        planned_ = ((task, pool, held, sizes, known.get(task, {})) for task, pool in pools.items())
+        """The images of standardized pools' classes, made together with what is held of them. For all peers.
+
+        Args:
+            came: with what. held: of the classes. sizes: stored images of each.
+        """
+        planned_ = ((task, pool, held, sizes, came.known(task)) for task, pool in pools.items())
         jobs, made = [job for about in planned_ for job in self._planned(*about)], dict[Group, ImageSet]()
         whole = self.networks is None and self.reducer.needs_all_classes(jobs[0].pool.shape)
         parts = shared_out([len(job.pool.classes) for job in jobs], self.peers.world, whole)

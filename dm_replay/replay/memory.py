@@ -178,7 +178,7 @@ class CondensedMemory(Contents):
             each = update.codec.images_per_stored
             limits = {group: len(self.held.get(group, ())) - (-many // each) for group, many in came.counts.items()}
             sizes = self.sizes(limits, came.shape)
-            made = update.made(came.standardized(update.space), came.known, self.held, sizes)
+            made = update.made(came.standardized(update.space), came, self.held, sizes)
         waiting = {group: images for group, images in self.waiting.items() if group not in made}
         self._settle(self.held | made, waiting, sizes, update.space)
         self.updates += 1
@@ -211,7 +211,7 @@ class CondensedMemory(Contents):
             room = WaitingRoom(update.codec, self.held, self.waiting, arrived)
             sizes = self.sizes(room.limits(self.capacity(came.shape) if self.ipc is None else None), came.shape)
             ready = room.ready(sizes)
-            made = update.made(room.pools(ready), came.known, room.held(ready), sizes) if ready else {}
+            made = update.made(room.pools(ready), came, room.held(ready), sizes) if ready else {}
             groups, waiting = room.settled(made, sizes, new_generator(self.seed, "waiting", self.arrivals))
             if peers.world.size > 1:  # random transforms gave each process other images, which wait as they came
                 own, waiting = peers.exchanged(({group: groups[group] for group in arrived}, waiting))[0]

@@ -32,6 +32,15 @@ def test_what_waited_is_condensed_as_its_pool_says(monkeypatch):
     assert all(part.meta["mean"] == [0.5] and part.meta["std"] == [0.25] for part in memory.groups.values())
 
 
+def test_a_task_that_is_condensed_when_another_comes_keeps_its_normalization():
+    memory = CondensedMemory(16, config=QUICK)
+    memory.add({0: pool({0: 5})})
+    while not memory.updates:
+        memory.add({1: pool({0: 3}, seed=memory.arrivals)})
+    assert (0, 0) not in memory.waiting, "or task 0 was not condensed with task 1"
+    assert all(part.meta["mean"] == [0.5] and part.meta["std"] == [0.25] for part in memory.groups.values())
+
+
 @pytest.mark.parametrize("tiles", [1, 2])
 def test_a_cut_keeps_first_and_last_alike(tiles):
     first = last = 0
