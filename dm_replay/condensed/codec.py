@@ -102,6 +102,14 @@ class Codec(Plain):
         """Whether values are the training images themselves."""
         return False
 
+    def stored_as(self, storage: str) -> "Codec":
+        """The same with values stored otherwise, where that can be chosen."""
+        return self
+
+    def or_stored_as(self, storage: str) -> "Codec":
+        """The same with values stored so, where how is left open."""
+        return self.stored_as(storage) if self.storage == "auto" else self
+
     def exact(self) -> "Codec":
         """The same, so that parts of stored images can be put together before they are rounded once."""
         return self

@@ -75,19 +75,13 @@ class Tiles(Codec):
         color = self.color or (1 if nbytes is None else self._coarsest(working, tiles))
         fitted = replace(self, tiles=tiles, color=color if shape[0] == 3 else 1, size=working[1:])
         if self.storage == "auto":
-            fitted = replace(fitted, storage="float32" if nbytes is None else self._fewest_bits(fitted))
+            fitted = fitted.stored_as("float32" if nbytes is None else self._fewest_bits(working[2]))
         fitted._check(working)
         return fitted
 
-    def _fewest_bits(self, fitted: "Tiles") -> str:
+    def _fewest_bits(self, width: int) -> str:
         """Of a value that is worth its bytes; rows have to be whole bytes."""
-        whole = self.tiles == self.color == 1
-        return "uint8" if whole or fitted.working_width * BITS["uint4"] % 8 else "uint4"
-
-    @property
-    def working_width(self) -> int:
-        assert self.size is not None
-        return self.size[1]
+        return "uint8" if self.plain or width * BITS["uint4"] % 8 else "uint4"
 
     def _coarsest(self, working: Shape, tiles: int) -> int:
         """The largest color factor that images of this shape can be stored with."""
@@ -157,8 +151,11 @@ class Tiles(Codec):
         height, width = values.shape[2:]
         return (height, width) if self.color == 1 else (height * self.color**2 // (self.color**2 + 2), width)
 
+    def stored_as(self, storage: str) -> "Tiles":
+        return replace(self, storage=storage)
+
     def exact(self) -> "Tiles":
-        return self if self.tiles == 1 else replace(self, storage="float32")
+        return self if self.tiles == 1 else self.stored_as("float32")
 
     @property
     def channelwise(self) -> bool:

@@ -10,13 +10,13 @@ from ..condensed.codec import Shape
 from ..condensed.image_set import ImageSet
 from ..data.pool import TensorPool
 from .random import Random
-from .reducer import Budget, Reducer, Work
+from .reducer import Budget, ByShare, Reducer, Work
 
 __all__ = ["Mixed"]
 
 
 @dataclass(frozen=True)
-class Mixed(Reducer):
+class Mixed(ByShare):
     """Images of one reducer and of another, so that any prefix of a class has as many of each as its share.
 
     Args:
@@ -42,11 +42,6 @@ class Mixed(Reducer):
         super().__post_init__()
         if not 0 <= self.fraction < 1:
             raise ValueError(f"fraction must be from 0 to below 1, got {self.fraction}")
-
-    def reduce(self, pool: TensorPool, budget: Budget, *, seed: int, previous: ImageSet | None = None) -> ImageSet:
-        made = self.share(pool, budget, seed=seed, previous=previous, work=Work())
-        assert made is not None
-        return made
 
     def share(
         self, pool: TensorPool, budget: Budget, *, seed: int, previous: ImageSet | None, work: Work

@@ -8,13 +8,13 @@ from ..condensed.image_set import ImageSet
 from ..data.class_index import ClassShard
 from ..data.pool import TensorPool
 from ..runtime.seeding import new_generator
-from .reducer import Budget, Reducer, Work
+from .reducer import Budget, ByShare, Work
 
 __all__ = ["Random", "random_set"]
 
 
 @dataclass(frozen=True)
-class Random(Reducer):
+class Random(ByShare):
     """Random real images, the baseline of condensation.
 
     >>> from dm_replay import Budget, Random, Tiles, load_dataset
@@ -22,11 +22,6 @@ class Random(Reducer):
     >>> len(shrunk), shrunk.decoded
     (20, 80)
     """
-
-    def reduce(self, pool: TensorPool, budget: Budget, *, seed: int, previous: ImageSet | None = None) -> ImageSet:
-        budget = budget.fit(pool)
-        budget.check_enough(pool, previous)
-        return self._drawn(pool, budget, seed, ClassShard(pool.classes))
 
     def share(
         self, pool: TensorPool, budget: Budget, *, seed: int, previous: ImageSet | None, work: Work
@@ -36,9 +31,7 @@ class Random(Reducer):
         budget.check_enough(pool, previous)
         if not len(pool.classes[work.part]):
             return None
-        return self._drawn(pool, budget, seed, ClassShard(pool.classes, work.part))
-
-    def _drawn(self, pool: TensorPool, budget: Budget, seed: int, shard: ClassShard) -> ImageSet:
+        shard = ClassShard(pool.classes, work.part)
         rows = pool.rows_of(shard).draw(budget.images, new_generator(seed, "random"))
         mine = pool.of_classes(shard.mine)
         return budget.store_rows(pool.select(mine), torch.searchsorted(mine, rows), seed)

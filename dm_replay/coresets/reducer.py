@@ -12,12 +12,14 @@ from ..condensed.codec import Codec, Shape
 from ..condensed.image_set import ImageSet
 from ..condensed.tiles import PLAIN
 from ..data.class_index import EVERY
+from ..data.pixels import averaged
 from ..data.pool import TensorPool
 from ..runtime.distributed import ALONE, Peers
 from ..runtime.plain import Plain
+from ..runtime.validation import check_whole_numbers
 from .returning import with_previous
 
-__all__ = ["Budget", "Reducer", "Work", "about_pool"]
+__all__ = ["Budget", "ByShare", "Reducer", "Work", "about_pool"]
 
 
 @dataclass(frozen=True)
@@ -42,14 +44,11 @@ class Budget:
     codec: Codec = PLAIN
 
     def __post_init__(self) -> None:
-        if not isinstance(self.ipc, int) or self.ipc < 1:
-            raise ValueError(f"ipc must be a whole number of at least 1, got {self.ipc}")
+        check_whole_numbers(self, ipc=1)
 
     def fit(self, pool: TensorPool) -> "Budget":
         """The same for a pool's images; values of uint8 pixels are kept in bytes unless the codec says otherwise."""
-        codec = self.codec
-        if codec.storage == "auto" and pool.images.dtype == torch.uint8:
-            codec = codec.but(storage="uint8")
+        codec = self.codec.or_stored_as("uint8") if pool.images.dtype == torch.uint8 else self.codec
         return replace(self, codec=codec.fit(pool.shape))
 
     @property
@@ -66,14 +65,13 @@ class Budget:
             seed: that they were made with, for the metadata.
         """
         codec = self.fit(pool).codec
-        groups, many, channels, height, width = images.shape
+        many, size = images.shape[1], codec.working_shape(pool.shape)[1:]
         stored = -(-many // codec.images_per_stored)
         turns = torch.arange(stored * codec.images_per_stored) % many
         labels = pool.classes.repeat_interleave(stored)
+        values = codec.encode(averaged(images[:, turns].flatten(0, 1), size))
         about = pool.counts, {"seed": seed, **about_pool(pool)}
-        if (height, width) != codec.working_shape(pool.shape)[1:]:
-            return ImageSet.from_images(images[:, turns].flatten(0, 1), labels, codec, *about)
-        return ImageSet.from_values(codec.encode(images[:, turns].flatten(0, 1)), labels, codec, pool.shape, *about)
+        return ImageSet.from_values(values, labels, codec, pool.shape, *about)
 
     def store_rows(self, pool: TensorPool, rows: Tensor, seed: int = 0) -> ImageSet:
         """Real images of a pool, by their rows (K, M) of each class, as :meth:`store` does."""
@@ -179,6 +177,20 @@ class Reducer(Plain):
         if not len(mine):
             return None
         return self.reduce(pool.select(pool.of_classes(mine)), budget, seed=seed, previous=previous)
+
+
+class ByShare(Reducer):
+    """A reducer that says itself what a process makes of its classes; alone it makes all."""
+
+    def reduce(self, pool: TensorPool, budget: Budget, *, seed: int, previous: ImageSet | None = None) -> ImageSet:
+        made = self.share(pool, budget, seed=seed, previous=previous, work=Work())
+        assert made is not None
+        return made
+
+    @abstractmethod
+    def share(
+        self, pool: TensorPool, budget: Budget, *, seed: int, previous: ImageSet | None, work: Work
+    ) -> ImageSet | None: ...
 
 
 def about_pool(pool: TensorPool) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ..augment.siamese import SiameseAugment
 from ..condensed.image_set import ImageSet
 from ..coresets.reducer import about_pool
-from ..data.class_index import EVERY
+from ..data.class_index import EVERY, ClassShard
 from ..data.pool import TensorPool
 from ..runtime.distributed import ALONE, Peers
 from ..runtime.engine import Engine, cpu_by_default
@@ -24,6 +24,7 @@ from ..runtime.plain import flat
 from ..runtime.stages import at, mapped
 from .config import CondenseConfig
 from .engine import Steps
+from .extractors import TrainedNetworks
 from .losses import prefix_weights
 from .matcher import Matcher
 from .prepared import Extractors, Prepared
@@ -102,9 +103,13 @@ def condense(
     expected = Expected.of(job, len(group.mine), iteration)
     with mapped(lambda part: schedule.shown(expected.of_start(part))):
         start = initial_pixels(job.pool, group, job.previous, config, seed) if state is None else state["pixels"]
-    matcher_on = _matcher(job, group, start, seed, peers, lambda part: schedule.shown(expected.of_training(part)))
+    real_range = RealRange.of(job.pool)
+    bound = None if job.pretrained is None else real_range.gradient(config.ipc)
+    with mapped(lambda part: schedule.shown(expected.of_training(part))):
+        trained = job.trained(seed, peers)
+    matcher_on = _matcher(job, group, start, trained, bound, seed)
     most = len(group.mine) * (config.batch_real + config.ipc * config.codec.images_per_stored)
-    steps = Steps(matcher_on, job.engine, 1 if job.extractor().batch_statistics else most)
+    steps = Steps(matcher_on, job.engine, 1 if job.extractor.batch_statistics else most)
     if state is not None:
         steps.matcher.restore(state)
     about = {"config": flat(config), "seed": seed, **about_pool(job.pool)}
@@ -120,7 +125,6 @@ def condense(
     def images_now() -> Tensor:
         return steps.matcher.pixels.detach().flatten(0, 1).cpu().clone()
 
-    real_range = RealRange.of(job.pool)
     with contextlib.closing(steps):
         part = before = schedule.progress(iteration)
         at("condensing", schedule.shown(expected.of_steps(0.0)))
@@ -170,18 +174,15 @@ class Condenser:
 
 
 def _matcher(
-    job: Prepared, group: Any, start: Tensor, seed: int, peers: Peers, shown: Callable[[float], float]
+    job: Prepared, group: ClassShard, start: Tensor, trained: TrainedNetworks | None, bound: float | None, seed: int
 ) -> Callable[[Engine], Matcher]:
     """What makes the matcher of a condensation on an engine."""
     config, pool = job.config, job.placed(group.mine)
-    bound = None if job.pretrained is None else RealRange.of(job.pool).gradient(config.ipc)
-    with mapped(shown):
-        trained = job.trained(seed, peers)
     nested = prefix_weights(config.ipc, config.prefix_weight, config.prefix_power)
     classes_told = trained is not None and len(job.classes) > 1
 
     def on(engine: Engine) -> Matcher:
-        extractor = job.extractor(engine)
+        extractor = job.extractor if engine == job.engine else job.extractor_on(engine)
         pixels = start.to(engine.device, extractor.master, copy=True)
         synthetic = SyntheticPixels(
             pixels,

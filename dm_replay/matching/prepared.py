@@ -4,6 +4,7 @@ import copy
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -92,18 +93,22 @@ class Prepared:
         activations = activations_of(pool, config, pretrained)
         engine = verified_engine(engine_for(pool, len(chosen), config, activations), pool, config)
         made = cls(config, pool, previous, shape, chosen, engine, pretrained, extractors)
-        if made.extractor().batch_statistics:
+        if made.extractor.batch_statistics:
             note_whole_batches(pool, len(chosen), config, activations, engine)
         return made
 
-    def extractor(self, engine: Engine | None = None) -> Extractor:
-        about = len(self.classes), self.config, engine or self.engine, self.pretrained
-        return self.extractors.get(self.pool.shape, *about)
+    @cached_property
+    def extractor(self) -> Extractor:
+        """On its engine."""
+        return self.extractor_on(self.engine)
+
+    def extractor_on(self, engine: Engine) -> Extractor:
+        return self.extractors.get(self.pool.shape, len(self.classes), self.config, engine, self.pretrained)
 
     def shard(self, part: slice = EVERY) -> ClassShard:
         """These of the classes; ValueError where they cannot be made without the others."""
         group = ClassShard(self.classes, part)
-        if self.extractor().batch_statistics and not group.whole:
+        if self.extractor.batch_statistics and not group.whole:
             raise ValueError(f"the classes cannot be shared out: {self.config.network} has statistics over all of them")
         return group
 
@@ -115,13 +120,13 @@ class Prepared:
     def trained(self, seed: int, peers: Peers) -> TrainedNetworks | None:
         """The networks that extractors are mixed of; None for random ones. For all peers."""
         if self.pretrained is not None:
-            return as_trained(self.extractor().network)
+            return as_trained(self.extractor.network)
         if not self.trains:
             return None
         config = self.config
         seconds = math.inf if config.limit is None else TRAINING * config.limit
         many, steps = config.extractors, config.extractor_steps
-        about = self.pool, self.classes, self.extractor(), many, steps, seed, seconds, self.previous, peers
+        about = self.pool, self.classes, self.extractor, many, steps, seed, seconds, self.previous, peers
         return train_networks(*about)
 
     def placed(self, mine: Tensor) -> TensorPool:

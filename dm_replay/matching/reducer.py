@@ -8,7 +8,7 @@ from ..condensed.image_set import ImageSet
 from ..coresets.features import Herding, KMeans
 from ..coresets.mixed import Mixed
 from ..coresets.random import Random
-from ..coresets.reducer import Budget, Reducer, Work
+from ..coresets.reducer import Budget, ByShare, Reducer, Work
 from ..data.pool import TensorPool
 from ..networks import build_network, check_buildable
 from .condense import Condenser
@@ -20,7 +20,7 @@ KINDS = ("condensed", "random", "herding", "kmeans", "webp")
 
 
 @dataclass(frozen=True)
-class Condense(Reducer):
+class Condense(ByShare):
     """Distribution matching, see :func:`condense`; ``ipc`` and ``codec`` of the config are those of the budget.
 
     >>> from dm_replay import Budget, Condense, CondenseConfig, load_dataset
@@ -32,11 +32,6 @@ class Condense(Reducer):
     joins_previous = True
 
     config: CondenseConfig = CondenseConfig()
-
-    def reduce(self, pool: TensorPool, budget: Budget, *, seed: int, previous: ImageSet | None = None) -> ImageSet:
-        made = self.share(pool, budget, seed=seed, previous=previous, work=Work())
-        assert made is not None
-        return made
 
     def share(
         self, pool: TensorPool, budget: Budget, *, seed: int, previous: ImageSet | None, work: Work

@@ -71,8 +71,7 @@ def _rows(
 
 def values_as(held: ImageSet, codec: Codec) -> Tensor:
     """(K, …) values of these images as another codec encodes them, at its own working size."""
-    same = codec == held.codec or (hasattr(codec, "size") and codec.but(storage=held.storage) == held.codec)
-    if held.affine is None and same:
+    if held.affine is None and codec.stored_as(held.storage) == held.codec:
         return held.values
     images = averaged(held.images, codec.working_shape(held.shape)[1:])
     stored = -(-len(images) // codec.images_per_stored)

@@ -103,7 +103,8 @@ class CondensedBuffer(MemoryBuffer):
             config = condense_config(config, settings)
             memory = CondensedMemory(max_size, ipc, config, seed, **about)  # type: ignore[arg-type]
         else:
-            settings.pop("extractors" if self._with_strategy else "", None)
+            if self._with_strategy:
+                del settings["extractors"]
             check_begun(memory, mem_size=max_size, ipc=ipc, config=config, seed=seed, **about, **settings)
         self.progress = progress
         self.seconds = 0.0

@@ -50,9 +50,7 @@ class Contents:
 
     def fitted(self, shape: Shape) -> Codec:
         """The codec of images (C, H, W). Where images are counted, values have a byte unless it says otherwise."""
-        codec = self.codec
-        if codec.storage == "auto" and self.mem_bytes is None:
-            codec = codec.but(storage="uint8")
+        codec = self.codec.or_stored_as("uint8") if self.mem_bytes is None else self.codec
         return codec.fit(shape, self.mem_bytes)
 
     def capacity(self, shape: Shape | None = None) -> int:
@@ -110,7 +108,8 @@ class Contents:
     def to_set(self) -> tuple[ImageSet, Tensor]:
         """All images in one set, group by group, in the stream's values, and the task (N,) of each."""
         tasks = [task for (task, _), part in self.held.items() for _ in range(len(part))]
-        return ImageSet.merge(list(self.groups.values())), torch.tensor(tasks)
+        images = ImageSet.merge(list(self.held.values()))
+        return images if self.standardization is None else self.standardization.leave(images), torch.tensor(tasks)
 
     @property
     def shape(self) -> Shape | None:

@@ -17,7 +17,7 @@ from ..coresets.reducer import Reducer
 from ..data.pixels import check_units
 from ..matching.config import CondenseConfig
 from ..runtime.files import load_sealed, save_sealed
-from ..runtime.plain import flat, from_plain, to_plain
+from ..runtime.plain import from_plain, to_plain
 from ..runtime.validation import whole_number
 from .standardize import Standardization
 from .waiting import Group, Waiting
@@ -29,9 +29,7 @@ Values = Sequence[float]
 
 def stored_like(config: CondenseConfig, images: ImageSet) -> CondenseConfig:
     """The config with the codec of a set, since all images of a memory are decoded alike; its storage stays."""
-    storage = config.codec.storage
-    codec = images.codec.but(storage=storage) if "storage" in flat(images.codec) else images.codec
-    return replace(config, codec=codec)
+    return replace(config, codec=images.codec.stored_as(config.codec.storage))
 
 
 def begin(memory: Any, images: ImageSet, task: int, mean: Values | None, std: Values | None) -> None:
