@@ -20,7 +20,7 @@ import torch
 
 from dm_replay import TensorPool
 from dm_replay.data.arrays import mapped_images
-from dm_replay.runtime.plain import flat
+from dm_replay.runtime.settings import flat
 
 from .cost_tables import big_data
 from .results import append, markdown

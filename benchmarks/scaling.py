@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from dm_replay import CondenseConfig, Machine, TensorPool, load_dataset
-from dm_replay.runtime.plain import flat
+from dm_replay.runtime.settings import flat
 
 from .cost_tables import scaling
 from .results import append, markdown

@@ -34,10 +34,10 @@ from dm_replay import (
 )
 from dm_replay.data.registry import Dataset
 from dm_replay.matching.progress import Progress
-from dm_replay.runs.condense_run import condense_run
+from dm_replay.runs.jobs import condense_run
 from dm_replay.runs.run_folder import RunFolder
 from dm_replay.runtime.files import load_sealed, save_sealed
-from dm_replay.runtime.plain import to_plain
+from dm_replay.runtime.settings import to_plain
 
 __all__ = ["EARLY", "WEIGHTINGS", "WHOLE", "codec_of", "condensing"]
 __all__ += ["described", "in_steps", "made", "named", "reducer_of"]

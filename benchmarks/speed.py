@@ -25,7 +25,7 @@ from statistics import median
 import torch
 
 from dm_replay import CondenseConfig, EvalConfig, Machine, TensorPool, build_network, evaluate, load_dataset
-from dm_replay.coresets.random import random_set
+from dm_replay.coresets.real import random_set
 from dm_replay.matching.condense import Condenser
 from dm_replay.runtime import hardware
 from dm_replay.runtime.engine import choose

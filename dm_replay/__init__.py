@@ -12,17 +12,17 @@ if TYPE_CHECKING:
     from .condensed.tiles import PLAIN as PLAIN
     from .condensed.tiles import Tiles as Tiles
     from .condensed.webp import Webp as Webp
-    from .coresets.features import Herding as Herding
-    from .coresets.features import KMeans as KMeans
     from .coresets.mixed import Mixed as Mixed
-    from .coresets.random import Random as Random
+    from .coresets.real import Herding as Herding
+    from .coresets.real import KMeans as KMeans
+    from .coresets.real import Random as Random
     from .coresets.reducer import Budget as Budget
     from .coresets.reducer import Reducer as Reducer
     from .data.pool import TensorPool as TensorPool
     from .data.registry import load_dataset as load_dataset
-    from .evaluation.config import EvalConfig as EvalConfig
     from .evaluation.evaluate import EvalReport as EvalReport
     from .evaluation.evaluate import evaluate as evaluate
+    from .evaluation.recipe import EvalConfig as EvalConfig
     from .matching.condense import condense as condense
     from .matching.config import CondenseConfig as CondenseConfig
     from .matching.reducer import Condense as Condense
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
     from .plugins.checkpoint import save_checkpoint as save_checkpoint
     from .plugins.logits import CondensedBufferWithLogits as CondensedBufferWithLogits
     from .plugins.metrics import condensed_memory_metrics as condensed_memory_metrics
+    from .plugins.metrics import stream_metrics as stream_metrics
     from .plugins.replay import DMReplayPlugin as DMReplayPlugin
     from .plugins.storage_policy import CondensedBuffer as CondensedBuffer
-    from .plugins.stream_metrics import stream_metrics as stream_metrics
     from .replay.loader import ReplayLoader as ReplayLoader
     from .replay.memory import CondensedMemory as CondensedMemory
-    from .runtime.machine import Machine as Machine
+    from .runtime.settings import Machine as Machine
 
 _HOMES = {
     "ImageSet": "condensed.image_set",
@@ -46,18 +46,18 @@ _HOMES = {
     "Webp": "condensed.webp",
     "Budget": "coresets.reducer",
     "Reducer": "coresets.reducer",
-    "Random": "coresets.random",
-    "Herding": "coresets.features",
-    "KMeans": "coresets.features",
+    "Random": "coresets.real",
+    "Herding": "coresets.real",
+    "KMeans": "coresets.real",
     "Mixed": "coresets.mixed",
     "Condense": "matching.reducer",
-    "Machine": "runtime.machine",
+    "Machine": "runtime.settings",
     "CondenseConfig": "matching.config",
     "CondensedBuffer": "plugins.storage_policy",
     "CondensedBufferWithLogits": "plugins.logits",
     "CondensedMemory": "replay.memory",
     "DMReplayPlugin": "plugins.replay",
-    "EvalConfig": "evaluation.config",
+    "EvalConfig": "evaluation.recipe",
     "EvalReport": "evaluation.evaluate",
     "ReplayLoader": "replay.loader",
     "SiameseAugment": "augment.siamese",
@@ -69,7 +69,7 @@ _HOMES = {
     "load_checkpoint": "plugins.checkpoint",
     "load_dataset": "data.registry",
     "save_checkpoint": "plugins.checkpoint",
-    "stream_metrics": "plugins.stream_metrics",
+    "stream_metrics": "plugins.metrics",
 }
 __all__ = sorted(_HOMES)
 

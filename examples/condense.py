@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from dm_replay import CondenseConfig, EvalConfig, condense, evaluate, load_dataset
 from dm_replay.condensed.export import grid, save_picture
-from dm_replay.coresets.random import random_set
+from dm_replay.coresets.real import random_set
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--ipc", type=int, default=2, help="images per class")

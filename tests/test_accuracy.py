@@ -3,7 +3,7 @@
 import pytest
 
 from dm_replay import CondenseConfig, EvalConfig, condense, evaluate, load_dataset
-from dm_replay.coresets.random import random_set
+from dm_replay.coresets.real import random_set
 
 ALL_THREADS = True
 

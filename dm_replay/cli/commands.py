@@ -9,12 +9,11 @@ from pathlib import Path
 from ..condensed.export import ANIMATION, FORMATS, PICTURE, animate, grid, save_picture
 from ..condensed.image_set import ImageSet
 from ..condensed.stored import BITS, STORAGES, Packed
-from ..coresets.random import Random, random_set
+from ..coresets.real import Random, random_set
 from ..coresets.reducer import Budget
-from ..evaluation.config import EvalConfig
+from ..evaluation.recipe import EvalConfig
 from ..matching.config import CondenseConfig
-from ..runs.condense_run import SNAPSHOTS, check_out, condense_run
-from ..runs.evaluate_run import evaluate_run
+from ..runs.jobs import SNAPSHOTS, check_out, condense_run, evaluate_run
 from ..runs.recorder import Interrupted
 from ..runs.run_folder import RunFolder
 from ..runtime import hardware

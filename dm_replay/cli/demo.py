@@ -16,9 +16,9 @@ from ..condensed.image_set import ImageSet
 from ..data.registry import Dataset, load_dataset
 from ..networks import build_network
 from ..runtime.files import atomic
+from ..runtime.parallel import processes_for, side_by_side
 from ..runtime.seeding import isolated, new_generator
-from ..runtime.validation import whole_number
-from .side_by_side import processes_for, side_by_side
+from ..runtime.settings import whole_number
 
 __all__ = ["run_demo"]
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from ..data.pool import TensorPool
-from ..evaluation.config import EvalConfig
+from ..evaluation.recipe import EvalConfig
 from ..evaluation.trainer import probe as training_probe
 from ..matching import engine as matching_check
 from ..matching.condense import Progress, condense

@@ -14,7 +14,7 @@ from ..data.registry import Dataset, load_dataset
 from ..matching.config import INITS, PRESETS, USUAL
 from ..matching.losses import DISTANCES
 from ..runtime.engine import COMPILE, PRECISIONS
-from ..runtime.plain import FITTED, Plain
+from ..runtime.settings import FITTED, Plain
 from .words import documented, number, path, true_or_false, whole_number
 
 __all__ = ["Arguments", "Flags", "dataset_of", "make", "options_of"]

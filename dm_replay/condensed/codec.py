@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ..runtime.plain import Plain
+from ..runtime.settings import Plain
 from .checks import packed_of
 from .stored import Packed, Stored
 

@@ -8,10 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..data.classes import ByClass, class_labels
 from ..data.pixels import averaged
-from ..runtime.engine import cpu_by_default
-from ..runtime.validation import class_labels
-from .by_class import ByClass
+from ..runtime.hardware import cpu_by_default
 from .checks import one_line
 from .codec import Codec, Shape
 from .set_file import read_set, write_set

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from ..runtime.files import is_sealed, save_sealed
-from ..runtime.plain import from_plain, to_plain
+from ..runtime.settings import from_plain, to_plain
 from .checks import are_floats, check_labels, check_meta, check_values, described, expect, is_plain, one_line
 from .codec import Codec
 

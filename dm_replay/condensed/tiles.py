@@ -13,8 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..data.pixels import usual_size, within
-from ..runtime.plain import FITTED
-from ..runtime.validation import check_choices, check_whole_numbers
+from ..runtime.settings import FITTED, check_choices, check_whole_numbers
 from .codec import Codec, Shape
 from .mosaic import ENLARGING, check_tiles, decode_tiles, encode_tiles, resample
 from .stored import BITS, STORAGES, packed_width

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..runtime.validation import check_choices, check_whole_numbers
+from ..runtime.settings import check_choices, check_whole_numbers
 from .checks import are_floats, described, expect, rows_of
 from .codec import Codec, Shape
 from .mosaic import ENLARGING, enlarge

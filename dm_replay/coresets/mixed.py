@@ -9,7 +9,7 @@ from torch import Tensor
 from ..condensed.codec import Shape
 from ..condensed.image_set import ImageSet
 from ..data.pool import TensorPool
-from .random import Random
+from .real import Random
 from .reducer import Budget, ByShare, Reducer, Work
 
 __all__ = ["Mixed"]

@@ -11,12 +11,11 @@ from torch import Tensor, nn
 from ..condensed.codec import Codec, Shape
 from ..condensed.image_set import ImageSet
 from ..condensed.tiles import PLAIN
-from ..data.class_index import EVERY
+from ..data.classes import EVERY
 from ..data.pixels import averaged
 from ..data.pool import TensorPool
 from ..runtime.distributed import ALONE, Peers
-from ..runtime.plain import Plain
-from ..runtime.validation import check_whole_numbers
+from ..runtime.settings import Plain, check_whole_numbers
 from .returning import with_previous
 
 __all__ = ["Budget", "ByShare", "Reducer", "Work", "about_pool"]

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..runtime.validation import class_labels
+from .classes import class_labels
 from .pixels import LAYOUTS, planar
 
 __all__ = [

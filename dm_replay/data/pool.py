@@ -10,10 +10,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..runtime.engine import cpu_by_default
-from ..runtime.validation import class_labels
+from ..runtime.hardware import cpu_by_default
 from .arrays import mapped_images
-from .class_index import ClassIndex, ClassRows, ClassShard
+from .classes import ClassIndex, ClassRows, ClassShard, class_labels
 from .pictures import pixels_of
 from .pixels import ChannelMap, averaged, check_finite, check_normalization, check_planar, planar, together
 

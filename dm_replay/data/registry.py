@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, NoReturn
 import torch
 from torch import Tensor
 
-from ..runtime.engine import cpu_by_default
+from ..runtime.hardware import cpu_by_default
 from .arrays import Split, digits, npy_folder, npz, torchvision_files
 from .image_folders import image_folder, imagenet, tiny_imagenet
 from .packing import packed

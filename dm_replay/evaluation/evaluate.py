@@ -15,13 +15,12 @@ from torch import Tensor
 from ..condensed.image_set import ImageSet
 from ..data.pool import TensorPool
 from ..networks import activation_values
-from ..runtime.engine import cpu_by_default
-from ..runtime.out_of_memory import halving
-from ..runtime.plain import flat
+from ..runtime.engine import halving
+from ..runtime.hardware import cpu_by_default
 from ..runtime.seeding import derive
 from ..runtime.self_check import engine_record
-from ..runtime.validation import whole_number
-from .config import EvalConfig
+from ..runtime.settings import flat, whole_number
+from .recipe import EvalConfig
 from .trainer import Trainer, networks_at_once, verified_engine
 
 __all__ = ["EvalReport", "evaluate"]
@@ -90,7 +89,7 @@ def evaluate(
             narrow, a bad setting, or a training that diverged.
 
     >>> from dm_replay import EvalConfig, evaluate, load_dataset
-    >>> from dm_replay.coresets.random import random_set
+    >>> from dm_replay.coresets.real import random_set
     >>> train, test, spec = load_dataset("digits")
     >>> report = evaluate(random_set(train, 1), test, EvalConfig(epochs=2), network="convnet:width=8", runs=2)
     >>> len(report.accuracies), report.settings["images"]

@@ -17,8 +17,7 @@ from ..runtime import self_check
 from ..runtime.acceleration import compiled, cuda_graphed
 from ..runtime.engine import Engine
 from ..runtime.seeding import new_generator
-from .config import EvalConfig
-from .joint_sgd import STREAMS, EpochSampler, JointSGD
+from .recipe import STREAMS, EpochSampler, EvalConfig, JointSGD
 
 __all__ = ["Trainer", "networks_at_once", "probe", "verified_engine"]
 

@@ -16,11 +16,12 @@ from torch import Tensor, nn
 from ..augment.siamese import SiameseAugment
 from ..condensed.image_set import ImageSet
 from ..coresets.reducer import about_pool
-from ..data.class_index import EVERY, ClassShard
+from ..data.classes import EVERY, ClassShard
 from ..data.pool import TensorPool
 from ..runtime.distributed import ALONE, Peers
-from ..runtime.engine import Engine, cpu_by_default
-from ..runtime.plain import flat
+from ..runtime.engine import Engine
+from ..runtime.hardware import cpu_by_default
+from ..runtime.settings import flat
 from ..runtime.stages import at, mapped
 from .config import CondenseConfig
 from .engine import Steps

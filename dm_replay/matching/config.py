@@ -7,9 +7,7 @@ from ..augment.siamese import SiameseAugment
 from ..condensed.codec import Codec, Shape
 from ..condensed.tiles import PLAIN, Tiles
 from ..networks import parse
-from ..runtime.machine import Machine
-from ..runtime.plain import Plain
-from ..runtime.validation import check_choices, check_whole_numbers
+from ..runtime.settings import Machine, Plain, check_choices, check_whole_numbers
 from .losses import DISTANCES
 
 __all__ = ["INITS", "PRESETS", "USUAL", "CondenseConfig"]

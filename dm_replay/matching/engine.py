@@ -11,12 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from ..augment.siamese import SiameseAugment
-from ..data.class_index import ClassShard
+from ..data.classes import ClassShard
 from ..data.pool import TensorPool
 from ..networks import activation_values
 from ..runtime import self_check
-from ..runtime.engine import GIB, Activations, Engine
-from ..runtime.out_of_memory import within_memory
+from ..runtime.engine import GIB, Activations, Engine, within_memory
 from ..runtime.seeding import new_generator
 from .config import CondenseConfig
 from .extractors import Extractor

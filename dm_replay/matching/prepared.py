@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ..augment.siamese import SiameseAugment
 from ..condensed.codec import Shape
 from ..condensed.image_set import ImageSet
-from ..data.class_index import EVERY, ClassShard
+from ..data.classes import EVERY, ClassShard
 from ..data.pool import TensorPool
 from ..runtime.distributed import Peers
 from ..runtime.engine import Engine

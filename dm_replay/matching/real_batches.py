@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from ..condensed.image_set import ImageSet
-from ..data.class_index import ClassShard
+from ..data.classes import ClassShard
 from ..data.pool import TensorPool
 from ..runtime.engine import Engine
-from ..runtime.prefetch import ReadAhead
+from ..runtime.parallel import ReadAhead
 from ..runtime.seeding import new_generator
 
 __all__ = ["Block", "Previous", "RealBatches", "blocks_of"]

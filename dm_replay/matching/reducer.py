@@ -5,9 +5,8 @@ from typing import Any
 
 from ..condensed.codec import Shape
 from ..condensed.image_set import ImageSet
-from ..coresets.features import Herding, KMeans
 from ..coresets.mixed import Mixed
-from ..coresets.random import Random
+from ..coresets.real import Herding, KMeans, Random
 from ..coresets.reducer import Budget, ByShare, Reducer, Work
 from ..data.pool import TensorPool
 from ..networks import build_network, check_buildable

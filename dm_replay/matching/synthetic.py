@@ -7,9 +7,9 @@ from torch import Tensor
 
 from ..condensed.codec import Codec
 from ..condensed.image_set import ImageSet
-from ..coresets.features import herded, random_embedding
+from ..coresets.real import herded, random_embedding
 from ..coresets.returning import joined, new_among
-from ..data.class_index import ClassShard
+from ..data.classes import ClassShard
 from ..data.pixels import averaged
 from ..data.pool import TensorPool
 from ..runtime.seeding import new_generator

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from ..augment.siamese import AugmentParams, SiameseAugment
 from ..condensed.image_set import ImageSet
 from ..condensed.mosaic import enlarge
-from ..data.class_index import ClassShard
+from ..data.classes import ClassShard
 from ..data.pool import TensorPool
 from ..networks import reset
 from ..runtime.acceleration import compiled

@@ -7,7 +7,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .base import LEAST, MAP_NORMS, AvgPool, Network, PaddedConv2d, first_padding
+from .convnet import LEAST, MAP_NORMS, AvgPool, Network, PaddedConv2d, first_padding
 
 __all__ = ["AlexNet", "LeNet", "MLP", "ResNet18", "VGG11"]
 

@@ -7,9 +7,8 @@ from torch import Tensor, nn
 
 from ..runtime.engine import Activations
 from ..runtime.seeding import isolated
-from .base import Network
 from .classic import MLP, VGG11, AlexNet, LeNet, ResNet18
-from .convnet import ConvNet
+from .convnet import ConvNet, Network
 
 __all__ = ["activation_values", "build_network", "check_buildable", "names", "parse", "reset"]
 

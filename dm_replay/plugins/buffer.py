@@ -1,5 +1,6 @@
-"""A memory as Avalanche shows the buffers of its replay plugins, its images as items like those of the experiences."""
+"""A memory as Avalanche shows it: as the buffers of its replay plugins, its images as items, and as a picture."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -15,12 +16,13 @@ from avalanche.benchmarks.utils.classification_dataset import ClassificationData
 from avalanche.training.storage_policy import BalancedExemplarsBuffer
 from torch import Tensor
 from torch.utils.data import Dataset
+from torchvision.utils import make_grid
 
 from ..condensed.image_set import ImageSet
 from ..replay.memory import CondensedMemory
 from ..replay.standardize import to_dtype
 
-__all__ = ["GroupBuffer", "GroupKey", "ItemForm", "MemoryBuffer", "as_dataset"]
+__all__ = ["GroupBuffer", "GroupKey", "ItemForm", "MemoryBuffer", "as_dataset", "memory_grid"]
 
 
 class ItemForm(NamedTuple):
@@ -161,3 +163,33 @@ class MemoryBuffer(BalancedExemplarsBuffer):
         self.buffer_groups = {
             GroupKey(*key): GroupBuffer(part, key[0], self._form) for key, part in self.memory.groups.items()
         }
+
+
+def memory_grid(
+    memory: CondensedMemory, mean: Sequence[float] | None = None, std: Sequence[float] | None = None
+) -> Tensor:
+    """(3, height, width) in [0, 1]: a row for each group in order of arrival, mosaics as they are stored.
+
+    Images of two channels are shown by their mean, as gray; of more than three by the first three, as RGB. Without mean
+    and std, the middle 98% of the values of these span the range from black to white.
+    """
+    groups = [part.as_stored().images for part in memory.groups.values()]
+    if mean is None or std is None:
+        groups = [_visible(part) for part in groups]
+        values = torch.cat([part.flatten() for part in groups]).sort().values
+        low, high = values[int(0.01 * (len(values) - 1))], values[int(0.99 * (len(values) - 1))]
+        scale, offset = 1 / (high - low).clamp_min(1e-6), -low / (high - low).clamp_min(1e-6)
+    else:
+        scale, offset = (torch.tensor(values)[:, None, None] for values in (std, mean))
+    groups = [_visible((part * scale + offset).clamp(0, 1)) for part in groups]
+    longest = max(map(len, groups))
+    tiles = torch.zeros(len(groups), longest, *groups[0].shape[1:])
+    for row, part in zip(tiles, groups, strict=True):
+        row[: len(part)] = part
+    return make_grid(tiles.flatten(0, 1), nrow=longest)
+
+
+def _visible(images: Tensor) -> Tensor:
+    """(N, C, H, W) -> (N, 3, H, W), or (N, 1, H, W) for gray."""
+    channels = images.shape[1]
+    return images.mean(1, keepdim=True) if channels == 2 else images[:, :3]

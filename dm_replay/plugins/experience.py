@@ -17,7 +17,7 @@ from ..data.pool import TensorPool
 from ..replay.waiting import Group
 from ..runtime.seeding import undisturbed
 from .buffer import ItemForm
-from .collated import checked, collated, read_items
+from .mini_batches import checked, collated, read_items
 
 __all__ = [
     "READ_BATCH",

@@ -12,9 +12,9 @@ from ..replay.current import CropFlip, TensorLoader
 from ..replay.loader import Batches, ReplayLoader, Transform, check_transform
 from ..runtime.distributed import Peers
 from ..runtime.seeding import derive
-from ..runtime.validation import fraction, whole_number
+from ..runtime.settings import fraction, whole_number
 from .experience import READ_BATCH, as_pool, check_train_size, inspect, some_images
-from .loaders import check_neighbours, check_not_made, name_those_behind, shared_among_processes
+from .mini_batches import check_neighbours, check_not_made, name_those_behind, shared_among_processes
 from .storage_policy import CondensedBuffer
 
 __all__ = ["DMReplayPlugin"]

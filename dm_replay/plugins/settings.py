@@ -12,7 +12,7 @@ from ..networks import check_buildable
 from ..replay.job import OnStep
 from ..replay.memory import DEFAULT, CondensedMemory
 from ..runtime.engine import resolve_device
-from ..runtime.plain import flat
+from ..runtime.settings import flat
 from ..runtime.stages import StageBar
 
 __all__ = ["Attempt", "OfTask", "check_begun", "condense_config", "noting"]

@@ -17,8 +17,8 @@ from ..matching.config import CondenseConfig
 from ..replay.job import agreed
 from ..replay.memory import CondensedMemory
 from ..runtime.distributed import Peers
+from ..runtime.settings import whole_number
 from ..runtime.stages import StageBar, watched_by
-from ..runtime.validation import whole_number
 from .buffer import MemoryBuffer
 from .experience import (
     RealImages,

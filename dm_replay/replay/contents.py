@@ -8,8 +8,8 @@ from torch import Tensor
 from ..condensed.codec import Codec, Shape
 from ..condensed.image_set import ImageSet
 from ..data.pool import TensorPool
-from ..runtime.engine import cpu_by_default
-from ..runtime.validation import whole_number
+from ..runtime.hardware import cpu_by_default
+from ..runtime.settings import whole_number
 from .job import Group
 from .standardize import Standardization, check_scale
 from .waiting import Waiting, cut

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..runtime.engine import cpu_by_default
+from ..runtime.hardware import cpu_by_default
 from ..runtime.seeding import new_generator
 from .standardize import to_dtype
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..augment.siamese import AugmentParams, SiameseAugment
 from ..condensed.image_set import ImageSet
-from ..runtime.engine import cpu_by_default
+from ..runtime.hardware import cpu_by_default
 from ..runtime.seeding import new_generator
 from .standardize import to_dtype
 

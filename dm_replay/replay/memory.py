@@ -12,9 +12,9 @@ from ..coresets.reducer import Reducer
 from ..matching.config import CondenseConfig
 from ..matching.reducer import reducer_of
 from ..runtime.distributed import ALONE, Peers
-from ..runtime.engine import cpu_by_default
+from ..runtime.hardware import cpu_by_default
 from ..runtime.seeding import new_generator
-from ..runtime.validation import whole_number
+from ..runtime.settings import whole_number
 from .contents import Contents
 from .job import Group, Incoming, Networks, OnStep, Pools, Update, agreed
 from .memory_file import begin, read_memory, stored_like, write_memory

@@ -17,8 +17,7 @@ from ..coresets.reducer import Reducer
 from ..data.pixels import check_units
 from ..matching.config import CondenseConfig
 from ..runtime.files import load_sealed, save_sealed
-from ..runtime.plain import from_plain, to_plain
-from ..runtime.validation import whole_number
+from ..runtime.settings import from_plain, to_plain, whole_number
 from .standardize import Standardization
 from .waiting import Group, Waiting
 

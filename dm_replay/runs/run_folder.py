@@ -4,7 +4,7 @@
     RUN/run.json            settings, seed, versions, commit, device, losses, stored bytes, timings
     RUN/images/iter_*.png   snapshots
     RUN/checkpoint.pt       while the run is under way
-    RUN/.lock               while a process works on it, see :mod:`run_lock`
+    RUN/.lock               while a process works on it, see :func:`locked`
 
 Each is written whole or not at all, so that the run can be killed at any moment.
 """

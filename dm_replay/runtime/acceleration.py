@@ -8,8 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from .engine import Engine
-from .out_of_memory import is_out_of_memory
+from .engine import Engine, is_out_of_memory
 
 __all__ = ["Disagreement", "StreamPool", "compiled", "cuda_graphed", "difference", "failures_raised", "tolerance"]
 

@@ -1,25 +1,28 @@
-"""How a job runs best on a device: precision of the gradient-free work, compilation, images at a time."""
+"""How a job runs best on a device: precision, compilation, images at a time, and fewer where memory is short."""
 
-import functools
+import gc
 import sys
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import torch
 
 from . import hardware
 
 __all__ = [
+    "Activations",
     "COMPILE",
+    "Engine",
     "GIB",
     "PRECISIONS",
-    "Activations",
-    "Engine",
     "choose",
-    "cpu_by_default",
+    "halving",
+    "is_out_of_memory",
     "plain",
     "resolve_device",
+    "within_memory",
 ]
 
 PRECISIONS = ("auto", "float32", "bfloat16")
@@ -41,9 +44,6 @@ PLAIN_CHUNK_WITHOUT_BFLOAT16 = 8 * 32 * 32  # pixels
 PLAIN_IMAGES_WITHOUT_BFLOAT16 = 64
 GPU_CHUNK = 4096 * 32 * 32  # pixels; first-layer activations of 1 GB in bfloat16
 GIB = 2**30  # bytes
-
-
-T = TypeVar("T", bound=Callable)
 
 
 class Activations(NamedTuple):
@@ -180,39 +180,69 @@ def resolve_device(device: str) -> torch.device:
     return where
 
 
-def cpu_by_default(made: T) -> T:
-    """A function, or a class with its methods, as it is without ``torch.set_default_device``.
+# Of accelerators without an error class of their own, and of the CPU's allocator.
+SIGNS = ("out of memory", "DefaultCPUAllocator")
 
-    >>> import torch
-    >>> from dm_replay.runtime.engine import cpu_by_default
-    >>> with torch.device("meta"):
-    ...     cpu_by_default(torch.zeros)(1).device, torch.zeros(1).device
-    (device(type='cpu'), device(type='meta'))
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that an allocation failed, on whatever device."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in SIGNS)
+
+
+Size = TypeVar("Size")
+Result = TypeVar("Result")
+
+
+def within_memory(engine: Engine, images: int, work: Callable[[Engine], Result]) -> tuple[Engine, Result]:
+    """``work(engine)``, tried again with half the images at a time, down to one, until memory suffices.
+
+    Args:
+        images: the most that the work has at a time, whatever the engine allows.
+
+    Returns:
+        The engine that did it, and what the work gave. One warning if it is not the one given.
     """
-    if not isinstance(made, type):
-        return _on_cpu(made)
-    for name, value in vars(made).items():
-        wrapped = _wrapped(value)
-        if wrapped is not None:
-            setattr(made, name, wrapped)
-    return made
+    fitting, result = _shrunk(engine, lambda larger: _halved(larger, images), work)
+    if fitting != engine:
+        _warn(engine.device, f"{min(engine.chunk, images)} images", fitting.chunk)
+    return fitting, result
 
 
-def _wrapped(value: Any) -> Any:
-    """A method, or what stands for one, on the CPU; None for anything else."""
-    if isinstance(value, classmethod | staticmethod):
-        return type(value)(_on_cpu(value.__func__))
-    if isinstance(value, property):
-        return property(value.fget and _on_cpu(value.fget), value.fset and _on_cpu(value.fset), None, value.__doc__)
-    return _on_cpu(value) if callable(value) and not isinstance(value, type) else None
+def halving(
+    count: int, work: Callable[[int], Result], device: torch.device, things: str = "networks"
+) -> tuple[int, Result]:
+    """``work(count)``, likewise tried again with half as many ``things`` at a time."""
+    fitting, result = _shrunk(count, lambda larger: max(1, larger // 2), work)
+    if fitting != count:
+        _warn(device, f"{count} {things}", fitting)
+    return fitting, result
 
 
-def _on_cpu(function: Any) -> Any:
-    @functools.wraps(function)
-    def run(*args: Any, **kwargs: Any) -> Any:
-        if torch.get_default_device().type == "cpu":  # a device as a context costs a call for each of torch's functions
-            return function(*args, **kwargs)
-        with torch.device("cpu"):
-            return function(*args, **kwargs)
+def _shrunk(size: Size, smaller: Callable[[Size], Size], work: Callable[[Size], Result]) -> tuple[Size, Result]:
+    while True:
+        try:
+            return size, work(size)
+        except Exception as error:
+            next_size = smaller(size)
+            if not is_out_of_memory(error) or next_size == size:
+                raise
+        size = next_size
+        _release()  # here the frames that the exception held are gone
 
-    return run
+
+def _halved(engine: Engine, images: int) -> Engine:
+    chunk, gradient_chunk = (max(1, min(most, images) // 2) for most in (engine.chunk, engine.gradient_chunk))
+    return replace(engine, chunk=chunk, gradient_chunk=gradient_chunk)
+
+
+def _release() -> None:
+    """Give back what a failed attempt held; else the allocator keeps it in pieces that may be too small."""
+    if torch.cuda.is_initialized():
+        gc.collect()
+        torch.cuda.empty_cache()
+
+
+def _warn(device: torch.device, wanted: str, taken: int) -> None:
+    warnings.warn(f"{device} has too little memory for {wanted} at a time: it takes {taken}", stacklevel=4)

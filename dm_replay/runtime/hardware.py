@@ -1,4 +1,4 @@
-"""The machine that a job runs on: its processor, its limits, and what a result says of it."""
+"""The machine that a job runs on: its processor, its limits, the default device, and what a result says of it."""
 
 import copy
 import ctypes
@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -24,6 +25,7 @@ __all__ = [
     "Work",
     "commit",
     "compiler",
+    "cpu_by_default",
     "cpu_model",
     "device_name",
     "has_bfloat16",
@@ -189,3 +191,45 @@ def device_name(device: torch.device | str) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{cpu_model()}, {torch.get_num_threads()} threads"
+
+
+T = TypeVar("T", bound=Callable)
+
+
+def cpu_by_default(made: T) -> T:
+    """A function, or a class with its methods, as it is without ``torch.set_default_device``.
+
+    >>> import torch
+
+    >>> from dm_replay.runtime.hardware import cpu_by_default
+    >>> with torch.device("meta"):
+    ...     cpu_by_default(torch.zeros)(1).device, torch.zeros(1).device
+    (device(type='cpu'), device(type='meta'))
+    """
+    if not isinstance(made, type):
+        return _on_cpu(made)
+    for name, value in vars(made).items():
+        wrapped = _wrapped(value)
+        if wrapped is not None:
+            setattr(made, name, wrapped)
+    return made
+
+
+def _wrapped(value: Any) -> Any:
+    """A method, or what stands for one, on the CPU; None for anything else."""
+    if isinstance(value, classmethod | staticmethod):
+        return type(value)(_on_cpu(value.__func__))
+    if isinstance(value, property):
+        return property(value.fget and _on_cpu(value.fget), value.fset and _on_cpu(value.fset), None, value.__doc__)
+    return _on_cpu(value) if callable(value) and not isinstance(value, type) else None
+
+
+def _on_cpu(function: Any) -> Any:
+    @functools.wraps(function)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        if torch.get_default_device().type == "cpu":  # a device as a context costs a call for each of torch's functions
+            return function(*args, **kwargs)
+        with torch.device("cpu"):
+            return function(*args, **kwargs)
+
+    return run

@@ -4,7 +4,7 @@ Asked once per process and configuration, before the first iteration. What raise
 on the plain path (float32, no graph, nothing compiled), with one warning that says what differed and by how much.
 Where losses agree and only what comes of them does not, rounding may be all there is to it (see :func:`verdict`).
 Compiled functions are left out here, since each shape is compiled anew: they check themselves in their first call, see
-:func:`dm_replay.runtime.engine.compiled`.
+:func:`dm_replay.runtime.acceleration.compiled`.
 """
 
 import contextlib
@@ -18,8 +18,7 @@ import torch
 from torch import Tensor
 
 from .acceleration import difference, failures_raised, tolerance
-from .engine import Engine, plain
-from .out_of_memory import is_out_of_memory, within_memory
+from .engine import Engine, is_out_of_memory, plain, within_memory
 
 __all__ = ["Probe", "compare", "engine_record", "verified_engine", "verdict"]
 

@@ -17,7 +17,7 @@ from dm_replay.cli.__main__ import main
 from dm_replay.cli.words import documented
 from dm_replay.matching.config import PRESETS, CondenseConfig
 from dm_replay.replay.memory import DEFAULT, CondensedMemory
-from dm_replay.runtime.plain import Plain, flat
+from dm_replay.runtime.settings import Plain, flat
 
 __all__ = ["setup"]
 

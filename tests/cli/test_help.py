@@ -8,9 +8,9 @@ from dm_replay.cli.__main__ import COMMANDS, main
 from dm_replay.cli.flags import CHOICES
 from dm_replay.cli.words import documented
 from dm_replay.data.registry import names
-from dm_replay.evaluation.config import EvalConfig
+from dm_replay.evaluation.recipe import EvalConfig
 from dm_replay.matching.config import CondenseConfig
-from dm_replay.runtime.plain import flat
+from dm_replay.runtime.settings import flat
 
 
 @pytest.fixture

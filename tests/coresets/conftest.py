@@ -5,4 +5,4 @@ import pytest
 
 @pytest.fixture
 def features_are_pixels(monkeypatch):
-    monkeypatch.setattr("dm_replay.coresets.features.random_embedding", lambda *_: lambda images: images.flatten(1))
+    monkeypatch.setattr("dm_replay.coresets.real.random_embedding", lambda *_: lambda images: images.flatten(1))

@@ -3,7 +3,7 @@ import torch
 from sets import stored_alike, stored_tiles
 
 from dm_replay import PLAIN, Budget, Herding, Tiles
-from dm_replay.coresets.features import herd
+from dm_replay.coresets.real import herd
 
 
 def slow_herding(features: torch.Tensor, count: int) -> list[int]:

@@ -3,7 +3,7 @@ import torch
 from sets import stored_alike, stored_tiles
 
 from dm_replay import PLAIN, Budget, KMeans, Tiles, load_dataset
-from dm_replay.coresets.features import central
+from dm_replay.coresets.real import central
 
 
 def test_one_of_each_cluster_and_the_one_at_its_center(generator):

@@ -11,7 +11,7 @@ import torch
 from threads_alive import threads
 
 from dm_replay import CondenseConfig, TensorPool, condense
-from dm_replay.coresets.random import random_set
+from dm_replay.coresets.real import random_set
 from dm_replay.data.arrays import mapped_images
 from dm_replay.data.registry import load_dataset
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from dm_replay import EvalConfig, ImageSet, evaluate, load_dataset
 from dm_replay.cli.__main__ import main
-from dm_replay.coresets.random import random_set
+from dm_replay.coresets.real import random_set
 from dm_replay.data import packing, pictures
 
 SMALL = ["--network", "convnet:width=4,depth=1", "--device", "cpu", "--compile", "no", "--quiet"]

@@ -7,7 +7,7 @@ import reference
 import torch
 
 from dm_replay import EvalConfig, ImageSet, TensorPool, evaluate
-from dm_replay.coresets.random import random_set
+from dm_replay.coresets.real import random_set
 from dm_replay.evaluation.evaluate import EvalReport
 from dm_replay.evaluation.trainer import Trainer
 from dm_replay.networks import build_network, reset

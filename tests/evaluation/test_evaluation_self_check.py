@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from dm_replay import EvalConfig, evaluate
-from dm_replay.coresets.random import random_set
-from dm_replay.evaluation.joint_sgd import JointSGD
+from dm_replay.coresets.real import random_set
+from dm_replay.evaluation.recipe import JointSGD
 from dm_replay.evaluation.trainer import Trainer, probe, verified_engine
 from dm_replay.runtime import self_check
 from dm_replay.runtime.engine import Engine, plain

@@ -9,10 +9,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from dm_replay import EvalConfig, evaluate, load_dataset
 from dm_replay.augment.siamese import SiameseAugment
-from dm_replay.coresets.random import random_set
+from dm_replay.coresets.real import random_set
 from dm_replay.evaluation import trainer as training
 from dm_replay.evaluation.evaluate import _groups
-from dm_replay.evaluation.joint_sgd import EpochSampler
+from dm_replay.evaluation.recipe import EpochSampler
 from dm_replay.evaluation.trainer import Trainer, networks_at_once
 from dm_replay.networks import activation_values, build_network
 from dm_replay.networks.convnet import ConvNet

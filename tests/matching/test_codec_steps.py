@@ -9,7 +9,7 @@ from reference import augment_image, slow_decode
 from torch.nn import functional as F
 
 from dm_replay import PLAIN, CondenseConfig, SiameseAugment, Tiles, condense
-from dm_replay.data.class_index import ClassShard
+from dm_replay.data.classes import ClassShard
 from dm_replay.matching.extractors import Extractor, TrainedNetworks, read_flat
 from dm_replay.matching.matcher import Matcher
 from dm_replay.matching.progress import Schedule

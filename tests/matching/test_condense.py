@@ -7,7 +7,7 @@ import torch
 from reference import matching_loss
 
 from dm_replay import PLAIN, CondenseConfig, ImageSet, SiameseAugment, TensorPool, condense
-from dm_replay.data.class_index import ClassShard
+from dm_replay.data.classes import ClassShard
 from dm_replay.matching.extractors import Extractor
 from dm_replay.matching.matcher import Matcher
 from dm_replay.matching.real_batches import RealBatches, blocks_of

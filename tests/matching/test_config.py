@@ -5,7 +5,7 @@ import torch
 
 from dm_replay import PLAIN, CondenseConfig, TensorPool, Tiles, condense
 from dm_replay.matching.progress import Schedule
-from dm_replay.runtime.plain import flat
+from dm_replay.runtime.settings import flat
 
 SMALL = dict(ipc=2, iterations=6, batch_real=8, network="convnet:width=8", compile="no", device="cpu")
 

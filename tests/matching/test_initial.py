@@ -5,8 +5,8 @@ import torch
 
 from dm_replay import CondenseConfig, Tiles, condense
 from dm_replay.condensed.image_set import ImageSet
-from dm_replay.coresets.features import herded, random_embedding
-from dm_replay.data.class_index import ClassShard
+from dm_replay.coresets.real import herded, random_embedding
+from dm_replay.data.classes import ClassShard
 from dm_replay.matching.synthetic import initial_pixels, values_as
 
 HERDING = CondenseConfig.preset("paper", ipc=4, init="herding", network="convnet:width=8")

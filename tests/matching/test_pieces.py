@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from dm_replay import CondenseConfig, SiameseAugment, TensorPool, Tiles, condense
-from dm_replay.coresets.features import random_embedding
-from dm_replay.data.class_index import ClassShard
+from dm_replay.coresets.real import random_embedding
+from dm_replay.data.classes import ClassShard
 from dm_replay.matching.extractors import Extractor, TrainedNetworks, read_flat
 from dm_replay.matching.matcher import Matcher
 from dm_replay.matching.real_batches import RealBatches

@@ -11,7 +11,7 @@ from dm_replay import CondenseConfig, CondensedMemory, condense, load_dataset
 from dm_replay.matching import condense as condensing
 from dm_replay.matching.prepared import Extractors, Prepared
 from dm_replay.matching.progress import Expected, Schedule
-from dm_replay.runs.condense_run import condense_run
+from dm_replay.runs.jobs import condense_run
 from dm_replay.runtime.engine import Engine
 from dm_replay.runtime.stages import watched_by
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from dm_replay import build_network
-from dm_replay.networks.base import InstanceNorm
+from dm_replay.networks.convnet import InstanceNorm
 from dm_replay.runtime import hardware
 
 LAST = torch.channels_last

@@ -3,7 +3,7 @@ import torch
 from torch.nn.functional import pad
 
 from dm_replay.networks import ConvNet, activation_values, build_network, parse, reset
-from dm_replay.networks.base import AvgPool
+from dm_replay.networks.convnet import AvgPool
 from dm_replay.runtime.hardware import compiler
 
 

@@ -5,7 +5,7 @@ import torch
 from streams import QUICK, SETTINGS, plain, run, strategy
 
 from dm_replay import CondenseConfig, CondensedBuffer, CondensedMemory, DMReplayPlugin, TensorPool
-from dm_replay.plugins.metrics import memory_grid
+from dm_replay.plugins.buffer import memory_grid
 
 
 @pytest.mark.parametrize("settings", [{}, {"preset": "fast", "extractor_steps": 1}], ids=["paper", "fast"])

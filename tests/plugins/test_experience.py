@@ -13,7 +13,6 @@ from torch.utils.data import default_collate
 from torchvision.transforms import ToPILImage
 from torchvision.transforms.functional import to_tensor
 
-from dm_replay.coresets import features
 from dm_replay.plugins.experience import inspect, read
 from dm_replay.plugins.storage_policy import CondensedBuffer
 from dm_replay.replay import standardize
@@ -60,7 +59,7 @@ class Wide(Blobs):
 @pytest.mark.parametrize("tasks", [1, 2])
 def test_an_experience_lies_in_memory_once(transform, values, kind, tasks, monkeypatch):
     monkeypatch.setattr(standardize, "CHUNK", 16)
-    monkeypatch.setattr(features, "CHUNK", 16)
+    monkeypatch.setattr("dm_replay.coresets.real.CHUNK", 16)
     data = Wide(transform)
     size, wide = len(data) * 64 * values, experience(data)
     with LargeAllocations(size // 2) as seen:

@@ -16,7 +16,8 @@ from streams import CLASSES, QUICK, Blobs, plain, strategy
 from torch import nn
 
 from dm_replay import save_checkpoint
-from dm_replay.plugins.metrics import condensed_memory_metrics, memory_grid
+from dm_replay.plugins.buffer import memory_grid
+from dm_replay.plugins.metrics import condensed_memory_metrics
 from dm_replay.plugins.replay import DMReplayPlugin
 
 

@@ -6,7 +6,7 @@ from avalanche.training.plugins import ReplayPlugin
 from streams import CLASSES, QUICK, Blobs, Spy, plain, run, strategy
 from torch import nn
 
-from dm_replay.plugins.metrics import memory_grid
+from dm_replay.plugins.buffer import memory_grid
 from dm_replay.plugins.replay import DMReplayPlugin
 from dm_replay.plugins.storage_policy import CondensedBuffer
 

@@ -16,7 +16,7 @@ from streams import CLASSES, QUICK, Spy, blurry, labelled, plain, strategy
 from torch import nn
 
 from dm_replay import CondensedBuffer, CondensedMemory, DMReplayPlugin, TensorPool
-from dm_replay.coresets import features
+from dm_replay.coresets.real import Herding
 from dm_replay.matching import condense, prepared, trained_networks
 from dm_replay.plugins import storage_policy
 from dm_replay.runtime.distributed import Peers, RankLost
@@ -115,7 +115,7 @@ def work(settings):
     made, trained = [], []
     with (
         spied(condense.Condenser, "condense", lambda found: made.append(found.labels.tolist())),
-        spied(features.Herding, "reduce", lambda found: made.append(len(found.classes))),
+        spied(Herding, "reduce", lambda found: made.append(len(found.classes))),
         spied(trained_networks._Trainer, "run", trained.append),
     ):
         buffer = CondensedBuffer(13, progress=False, **settings)

@@ -10,7 +10,7 @@ from sets import stored_alike
 
 from dm_replay import Budget, CondenseConfig, CondensedBuffer, CondensedMemory, Herding, ImageSet, TensorPool, Webp
 from dm_replay.condensed.webp import SPAN
-from dm_replay.plugins.metrics import memory_grid
+from dm_replay.plugins.buffer import memory_grid
 from dm_replay.replay.loader import ReplayLoader
 from dm_replay.runtime.seeding import derive
 

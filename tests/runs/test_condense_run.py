@@ -19,7 +19,7 @@ from dm_replay.data.pool import TensorPool
 from dm_replay.data.registry import Dataset, DatasetSpec
 from dm_replay.matching.condense import condense
 from dm_replay.matching.config import CondenseConfig
-from dm_replay.runs.condense_run import condense_run
+from dm_replay.runs.jobs import condense_run
 from dm_replay.runs.recorder import Interrupted, LossLog, RunRecorder
 from dm_replay.runs.run_folder import RunFolder
 from dm_replay.runtime.files import locked, save_sealed

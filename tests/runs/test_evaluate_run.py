@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from dm_replay.condensed.image_set import ImageSet
-from dm_replay.coresets.random import random_set
-from dm_replay.evaluation.config import EvalConfig
+from dm_replay.coresets.real import random_set
 from dm_replay.evaluation.evaluate import evaluate
-from dm_replay.runs import evaluate_run as module
-from dm_replay.runs.evaluate_run import evaluate_run
+from dm_replay.evaluation.recipe import EvalConfig
+from dm_replay.runs import jobs as module
+from dm_replay.runs.jobs import evaluate_run
 from dm_replay.runtime.distributed import World
 from dm_replay.runtime.stages import progress_bar
 

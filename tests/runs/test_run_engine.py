@@ -7,7 +7,7 @@ import pytest
 from dm_replay.data.registry import Dataset, DatasetSpec
 from dm_replay.matching.config import CondenseConfig
 from dm_replay.matching.matcher import Matcher
-from dm_replay.runs.condense_run import condense_run
+from dm_replay.runs.jobs import condense_run
 from dm_replay.runtime import self_check
 from dm_replay.runtime.engine import Engine
 

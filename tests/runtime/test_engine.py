@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from dm_replay import PLAIN, CondenseConfig, SiameseAugment, condense
-from dm_replay.data.class_index import ClassShard
+from dm_replay.data.classes import ClassShard
 from dm_replay.matching.extractors import Extractor
 from dm_replay.matching.losses import equal_parts
 from dm_replay.matching.matcher import Matcher

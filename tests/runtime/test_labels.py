@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from dm_replay.runtime.validation import class_labels
+from dm_replay.data.classes import class_labels
 
 
 @pytest.mark.parametrize(

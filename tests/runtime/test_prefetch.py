@@ -6,7 +6,7 @@ import pytest
 import torch
 from threads_alive import threads
 
-from dm_replay.runtime.prefetch import ReadAhead
+from dm_replay.runtime.parallel import ReadAhead
 
 CPU = torch.device("cpu")
 

@@ -4,8 +4,7 @@ import warnings
 import pytest
 import torch
 
-from dm_replay.runtime.engine import Engine
-from dm_replay.runtime.out_of_memory import halving, is_out_of_memory, within_memory
+from dm_replay.runtime.engine import Engine, halving, is_out_of_memory, within_memory
 
 CPU = torch.device("cpu")
 ENGINE = Engine(CPU, torch.float32, False, chunk=4096)

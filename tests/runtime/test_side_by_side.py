@@ -6,7 +6,7 @@ import time
 import pytest
 import torch
 
-from dm_replay.cli.side_by_side import processes_for, side_by_side
+from dm_replay.runtime.parallel import processes_for, side_by_side
 
 ALL_THREADS = True
 

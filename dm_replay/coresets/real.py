@@ -1,4 +1,4 @@
-"""Real images chosen by their features: herding (Welling 2009; Rebuffi et al., 2017), and centers of k-means."""
+"""Real images: random, herded (Welling 2009; Rebuffi et al., 2017), and nearest to the centers of k-means."""
 
 from abc import abstractmethod
 from collections.abc import Callable
@@ -9,14 +9,66 @@ from torch import Tensor
 
 from ..condensed.codec import Shape
 from ..condensed.image_set import ImageSet
+from ..data.classes import ClassShard
 from ..data.pool import TensorPool
 from ..networks import activation_values, build_network, check_buildable, parse
 from ..runtime.engine import GIB
-from ..runtime.seeding import derive
+from ..runtime.seeding import derive, new_generator
 from ..runtime.stages import counted
-from .reducer import Budget, Reducer
+from .reducer import Budget, ByShare, Reducer, Work
 
-__all__ = ["ByFeatures", "Herding", "KMeans", "central", "features_of", "herd", "herded", "random_embedding"]
+__all__ = [
+    "ByFeatures",
+    "Herding",
+    "KMeans",
+    "Random",
+    "central",
+    "features_of",
+    "herd",
+    "herded",
+    "random_embedding",
+    "random_set",
+]
+
+
+@dataclass(frozen=True)
+class Random(ByShare):
+    """Random real images, the baseline of condensation.
+
+    >>> from dm_replay import Budget, Random, Tiles, load_dataset
+    >>> shrunk = Random().reduce(load_dataset("digits").train, Budget(2, Tiles(tiles=2)), seed=0)
+    >>> len(shrunk), shrunk.decoded
+    (20, 80)
+    """
+
+    def share(
+        self, pool: TensorPool, budget: Budget, *, seed: int, previous: ImageSet | None, work: Work
+    ) -> ImageSet | None:
+        """What is drawn of a class does not depend on the process."""
+        budget = budget.fit(pool)
+        budget.check_enough(pool, previous)
+        if not len(pool.classes[work.part]):
+            return None
+        shard = ClassShard(pool.classes, work.part)
+        rows = pool.rows_of(shard).draw(budget.images, new_generator(seed, "random"))
+        mine = pool.of_classes(shard.mine)
+        return budget.store_rows(pool.select(mine), torch.searchsorted(mine, rows), seed)
+
+
+def random_set(pool: TensorPool, ipc: int, seed: int = 0) -> ImageSet:
+    """Random whole images, so many of each class.
+
+    Raises:
+        ValueError: if a class has fewer images.
+
+    >>> from dm_replay import load_dataset
+
+    >>> from dm_replay.coresets.real import random_set
+    >>> random_set(load_dataset("digits").train, 2, seed=0).labels.tolist()[:6]
+    [0, 0, 1, 1, 2, 2]
+    """
+    return Random().reduce(pool, Budget(ipc), seed=seed)
+
 
 MEMORY_BUDGET = 4.0  # GiB, that of a condensation by default
 CHUNK = 64  # images embedded at a time, as many as the cache holds
@@ -91,7 +143,8 @@ def herd(features: Tensor, count: int) -> Tensor:
     Each next one brings the mean of those taken closest to the mean of all; none is taken twice.
 
     >>> import torch
-    >>> from dm_replay.coresets.features import herd
+
+    >>> from dm_replay.coresets.real import herd
     >>> herd(torch.tensor([[0.0], [1.0], [2.0], [7.0]]), 2)  # the mean is 2.5
     tensor([2, 1])
     """
@@ -157,7 +210,8 @@ def central(features: Tensor, count: int, seed: int = 0) -> Tensor:
     """Numbers (count,) of rows of features (N, D), each the nearest to a center of k-means that is not taken yet.
 
     >>> import torch
-    >>> from dm_replay.coresets.features import central
+
+    >>> from dm_replay.coresets.real import central
     >>> central(torch.tensor([[0.0], [1.0], [2.5], [3.0], [7.0], [8.0], [9.5]]), 2)  # centers at 1.625 and 8.17
     tensor([1, 5])
     """

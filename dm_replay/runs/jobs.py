@@ -1,25 +1,32 @@
-"""Condensing in a folder: with a record, snapshots and checkpoints, so that a stopped run can go on."""
+"""Jobs over all processes: condensing in a folder, so that a stopped run can go on, and evaluating sets."""
 
 import contextlib
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from ..condensed.image_set import ImageSet
+from ..data.pool import TensorPool
 from ..data.registry import Dataset
+from ..evaluation.evaluate import EvalReport, evaluate
+from ..evaluation.recipe import EvalConfig
 from ..matching.condense import condense
 from ..matching.config import CondenseConfig
 from ..runtime.distributed import Peers, World, joined, world
 from ..runtime.files import check_free, locked
-from ..runtime.plain import flat
-from ..runtime.stages import Interrupts, watched_by
-from ..runtime.validation import whole_number
+from ..runtime.settings import flat, whole_number
+from ..runtime.stages import Interrupts, progress_bar, watched_by
 from .recorder import LossLog, RunRecorder, united
 from .run_folder import RunFolder
 
-__all__ = ["SNAPSHOTS", "check_out", "condense_run"]
+__all__ = ["SNAPSHOTS", "check_out", "condense_run", "evaluate_run"]
 
 SNAPSHOTS = 10
 
@@ -152,3 +159,56 @@ def checkpoint_to_resume(folder: RunFolder, settings: dict, resume: bool) -> dic
                 f"cannot resume {folder.path} with {name} {value}: it was begun with {begun_with.get(name)}"
             )
     return checkpoint
+
+
+def evaluate_run(
+    sets: Mapping[str, ImageSet],
+    test_pool: TensorPool,
+    config: EvalConfig | None = None,
+    *,
+    network: str = "convnet",
+    runs: int = 5,
+    seed: int = 0,
+    first: int = 0,
+    quiet: bool = False,
+) -> dict[str, EvalReport]:
+    """Measure several sets likewise, each as :func:`evaluate` does.
+
+    Started several times by ``torchrun``, the processes share the runs out; run k is the same on whichever it falls.
+
+    Args:
+        sets: by the names that the progress bar shows.
+        quiet: no progress bar.
+
+    Returns:
+        The reports of all runs by the names of the sets; on other processes than the first, of their share of the runs.
+
+    Raises:
+        ValueError: as :func:`evaluate`. RankLost: if another process of the job has died.
+    """
+    whole_number("runs", runs, 1)
+    config = config or EvalConfig()
+    measure = partial(evaluate, test_pool=test_pool, config=config, network=network, seed=seed)
+    reports = {}
+    with joined() as world:
+        own = range(first, first + runs)[world.shard(runs)]
+        quiet = quiet or not world.main
+        for name, condensed in sets.items():
+            epochs = len(own) * config.passes(condensed.decoded)
+            with progress_bar(f"evaluating {name}", epochs, quiet=quiet, unit=" epochs") as bar:
+                on_epoch = partial(_advance, bar)
+                reports[name] = _united(partial(measure, condensed, on_epoch=on_epoch), own, world)
+    return reports
+
+
+def _united(measure: Callable[..., EvalReport], own: range, world: World) -> EvalReport:
+    """The report of all runs on the first process; elsewhere of its own, which may be none."""
+    started = time.perf_counter()
+    report = measure(runs=len(own), first=own[0]) if own else EvalReport((), {}, 0.0)
+    accuracies = world.gather(torch.tensor(report.accuracies, dtype=torch.float64)).tolist()
+    settings = {**report.settings, "runs": len(accuracies)}
+    return replace(report, accuracies=tuple(accuracies), settings=settings, seconds=time.perf_counter() - started)
+
+
+def _advance(bar: tqdm, run: int, epoch: int) -> None:
+    bar.update()

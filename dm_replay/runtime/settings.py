@@ -1,11 +1,27 @@
-"""Settings as plain values and back: frozen dataclasses that a file can name, and nothing else."""
+"""Settings: dataclasses of plain values that a file can name, the checks that they share, and the machine's."""
 
+import math
+import operator
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
-__all__ = ["FITTED", "Plain", "flat", "from_plain", "to_plain"]
+from .engine import COMPILE, PRECISIONS, Activations, Engine, choose
+
+__all__ = [
+    "FITTED",
+    "Machine",
+    "Plain",
+    "check_choices",
+    "check_whole_numbers",
+    "flat",
+    "fraction",
+    "from_plain",
+    "to_plain",
+    "whole_number",
+]
 
 FITTED = {"fitted": True}  # metadata of a field that is filled in from what comes, and no option
 Self = TypeVar("Self", bound="Plain")
@@ -63,7 +79,8 @@ def flat(settings: Plain) -> dict[str, Any]:
     """All values by name, those of settings inside beside the others.
 
     >>> from dm_replay import CondenseConfig
-    >>> from dm_replay.runtime.plain import flat
+
+    >>> from dm_replay.runtime.settings import flat
     >>> flat(CondenseConfig())["tiles"]
     0
     """
@@ -111,3 +128,77 @@ def _from_plain(value: Any) -> Any:
 def _is_plain(value: Any) -> bool:
     single = value is None or isinstance(value, str | int | float)
     return single or (isinstance(value, tuple | list) and all(part is not value and _is_plain(part) for part in value))
+
+
+def check_choices(config: object, **choices: Sequence[str]) -> None:
+    """ValueError if a field of a configuration is none of its choices."""
+    for name, known in choices.items():
+        if getattr(config, name) not in known:
+            raise ValueError(f"unknown {name} {getattr(config, name)!r}; choose from {', '.join(known)}")
+
+
+def check_whole_numbers(config: object, **least: int) -> None:
+    """ValueError if a field of a configuration is no whole number, or below the least that it may be."""
+    for name, low in least.items():
+        whole_number(name, getattr(config, name), low)
+
+
+def whole_number(name: str, value: Any, least: int | None = None) -> int:
+    """``value`` as an int, NumPy's integers too; ValueError for anything else or less than ``least``."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or (least is not None and number < least):
+        bound = "" if least is None else f" of at least {least}"
+        raise ValueError(f"{name} must be a whole number{bound}, got {value!r}")
+    return number
+
+
+def fraction(name: str, value: Any) -> float:
+    """``value`` as a float from 0 to 1; ValueError for anything else."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not 0 <= number <= 1:
+        raise ValueError(f"{name} must be a number from 0 to 1, got {value!r}")
+    return number
+
+
+@dataclass(frozen=True)
+class Machine(Plain):
+    """A device and what it may do.
+
+    Args:
+        device: "auto", "cpu", "cuda", "cuda:1", ...
+        precision: of work without a gradient, and of matrix products in training: "bfloat16", "float32" (the reference)
+            or "auto". On a GPU float32 convolutions use TF32 where PyTorch is set to, as it is by default.
+        compile: "yes", "no", or "auto" for where it earns back its half minute.
+        memory_budget: GiB of device memory for the activations of the gradient-free work, and likewise, at another
+            time, of the work with a gradient. It bounds the images at a time; networks with BatchNorm need all at once.
+
+    Raises:
+        ValueError: for a value that is out of its range or none of its choices.
+
+    >>> from dm_replay import EvalConfig, Machine
+    >>> EvalConfig(machine=Machine("cpu", compile="no")).machine.precision
+    'auto'
+    """
+
+    device: str = "auto"
+    precision: str = "auto"
+    compile: str = "auto"
+    memory_budget: float = 4.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choices(self, precision=PRECISIONS, compile=COMPILE)
+        if not 0 < self.memory_budget < 2**40:
+            raise ValueError(
+                f"memory_budget must be above 0 GiB, got {self.memory_budget}, and what a machine can have"
+            )
+
+    def engine(self, image_size: tuple[int, int], images: int, activations: Activations) -> Engine:
+        """The engine for a job that embeds so many images (H, W) in all, see :func:`choose`."""
+        return choose(self.device, self.precision, self.compile, image_size, images, self.memory_budget, activations)

@@ -1,13 +1,66 @@
-"""Where the images of each class lie, and which classes a process takes."""
+"""The classes of images: labels as whole numbers, where the images of each class lie, and who takes which."""
 
-from collections.abc import Iterable
+from abc import abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["ClassIndex", "ClassRows", "ClassShard"]
+from ..runtime.hardware import cpu_by_default
+
+__all__ = ["ByClass", "ClassIndex", "ClassRows", "ClassShard", "class_labels"]
+
+EXACT = 2**53  # floats beyond it are no longer every whole number
+
+
+def class_labels(labels: "Tensor | np.ndarray | Sequence[int]", where: object = "") -> Tensor:
+    """Labels (N,) as int64 on the CPU, in memory of their own.
+
+    Whole numbers of any type are taken; floats too where each of them is exactly whole, as some datasets keep them.
+
+    Args:
+        where: what the labels belong to (a file), for the error.
+
+    Raises:
+        ValueError: for a label that is negative, beyond int64 or not whole; it names the label and its image.
+    """
+    source = f"{where}: " if where else ""
+    given = _as_tensor(labels, source)
+    if given.dtype == torch.bool or given.dtype.is_complex:
+        raise ValueError(f"{source}expected integer labels, got {_dtype(given)}")
+    whole = given.long()
+    if given.is_floating_point():
+        fits = (given.double().abs() < EXACT) & (given == whole)
+        _refuse(given, ~fits, source, "is not a whole number")
+    _refuse(given, whole < 0, source, "is beyond int64" if given.dtype == torch.uint64 else "is negative")
+    return whole.clone()
+
+
+def _as_tensor(labels: "Tensor | np.ndarray | Sequence[int]", source: str) -> Tensor:
+    try:
+        if isinstance(labels, np.ndarray):
+            native = np.float64 if labels.dtype.kind == "f" else labels.dtype.newbyteorder("=")
+            return torch.from_numpy(labels.astype(native))
+        return torch.as_tensor(labels).detach().cpu()
+    except (OverflowError, RuntimeError, TypeError, ValueError) as error:
+        kind = labels.dtype if isinstance(labels, np.ndarray) else type(labels).__name__
+        raise ValueError(f"{source}expected integer labels, got {kind} ({' '.join(str(error).split())})") from error
+
+
+def _refuse(labels: Tensor, bad: Tensor, source: str, why: str) -> None:
+    if bad.any():
+        first = int(bad.flatten().nonzero()[0])
+        value = labels.flatten()[first].item()
+        label = f"{value:.6g}" if isinstance(value, float) else value
+        raise ValueError(f"{source}label {label} of image {first} {why}; expected whole numbers from 0")
+
+
+def _dtype(labels: Tensor) -> str:
+    return str(labels.dtype).removeprefix("torch.")
+
 
 EVERY = slice(None)
 Rows = TypeVar("Rows")
@@ -118,3 +171,48 @@ class ClassIndex:
 
 def _listed(values: list[int], most: int = 10) -> str:
     return ", ".join(map(str, values[:most])) + (f", … ({len(values)} in all)" if len(values) > most else "")
+
+
+Self = TypeVar("Self", bound="ByClass")
+
+
+@cpu_by_default
+class ByClass:
+    """What a set can do that has labels (N,) and can pick of its images."""
+
+    labels: Tensor
+
+    @abstractmethod
+    def select(self: Self, rows: Tensor) -> Self:
+        """The stored images of the given numbers (M,), in that order."""
+
+    @property
+    def classes(self) -> Tensor:
+        """(K,) int64, sorted; gaps are kept."""
+        return self.labels.unique()
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def prefix(self: Self, length: int | Mapping[int, int]) -> Self:
+        """The first ``length`` stored images of every class (or of each class named, the others whole), in place."""
+        lengths = length if isinstance(length, Mapping) else dict.fromkeys(self.classes.tolist(), length)
+        limit = torch.tensor([int(lengths.get(label, len(self))) for label in self.labels.tolist()])
+        return self.select((self._rank() < limit).nonzero()[:, 0])
+
+    def of_class(self: Self, label: int) -> Self:
+        """The images of one class."""
+        return self.select((self.labels == label).nonzero()[:, 0])
+
+    def by_class(self: Self) -> dict[int, Self]:
+        """Each class's images by label."""
+        return {label: self.of_class(label) for label in self.classes.tolist()}
+
+    def _rank(self) -> Tensor:
+        """(N,): how many images of the same class stand before each."""
+        order = self.labels.argsort(stable=True)
+        sizes = self.labels.unique(return_counts=True)[1]
+        first = sizes.cumsum(0) - sizes
+        rank = torch.empty_like(self.labels)
+        rank[order] = torch.arange(len(self)) - first.repeat_interleave(sizes)
+        return rank
