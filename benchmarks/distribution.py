@@ -70,7 +70,8 @@ def trained(pool: TensorPool, steps: int) -> nn.Module:
     config = EvalConfig(steps=steps).for_images(len(pool)).resolve(pool.flip_invariant)
     engine = choose("cpu", "auto", "auto", pool.shape[1:], steps * config.batch * 3)
     trainer = Trainer("convnet", pool.shape, len(pool.classes), config, engine)
-    return trainer.train(pool.take(torch.arange(len(pool))), torch.searchsorted(pool.classes, pool.labels), seed=0)
+    labels = torch.searchsorted(pool.classes, pool.labels)
+    return trainer.train_together(pool.take(torch.arange(len(pool))), labels, seeds=[0])[0]
 
 
 @torch.no_grad()

@@ -22,7 +22,7 @@ from PIL import Image
 
 from dm_replay import CondenseConfig, Machine, load_dataset
 from dm_replay.data import packing
-from dm_replay.data.image_folders import imagenet
+from dm_replay.data.image_files import imagenet
 
 from .cost_tables import imagenet_plan
 from .results import append, markdown

@@ -24,8 +24,17 @@ from statistics import median
 
 import torch
 
-from dm_replay import CondenseConfig, EvalConfig, Machine, TensorPool, build_network, evaluate, load_dataset
-from dm_replay.coresets.real import random_set
+from dm_replay import (
+    Budget,
+    CondenseConfig,
+    EvalConfig,
+    Machine,
+    Random,
+    TensorPool,
+    build_network,
+    evaluate,
+    load_dataset,
+)
 from dm_replay.matching.condense import Condenser
 from dm_replay.runtime import hardware
 from dm_replay.runtime.engine import choose
@@ -129,7 +138,7 @@ def evaluation(case: Case, turns: int) -> list[dict]:
     schedule; on a GPU of 20 trained together."""
     pool, (epochs, runs) = pool_of(case), (200, 20) if ON_GPU else (10, 1)
     test = TensorPool(pool.images[:10_000], pool.labels[:10_000], pool.mean, pool.std)
-    real, condensed = (test.take(torch.arange(len(test))), test.labels), random_set(pool, case.ipc)
+    real, condensed = (test.take(torch.arange(len(test))), test.labels), Random().reduce(pool, Budget(case.ipc), seed=0)
     images, labels = condensed.images.to(DEVICE), condensed.labels.to(DEVICE)
 
     def ours() -> tuple[float, float]:

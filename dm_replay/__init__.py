@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from .condensed.tiles import PLAIN as PLAIN
     from .condensed.tiles import Tiles as Tiles
     from .condensed.webp import Webp as Webp
-    from .coresets.mixed import Mixed as Mixed
     from .coresets.real import Herding as Herding
     from .coresets.real import KMeans as KMeans
     from .coresets.real import Random as Random
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from .matching.condense import condense as condense
     from .matching.config import CondenseConfig as CondenseConfig
     from .matching.reducer import Condense as Condense
+    from .matching.reducer import Mixed as Mixed
     from .networks import build_network as build_network
     from .plugins.checkpoint import load_checkpoint as load_checkpoint
     from .plugins.checkpoint import save_checkpoint as save_checkpoint
@@ -49,7 +49,7 @@ _HOMES = {
     "Random": "coresets.real",
     "Herding": "coresets.real",
     "KMeans": "coresets.real",
-    "Mixed": "coresets.mixed",
+    "Mixed": "matching.reducer",
     "Condense": "matching.reducer",
     "Machine": "runtime.settings",
     "CondenseConfig": "matching.config",

@@ -8,9 +8,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from dm_replay import CondenseConfig, EvalConfig, condense, evaluate, load_dataset
+from dm_replay import Budget, CondenseConfig, EvalConfig, Random, condense, evaluate, load_dataset
 from dm_replay.condensed.export import grid, save_picture
-from dm_replay.coresets.real import random_set
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--ipc", type=int, default=2, help="images per class")
@@ -27,6 +26,6 @@ with tqdm(total=config.iterations, desc="condensing") as bar:
 condensed.save(args.out)
 save_picture(grid(condensed), args.out.with_suffix(".png"))
 
-for name, images in (("condensed", condensed), ("random", random_set(digits.train, args.ipc, seed=0))):
+for name, images in (("condensed", condensed), ("random", Random().reduce(digits.train, Budget(args.ipc), seed=0))):
     report = evaluate(images, digits.test, EvalConfig(epochs=args.epochs), runs=args.runs, seed=0)
     print(f"{name:<10} {report}")

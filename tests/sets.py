@@ -1,14 +1,19 @@
-"""Image sets of given stored values, and what two sets have in common."""
+"""Image sets of given stored values or of random images, and what two sets have in common."""
 
 import torch
 
-from dm_replay import ImageSet
+from dm_replay import Budget, ImageSet, Random
 
 
 def of_values(values, labels, codec, shape=None, **about):
     """Stored images of values as they are; images are of the values' shape where no other is given."""
     shape = shape or tuple(values.shape[1:])
     return ImageSet.from_values(values, torch.as_tensor(labels), codec.fit(shape), shape, **about)
+
+
+def random_set(pool, ipc, seed=0):
+    """Random whole images, so many of each class."""
+    return Random().reduce(pool, Budget(ipc), seed=seed)
 
 
 def stored_alike(one, other):

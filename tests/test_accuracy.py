@@ -1,9 +1,9 @@
 """What it is all for, on real images: condensed sets beat as many random images, by known margins."""
 
 import pytest
+from sets import random_set
 
 from dm_replay import CondenseConfig, EvalConfig, condense, evaluate, load_dataset
-from dm_replay.coresets.real import random_set
 
 ALL_THREADS = True
 

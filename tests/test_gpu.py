@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+from sets import random_set
 
 from dm_replay import PLAIN, CondenseConfig, EvalConfig, SiameseAugment, Tiles, condense
-from dm_replay.coresets.real import random_set
 from dm_replay.data.classes import ClassShard
 from dm_replay.evaluation.trainer import probe as training_probe
 from dm_replay.matching import engine as matching_check

@@ -60,7 +60,9 @@ class SiameseAugment:
     (torch.Size([2, 7, 3, 8, 8]), torch.Size([2, 5, 3, 8, 8]))
     """
 
-    families: tuple[str, ...] = ("color", "crop", "cutout", "flip", "scale", "rotate")
+    known: ClassVar[tuple[str, ...]] = ("color", "crop", "cutout", "flip", "scale", "rotate")
+
+    families: tuple[str, ...] = known
     brightness: float = 1.0
     saturation: float = 2.0
     contrast: float = 0.5
@@ -69,8 +71,6 @@ class SiameseAugment:
     flip: float = 0.5
     scale: float = 1.2
     rotate: float = 15.0
-
-    known: ClassVar[tuple[str, ...]] = ("color", "crop", "cutout", "flip", "scale", "rotate")
 
     def __post_init__(self):
         for family in self.families:

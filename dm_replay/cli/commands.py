@@ -9,7 +9,7 @@ from pathlib import Path
 from ..condensed.export import ANIMATION, FORMATS, PICTURE, animate, grid, save_picture
 from ..condensed.image_set import ImageSet
 from ..condensed.stored import BITS, STORAGES, Packed
-from ..coresets.real import Random, random_set
+from ..coresets.real import Random
 from ..coresets.reducer import Budget
 from ..evaluation.recipe import EvalConfig
 from ..matching.config import CondenseConfig
@@ -92,8 +92,8 @@ def evaluate(argv: Sequence[str]) -> None:
     dataset = dataset_of(args)
     sets = {"condensed": condensed}
     if args.baseline:
-        pool, ipc = dataset.train.subset(condensed.classes), _per_class(condensed)
-        sets["random"] = random_set(pool, _whole_images(condensed, ipc), args.seed)
+        pool, ipc = dataset.train.subset(condensed.classes), int(condensed.labels.unique(return_counts=True)[1].max())
+        sets["random"] = Random().reduce(pool, Budget(_whole_images(condensed, ipc)), seed=args.seed)
         if condensed.codec.value_shape(condensed.shape) != condensed.shape or not condensed.codec.plain:
             sets["shrunk"] = Random().reduce(pool, Budget(ipc, condensed.codec), seed=args.seed)
     how = {name: args[name] for name in ("network", "runs", "seed", "first", "quiet")}
@@ -149,7 +149,7 @@ def demo(argv: Sequence[str]) -> None:
     flags = Flags(demo, "dm-replay demo --seeds 1")
     flags.add_out("FOLDER", "folder for accuracy.png and condensed.png", default="runs/demo")
     flags.add_function(run_demo, "out")
-    run_demo(**flags.parse_args(argv).as_dict())
+    run_demo(**vars(flags.parse_args(argv)))
 
 
 def doctor(argv: Sequence[str]) -> None:
@@ -214,10 +214,6 @@ def _whole_images(condensed: ImageSet, ipc: int) -> int:
     if condensed.storage in STORAGES and condensed.storage not in BITS:
         return max(1, ipc * math.prod(condensed.codec.value_shape(condensed.shape)) // math.prod(condensed.shape))
     return max(1, condensed.nbytes // (len(condensed.classes) * each))
-
-
-def _per_class(condensed: ImageSet) -> int:
-    return int(condensed.labels.unique(return_counts=True)[1].max())
 
 
 def _contents(condensed: ImageSet) -> str:

@@ -2,6 +2,7 @@
 
 import logging
 import warnings
+from math import prod
 from pathlib import Path
 from statistics import mean, pstdev
 from typing import Any
@@ -98,18 +99,8 @@ def _plugin(method: str, digits: Dataset, seed: int, iterations: int, augment_re
 
 def _stock_images(digits: Dataset) -> int:
     """As many uint8 originals as fit into the bytes of the condensed memory, rounded up in their favour."""
-    return -(-_condensed_bytes(digits) // _image_bytes(digits))
-
-
-def _condensed_bytes(digits: Dataset) -> int:
-    """With a range for each channel of an image and of the memory."""
-    ranges = 8 * digits.spec.shape[0]
-    return CONDENSED * (_image_bytes(digits) + ranges) + ranges
-
-
-def _image_bytes(digits: Dataset) -> int:
-    channels, height, width = digits.spec.shape
-    return channels * height * width
+    each, ranges = prod(digits.spec.shape), 8 * digits.spec.shape[0]  # bytes; of an image and of the memory
+    return -(-(CONDENSED * (each + ranges) + ranges) // each)
 
 
 def _train(digits: Dataset, plugin, seed: int) -> list[float]:
@@ -161,7 +152,7 @@ def _accuracy(network: nn.Module, digits: Dataset, classes: torch.Tensor) -> flo
 def _table(curves: dict[str, list[list[float]]], digits: Dataset, memories: dict[str, ImageSet]) -> str:
     stored = {
         "naive": "no memory",
-        STOCK: f"{_stock_images(digits)} images, {_stock_images(digits) * _image_bytes(digits):,} bytes",
+        STOCK: f"{_stock_images(digits)} images, {_stock_images(digits) * prod(digits.spec.shape):,} bytes",
     }
     stored |= {name: f"{memory.decoded} images, {memory.nbytes:,} bytes" for name, memory in memories.items()}
     lines = [f"{'':19}{'memory':26}final accuracy", ""]

@@ -47,14 +47,18 @@ def examine(device: str = "auto") -> dict:
     images = config.iterations * CLASSES * (config.batch_real + config.ipc)
     engine = choose(device, "auto", "auto", SHAPE[1:], images, config.machine.memory_budget)
     pool = _noise()
+    shown, labels = pool.take(torch.arange(len(pool))), pool.labels
+    settings: dict[str, Any] = dict(network=NETWORK, classes=FEW_CLASSES, config=EvalConfig().resolve(True))
+    training = functools.partial(training_probe, images=shown, labels=labels, **settings)
+    condensation = functools.partial(matching_check.probe, pool=pool, config=config)
     return {
         **_software(where),
         "cpu": _processor(),
         "devices": _part(_devices),
         "engine": {**engine_record(engine), "reasons": engine.reasons},
         "self_check": {
-            "condensation": _part(lambda: _check(engine, functools.partial(_condense_few, pool=pool, config=config))),
-            "evaluation": _part(lambda: _check(engine, functools.partial(_train_few, pool=pool))),
+            "condensation": _part(lambda: _check(engine, condensation)),
+            "evaluation": _part(lambda: _check(engine, training)),
         },
         "measured": _part(lambda: _measure(where, pool)),
     }
@@ -69,15 +73,9 @@ def _part(examined: Callable[[], dict]) -> dict:
 
 def _software(device: torch.device) -> dict:
     origin = provenance(device)
-    versions = {**origin["versions"], "avalanche-lib": _version("avalanche-lib")}
+    avalanche = next((found.version for found in metadata.distributions(name="avalanche-lib")), "missing")
+    versions = {**origin["versions"], "avalanche-lib": avalanche}
     return {"versions": versions, "commit": origin["commit"], "system": platform.platform()}
-
-
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "missing"
 
 
 def _processor() -> dict:
@@ -107,15 +105,6 @@ def _noise() -> TensorPool:
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (len(labels), *SHAPE), dtype=torch.uint8, generator=generator)
     return TensorPool(images, labels, (0.5,) * 3, (0.25,) * 3)
-
-
-def _condense_few(engine: Engine, pool: TensorPool, config: CondenseConfig) -> dict[str, torch.Tensor]:
-    return matching_check.probe(engine, pool, config)
-
-
-def _train_few(engine: Engine, pool: TensorPool) -> dict[str, torch.Tensor]:
-    images = pool.take(torch.arange(len(pool)))
-    return training_probe(engine, NETWORK, images, pool.labels, FEW_CLASSES, EvalConfig().resolve(True))
 
 
 def _check(engine: Engine, probe: Callable[[Engine], dict[str, torch.Tensor]]) -> dict:

@@ -48,9 +48,6 @@ class Arguments(argparse.Namespace):
     def __getitem__(self, name: str) -> Any:
         return getattr(self, name)
 
-    def as_dict(self) -> dict[str, Any]:
-        return dict(vars(self))
-
 
 class Flags(argparse.ArgumentParser):
     """The options of one command; --batch-real and --batch_real both set ``batch_real``.
@@ -133,7 +130,8 @@ class Flags(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         if message.startswith(MISSING):
             names = message.removeprefix(MISSING).split(", ")
-            missing = [action for action in self._actions if _known_as(action) in names]
+            known_as = {"/".join(action.option_strings) or str(action.metavar): action for action in self._actions}
+            missing = [action for name, action in known_as.items() if name in names]
             raise ValueError("add " + " and ".join(f"{_written(action)} ({action.help})" for action in missing))
         if message.startswith(UNKNOWN):
             options = (option for action in self._actions for option in action.option_strings)
@@ -161,7 +159,6 @@ def make(config: Config, args: Arguments) -> Config:
 
 
 def dataset_of(args: Arguments) -> Dataset:
-    """The dataset that the options name."""
     return load_dataset(args.dataset, **{name: args[name] for name in _dataset_options()})
 
 
@@ -215,10 +212,6 @@ def _dashed(word: str) -> str:
         return word
     name, equals, value = word.partition("=")
     return f"{name.replace('_', '-')}{equals}{value}"
-
-
-def _known_as(action: argparse.Action) -> str:
-    return "/".join(action.option_strings) or str(action.metavar)
 
 
 def _written(action: argparse.Action) -> str:

@@ -3,13 +3,16 @@
 import inspect
 import re
 from argparse import ArgumentTypeError
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 __all__ = ["documented", "number", "path", "true_or_false", "whole_number"]
 
 ENTRY = re.compile(r"    (\w+(?:, \w+)*): (.*)")
 REFERENCE = re.compile(r"[,;]? see :\w+:`[^`]*`[^.;]*")  # which leads nowhere in a terminal
 ROLE = re.compile(r":\w+:(?=`)")
+Value = TypeVar("Value")
 
 
 def path(word: str) -> Path:
@@ -22,25 +25,19 @@ def path(word: str) -> Path:
         raise ArgumentTypeError(f"no home folder is known for {word}") from None
 
 
-def whole_number(word: str) -> int:
-    try:
-        return int(word)
-    except ValueError:
-        raise ArgumentTypeError(f"expected a whole number, got {word!r}") from None
+def _expected(what: str, parse: Callable[[str], Value]) -> Callable[[str], Value]:
+    def value(word: str) -> Value:
+        try:
+            return parse(word)
+        except (KeyError, ValueError):
+            raise ArgumentTypeError(f"expected {what}, got {word!r}") from None
+
+    return value
 
 
-def number(word: str) -> float:
-    try:
-        return float(word)
-    except ValueError:
-        raise ArgumentTypeError(f"expected a number, got {word!r}") from None
-
-
-def true_or_false(word: str) -> bool:
-    try:
-        return {"true": True, "false": False}[word.lower()]
-    except KeyError:
-        raise ArgumentTypeError(f"expected true or false, got {word!r}") from None
+whole_number = _expected("a whole number", int)
+number = _expected("a number", float)
+true_or_false = _expected("true or false", lambda word: {"true": True, "false": False}[word.lower()])
 
 
 def documented(what: object) -> dict[str, str]:

@@ -27,7 +27,6 @@ __all__ = [
     "herd",
     "herded",
     "random_embedding",
-    "random_set",
 ]
 
 
@@ -53,21 +52,6 @@ class Random(ByShare):
         rows = pool.rows_of(shard).draw(budget.images, new_generator(seed, "random"))
         mine = pool.of_classes(shard.mine)
         return budget.store_rows(pool.select(mine), torch.searchsorted(mine, rows), seed)
-
-
-def random_set(pool: TensorPool, ipc: int, seed: int = 0) -> ImageSet:
-    """Random whole images, so many of each class.
-
-    Raises:
-        ValueError: if a class has fewer images.
-
-    >>> from dm_replay import load_dataset
-
-    >>> from dm_replay.coresets.real import random_set
-    >>> random_set(load_dataset("digits").train, 2, seed=0).labels.tolist()[:6]
-    [0, 0, 1, 1, 2, 2]
-    """
-    return Random().reduce(pool, Budget(ipc), seed=seed)
 
 
 MEMORY_BUDGET = 4.0  # GiB, that of a condensation by default

@@ -94,18 +94,10 @@ def mapped_array(path: str | Path) -> Tensor:
     array = npy_array(path, "images", mapped=True)
     if array.dtype != np.uint8 or array.ndim not in (3, 4):
         raise ValueError(f"{path}: expected uint8 pixels {LAYOUTS}, got {array.dtype} {array.shape}")
-    _expect_scattered_reads(array)
-    return _as_tensor(array)
-
-
-def _expect_scattered_reads(array: np.ndarray) -> None:
-    """Without this the system reads ahead of every image that is touched: 100 times what was drawn, when measured."""
+    # Else the system reads ahead of every image that is touched: 100 times what was drawn, when measured.
     if isinstance(array.base, mmap.mmap) and hasattr(mmap, "MADV_RANDOM"):
         array.base.madvise(mmap.MADV_RANDOM)
-
-
-def _as_tensor(array: np.ndarray) -> Tensor:
-    """Read-only: a private writable map would count as memory in use, and be refused where it is larger than that."""
+    # Read-only: a private writable map would count as memory in use, and be refused where it is larger than that.
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)
         return torch.from_numpy(array)

@@ -30,7 +30,7 @@ def class_labels(labels: "Tensor | np.ndarray | Sequence[int]", where: object = 
     source = f"{where}: " if where else ""
     given = _as_tensor(labels, source)
     if given.dtype == torch.bool or given.dtype.is_complex:
-        raise ValueError(f"{source}expected integer labels, got {_dtype(given)}")
+        raise ValueError(f"{source}expected integer labels, got {str(given.dtype).removeprefix('torch.')}")
     whole = given.long()
     if given.is_floating_point():
         fits = (given.double().abs() < EXACT) & (given == whole)
@@ -56,10 +56,6 @@ def _refuse(labels: Tensor, bad: Tensor, source: str, why: str) -> None:
         value = labels.flatten()[first].item()
         label = f"{value:.6g}" if isinstance(value, float) else value
         raise ValueError(f"{source}label {label} of image {first} {why}; expected whole numbers from 0")
-
-
-def _dtype(labels: Tensor) -> str:
-    return str(labels.dtype).removeprefix("torch.")
 
 
 EVERY = slice(None)
@@ -201,11 +197,9 @@ class ByClass:
         return self.select((self._rank() < limit).nonzero()[:, 0])
 
     def of_class(self: Self, label: int) -> Self:
-        """The images of one class."""
         return self.select((self.labels == label).nonzero()[:, 0])
 
     def by_class(self: Self) -> dict[int, Self]:
-        """Each class's images by label."""
         return {label: self.of_class(label) for label in self.classes.tolist()}
 
     def _rank(self) -> Tensor:

@@ -25,9 +25,8 @@ import torch
 from torch import Tensor
 
 from .arrays import Split, mapped_array
-from .image_folders import FileList
-from .pack_store import FORMAT, PARTS, PackStore
-from .pictures import decoded_blocks, large_pictures_refused
+from .image_files import FileList, large_pictures_refused
+from .pack_store import FORMAT, PARTS, PackStore, decoded_blocks
 
 __all__ = ["packed"]
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..runtime.hardware import cpu_by_default
 from .arrays import mapped_images
 from .classes import ClassIndex, ClassRows, ClassShard, class_labels
-from .pictures import pixels_of
+from .image_files import pixels_of
 from .pixels import ChannelMap, averaged, check_finite, check_normalization, check_planar, planar, together
 
 __all__ = ["TensorPool"]

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..runtime.hardware import cpu_by_default
 from .arrays import Split, digits, npy_folder, npz, torchvision_files
-from .image_folders import image_folder, imagenet, tiny_imagenet
+from .image_files import image_folder, imagenet, tiny_imagenet
 from .packing import packed
 from .pool import TensorPool
 

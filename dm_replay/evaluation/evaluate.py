@@ -88,10 +88,10 @@ def evaluate(
         ValueError: for a class without test images, images of another shape than the test images, a head that is too
             narrow, a bad setting, or a training that diverged.
 
-    >>> from dm_replay import EvalConfig, evaluate, load_dataset
-    >>> from dm_replay.coresets.real import random_set
+    >>> from dm_replay import Budget, EvalConfig, Random, evaluate, load_dataset
     >>> train, test, spec = load_dataset("digits")
-    >>> report = evaluate(random_set(train, 1), test, EvalConfig(epochs=2), network="convnet:width=8", runs=2)
+    >>> drawn = Random().reduce(train, Budget(1), seed=0)
+    >>> report = evaluate(drawn, test, EvalConfig(epochs=2), network="convnet:width=8", runs=2)
     >>> len(report.accuracies), report.settings["images"]
     (2, 10)
     """
@@ -124,7 +124,7 @@ def evaluate(
 
     while (done := len(accuracies)) < runs:
         train_group = functools.partial(accuracies_of, done)
-        together, found = halving(len(_groups(runs - done, together)[0]), train_group, engine.device)
+        together, found = halving(_evenly(runs - done, together), train_group, engine.device)
         accuracies, most = accuracies + found, max(most, len(found))
     settings = {
         **flat(config),
@@ -151,10 +151,9 @@ def _note_whole_batches(trainer: Trainer, batch: int) -> None:
         )
 
 
-def _groups(runs: int, together: int) -> list[range]:
-    """Runs in turn, as evenly as can be, at most ``together`` at a time: 25 by 20 are 13 and 12."""
-    size = -(-runs // -(-runs // together))
-    return [range(begin, min(begin + size, runs)) for begin in range(0, runs, size)]
+def _evenly(runs: int, together: int) -> int:
+    """Runs at a time, at most ``together``, so that all turns are about alike: of 25 by 20 they are 13 and 12."""
+    return -(-runs // -(-runs // together))
 
 
 def _check_finite(accuracies: Sequence[float], first: int, lr: float) -> None:

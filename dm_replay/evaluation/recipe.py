@@ -127,12 +127,12 @@ class JointSGD:
         for velocity in self.velocity:
             torch._foreach_zero_(velocity)
 
-    def step(self, images: Tensor, labels: Tensor) -> None:
-        """One update of every network. images: (R, B, C, H, W); labels: (R, B)."""
-        self.step_of_parts([(images, labels)], labels.shape[1])
+    def step(self, parts: Iterable[tuple[Tensor, Tensor]], total: int) -> None:
+        """One update of every network, by one part of the ``total`` images after another.
 
-    def step_of_parts(self, parts: Iterable[tuple[Tensor, Tensor]], total: int) -> None:
-        """The same, a part (R, b, …) of the ``total`` images after another."""
+        Args:
+            parts: images (R, b, C, H, W) and labels (R, b).
+        """
         seen, sums = 0, [list[Tensor]() for _ in self.networks]
         for images, labels in parts:
             seen += labels.shape[1]

@@ -76,16 +76,6 @@ class Trainer:
         self._augmented = compiled(self._augment, engine)
         self._loss, self._predict = compiled(self._loss_of, engine), compiled(self._predictions, engine)
 
-    @property
-    def network(self) -> nn.Module:
-        return self.networks[0]
-
-    def train(
-        self, images: Tensor, labels: Tensor, seed: int, on_epoch: Callable[[int], None] | None = None
-    ) -> nn.Module:
-        """A freshly initialized network after the whole schedule on normalized images (N, C, H, W), labels (N,)."""
-        return self.train_together(images, labels, [seed], on_epoch and (lambda run, epoch: on_epoch(epoch)))[0]
-
     def train_together(
         self,
         images: Tensor,
@@ -116,7 +106,7 @@ class Trainer:
             for rows in orders.split(config.batch, 1)[first:last]:
                 parts = rows.tensor_split(-(-rows.shape[1] // self.together), 1)
                 batches = ((self._augmented(images, params, part), labels[part]) for part in parts)
-                sgd.step_of_parts(batches, rows.shape[1])
+                sgd.step(batches, rows.shape[1])
 
         run_epoch = cuda_graphed(run_steps, device) if self.engine.graphs else run_steps
         for network, generator in zip(networks, draws.generators, strict=True):
@@ -136,10 +126,6 @@ class Trainer:
     def loss(self, network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
         """The loss of a network on normalized images (N, C, H, W), labels (N,), as training sees it; 0-d."""
         return self._loss_of(network, images.to(self.engine.device), labels.to(self.engine.device))
-
-    def accuracy(self, pool: TensorPool, labels: Tensor) -> float:
-        """Percentage of the pool's images whose prediction by the first network equals labels (N,)."""
-        return self.accuracies(pool, labels, 1)[0]
 
     @torch.no_grad()
     def accuracies(self, pool: TensorPool, labels: Tensor, count: int) -> list[float]:

@@ -1,7 +1,7 @@
 """The embedding of an iteration: one network for the real images and for the synthetic ones."""
 
 import copy
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -76,18 +76,13 @@ class Extractor:
         else:
             self._mix(trained, *torch.rand(2, generator=generator, device=generator.device).unbind())
         self.distance.refresh(generator)
-        self._sync_real_network()
+        if self._real_network is not self.network:
+            torch._foreach_copy_(list(self._real_network.parameters()), list(self.network.parameters()))
 
-    @torch.no_grad()
     def _mix(self, trained: TrainedNetworks, choice: Tensor, part: Tensor) -> None:
         row = (choice * len(trained.initial)).long().to(trained.initial.device)[None]
         initial, final = (flat.index_select(0, row)[0] for flat in trained)
         write_flat(self.network, torch.lerp(final, initial, part.to(initial)))
-
-    @torch.no_grad()
-    def _sync_real_network(self) -> None:
-        if self._real_network is not self.network:
-            torch._foreach_copy_(list(self._real_network.parameters()), list(self.network.parameters()))
 
     def _embed_real(self, images: Tensor, params: AugmentParams, weights: Tensor) -> Tensor:
         """(G, B, C, H, W), weights (G, B) -> weighted sums of the features' statistics (G, D')."""
@@ -99,19 +94,9 @@ class Extractor:
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.mixed):
             return self._embed(self.network, images, params, self.master)
 
-    def _synthetic_loss(
-        self,
-        images: Tensor,
-        params: AugmentParams,
-        targets: Tensor,
-        prefix_weights: Tensor | None,
-        prefix_step: int,
-        labels: Tensor | None,
-        class_weight: float,
-    ) -> Tensor:
+    def _synthetic_loss(self, images: Tensor, params: AugmentParams, *about: Any) -> Tensor:
         """(G, B, C, H, W) -> :meth:`loss_of_features` of their features, differentiable in the images."""
-        features = self._synthetic_features(images, params)
-        return self.loss_of_features(features, targets, prefix_weights, prefix_step, labels, class_weight)
+        return self.loss_of_features(self._synthetic_features(images, params), *about)
 
     def loss_of_features(
         self,

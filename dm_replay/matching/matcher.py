@@ -78,13 +78,8 @@ class Matcher:
     @property
     def _can_be_graphed(self) -> bool:
         """Everything that a step needs lies on the device and is drawn there."""
-        devices = {generator.device for generator in self._streams.generators.values()}
-        return (
-            self.engine.graphs
-            and self.engine.device.type == "cuda"
-            and self.real.resident
-            and devices == {self.engine.device}
-        )
+        device, drawn_on = self.engine.device, {generator.device for generator in self._streams.generators.values()}
+        return self.engine.graphs and device.type == "cuda" and self.real.resident and drawn_on == {device}
 
     def _graph(self) -> Callable[[], None]:
         """A step as one launch; the calls that a capture needs beforehand leave no trace."""

@@ -144,13 +144,11 @@ class RealBatches:
         """The stored images of each block of an iteration, from the thread."""
         if self._ahead is None or self._next != iteration:
             self.close()
-            following = itertools.chain.from_iterable(map(self._stored_of, itertools.count(iteration)))
+            seeded = (new_generator(self.seed, "draw", number) for number in itertools.count(iteration))
+            following = (block for generator in seeded for block in self._stored(self.draw(generator)))
             self._ahead = ReadAhead(following, self._depth(), self.device)
         self._next = iteration + 1
         return self._ahead
-
-    def _stored_of(self, iteration: int) -> Iterator[Tensor]:
-        return self._stored(self.draw(new_generator(self.seed, "draw", iteration)))
 
     def _depth(self) -> int:
         """Blocks to read ahead: those of an iteration, within :data:`READ_AHEAD`."""

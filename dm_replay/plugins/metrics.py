@@ -59,25 +59,10 @@ class CondensedMemoryMetric(PluginMetric[dict]):
         self._values: dict[str, float] = {}
         self._updates = 0
 
-    def before_training_exp(self, strategy) -> list[MetricValue]:
-        return self._emit(strategy)
-
-    def after_training_exp(self, strategy) -> list[MetricValue]:
-        return self._emit(strategy)
-
-    def after_training(self, strategy) -> list[MetricValue]:
-        return self._emit(strategy)
-
-    def before_training_epoch(self, strategy) -> None:
-        self._forget_printed(strategy)
-
-    def before_eval(self, strategy) -> None:
-        self._forget_printed(strategy)
-
     def __str__(self) -> str:
         return "CondensedMemory"
 
-    def _emit(self, strategy) -> list[MetricValue]:
+    def before_training_exp(self, strategy) -> list[MetricValue]:
         buffer = _buffer_of(strategy)
         memory = buffer.memory
         if memory.updates == self._updates:
@@ -92,20 +77,21 @@ class CondensedMemoryMetric(PluginMetric[dict]):
             logger.print_current_metrics()
             logger.metric_vals = held
         if self.grid:
-            self._show(strategy, TensorImage(memory_grid(memory, self.mean, self.std)), step)
+            picture = TensorImage(memory_grid(memory, self.mean, self.std))
+            for logger in strategy.evaluator.loggers:
+                if not isinstance(logger, TextLogger):  # which cannot show it, and would keep it
+                    logger.log_metrics([MetricValue(self, self._name("Grid"), picture, step)])
         return values
 
-    def _show(self, strategy, picture: TensorImage, step: int) -> None:
-        """Give it to the loggers of pictures; those of text cannot show it and would keep it."""
-        text = _text_loggers(strategy)
-        for logger in strategy.evaluator.loggers:
-            if logger not in text:
-                logger.log_metrics([MetricValue(self, self._name("Grid"), picture, step)])
+    after_training_exp = after_training = before_training_exp
 
-    def _forget_printed(self, strategy) -> None:
+    def before_training_epoch(self, strategy) -> None:
+        """Let the loggers forget what they have printed."""
         for logger in _text_loggers(strategy):
             for name in self._values:
                 logger.metric_vals.pop(self._name(name), None)
+
+    before_eval = before_training_epoch
 
     def _name(self, value: str) -> str:
         return f"{self}_{value}/train_phase"

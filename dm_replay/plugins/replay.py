@@ -169,13 +169,9 @@ class DMReplayPlugin(ReplayPlugin, supports_distributed=True):  # type: ignore[c
     @property
     def _anew(self) -> str | None:
         """The argument by which mini-batches of current images are made here, if any is."""
-        return (
-            "current_augment="
-            if self.current_augment is not None
-            else None
-            if self.batch_size is None
-            else "batch_size="
-        )
+        if self.current_augment is not None:
+            return "current_augment="
+        return None if self.batch_size is None else "batch_size="
 
     def _look(self, experience, num_workers: int) -> None:
         """Raise if images differ in size, or in scale from those of the memory; all that are read anyway are seen."""

@@ -45,7 +45,7 @@ class LossLog:
         self._earlier_seconds: float = state["seconds"]
         self._pending: list[Tensor] = []
         self.bar = StageBar("condensing", quiet)
-        self._entered = self._read = self._saved = time.perf_counter()
+        self._entered = self._read = time.perf_counter()
 
     def __enter__(self) -> "LossLog":
         return self
@@ -57,10 +57,6 @@ class LossLog:
     def seconds(self) -> float:
         """Spent on the run so far, in all its processes."""
         return self._earlier_seconds + time.perf_counter() - self._entered
-
-    @property
-    def seconds_since_saved(self) -> float:
-        return time.perf_counter() - self._saved
 
     def note(self, loss: Tensor) -> None:
         """The loss of the next iteration, a 0-d tensor."""
@@ -90,10 +86,6 @@ class LossLog:
         self.catch_up()
         yield
         self._read = time.perf_counter()
-
-    def saved(self) -> None:
-        """The run was just saved."""
-        self._saved = time.perf_counter()
 
     def state(self) -> dict:
         """What a later process needs to go on."""
@@ -131,7 +123,7 @@ class RunRecorder:
         self.origin = provenance(resolve_device(self.settings["device"]))
         self.snapshot_iterations = _snapshot_iterations(self.settings["iterations"], self.settings["snapshots"])
         self.snapshots_taken = 0
-        self.last_sync_at = time.perf_counter()
+        self.last_sync_at = self.saved_at = time.perf_counter()
 
     def __call__(self, step: Progress) -> None:
         self.loss_log.note(step.loss)
@@ -178,7 +170,7 @@ class RunRecorder:
                 save_picture(grid(condensed), self.folder.images / f"iter_{step.iteration:06d}.png")
 
     def _synchronize(self, step: Progress) -> None:
-        due = self.loss_log.seconds_since_saved >= self.checkpoint_seconds and step.part < 1
+        due = time.perf_counter() - self.saved_at >= self.checkpoint_seconds and step.part < 1
         plan = (due, self._next_sync_after(step.iteration)) if self.world.main else (0, 0)
         stop, save, self.next_sync = self.world.all_reduce_max(self.signals.requested, *plan)
         self.last_sync, self.last_sync_at = step.iteration, time.perf_counter()
@@ -209,7 +201,7 @@ class RunRecorder:
             united_state = {name: gather(part) if isinstance(part, Tensor) else part for name, part in state}
             if self.world.main:
                 self.folder.write_checkpoint(self.settings, united_state, self.loss_log.state())
-        self.loss_log.saved()
+        self.saved_at = time.perf_counter()
 
     def _unite_losses(self) -> None:
         """The loss_log's losses, which are means over this process's classes, become those over all classes.

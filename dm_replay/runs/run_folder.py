@@ -156,12 +156,8 @@ def _is_ours(record: object) -> bool:
 
 def _check_checkpoint(settings: dict, state: dict, loss_log: dict) -> None:
     """An error of any kind unless the parts are what they were when they were written."""
-    losses, samples, iteration, averaged = (
-        loss_log["losses"],
-        loss_log["samples"],
-        state["iteration"],
-        state["averaged"],
-    )
+    losses, samples = loss_log["losses"], loss_log["samples"]
+    iteration, averaged = state["iteration"], state["averaged"]
     if type(settings["iterations"]) is not int or type(iteration) is not int or type(averaged) is not int:
         raise ValueError("no number of iterations")
     if not 0 < iteration == len(losses) or not 0 <= averaged <= iteration or not losses.ndim == samples.ndim == 1:

@@ -210,13 +210,11 @@ def within_memory(engine: Engine, images: int, work: Callable[[Engine], Result])
     return fitting, result
 
 
-def halving(
-    count: int, work: Callable[[int], Result], device: torch.device, things: str = "networks"
-) -> tuple[int, Result]:
-    """``work(count)``, likewise tried again with half as many ``things`` at a time."""
+def halving(count: int, work: Callable[[int], Result], device: torch.device) -> tuple[int, Result]:
+    """``work(count)``, likewise tried again with half as many networks at a time."""
     fitting, result = _shrunk(count, lambda larger: max(1, larger // 2), work)
     if fitting != count:
-        _warn(device, f"{count} {things}", fitting)
+        _warn(device, f"{count} networks", fitting)
     return fitting, result
 
 
@@ -229,19 +227,14 @@ def _shrunk(size: Size, smaller: Callable[[Size], Size], work: Callable[[Size], 
             if not is_out_of_memory(error) or next_size == size:
                 raise
         size = next_size
-        _release()  # here the frames that the exception held are gone
+        if torch.cuda.is_initialized():  # here the frames that the exception held are gone
+            gc.collect()
+            torch.cuda.empty_cache()  # else the allocator keeps what they held in pieces that may be too small
 
 
 def _halved(engine: Engine, images: int) -> Engine:
     chunk, gradient_chunk = (max(1, min(most, images) // 2) for most in (engine.chunk, engine.gradient_chunk))
     return replace(engine, chunk=chunk, gradient_chunk=gradient_chunk)
-
-
-def _release() -> None:
-    """Give back what a failed attempt held; else the allocator keeps it in pieces that may be too small."""
-    if torch.cuda.is_initialized():
-        gc.collect()
-        torch.cuda.empty_cache()
 
 
 def _warn(device: torch.device, wanted: str, taken: int) -> None:

@@ -32,7 +32,7 @@ class ReadAhead:
         depth: how many tensors may be ready at a time.
         device: where they are to lie.
 
-    :meth:`close` ends the thread; the reader must call it (or leave the ``with``) unless it reads to the end.
+    :meth:`close` ends the thread; the reader must call it unless it reads to the end.
     """
 
     def __init__(self, tensors: Iterator[Tensor], depth: int, device: torch.device):
@@ -42,12 +42,6 @@ class ReadAhead:
         self._end: _End | None = None
         self._thread = threading.Thread(target=self._run, name="dm_replay read-ahead", daemon=True)
         self._thread.start()
-
-    def __enter__(self) -> "ReadAhead":
-        return self
-
-    def __exit__(self, *_) -> None:
-        self.close()
 
     def __iter__(self) -> "ReadAhead":
         return self

@@ -58,21 +58,17 @@ class Plain:
         'cpu'
         """
         own = {field.name for field in fields(self)}
-        inner = {field.name: value for field in fields(self) if isinstance(value := getattr(self, field.name), Plain)}
         found = {name: value for name, value in changes.items() if name in own}
-        for where, settings in inner.items():
-            settings = found.pop(where, settings)
-            known = {field.name for field in fields(settings)}
-            theirs = {name: value for name, value in changes.items() if name in known - own}
-            found[where] = replace(settings, **theirs) if theirs else settings
-        unknown = changes.keys() - own - {field.name for settings in found.values() for field in _fields(settings)}
+        unknown = changes.keys() - own
+        for name in own:
+            settings = found.get(name, getattr(self, name))
+            theirs = {field.name for field in fields(settings)} - own if isinstance(settings, Plain) else set()
+            if theirs & changes.keys():
+                found[name] = replace(settings, **{name: changes[name] for name in theirs & changes.keys()})
+            unknown -= theirs
         if unknown:
             raise ValueError(f"unknown setting {min(unknown)!r}; choose from {', '.join(sorted(flat(self)))}")
         return replace(self, **found)
-
-
-def _fields(value: Any) -> tuple:
-    return fields(value) if isinstance(value, Plain) else ()
 
 
 def flat(settings: Plain) -> dict[str, Any]:

@@ -1,10 +1,9 @@
 import pytest
 import torch
-from sets import stored_alike
+from sets import random_set, stored_alike
 
 from dm_replay import PLAIN, Budget, CondenseConfig, Random, TensorPool, Tiles
 from dm_replay.condensed.mosaic import encode_tiles
-from dm_replay.coresets.real import random_set
 
 
 def test_exemplars_are_real_images_of_each_class(pool):

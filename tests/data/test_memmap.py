@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from sets import random_set
 from threads_alive import threads
 
 from dm_replay import CondenseConfig, TensorPool, condense
-from dm_replay.coresets.real import random_set
 from dm_replay.data.arrays import mapped_images
 from dm_replay.data.registry import load_dataset
 

@@ -18,8 +18,8 @@ from damage import with_bit_flipped
 from PIL import Image
 
 from dm_replay.cli.__main__ import main
-from dm_replay.data import pack_store, packing, pictures
-from dm_replay.data.image_folders import image_folder
+from dm_replay.data import pack_store, packing
+from dm_replay.data.image_files import image_folder
 from dm_replay.data.registry import load_dataset
 
 
@@ -32,7 +32,7 @@ def picture(path, value, size=(6, 5)):
 def folder(tmp_path, monkeypatch):
     """Two classes of four training and one test image, 6 wide and 5 high, decoded three at a time."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(pictures, "BLOCK", 3 * 3 * 5 * 6)
+    monkeypatch.setattr(pack_store, "BLOCK", 3 * 3 * 5 * 6)
     root = tmp_path / "data"
     for number, name in enumerate(("ant", "bee")):
         for item in range(4):
@@ -45,7 +45,7 @@ def folder(tmp_path, monkeypatch):
 def decoded(monkeypatch):
     """The arrays that were decoded, by title."""
     titles = []
-    original = pictures.decoded_blocks
+    original = pack_store.decoded_blocks
 
     def counted(files, title, *read):
         titles.append(title)
@@ -256,8 +256,10 @@ def test_a_corrupt_image_names_itself_and_leaves_nothing(folder):
 
 
 def test_an_interruption_leaves_nothing(folder, monkeypatch):
+    original = pack_store.decoded_blocks
+
     def interrupted(files, title, *read):
-        yield next(pictures.decoded_blocks(files, title, *read))
+        yield next(original(files, title, *read))
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
@@ -271,9 +273,10 @@ def test_an_interruption_leaves_nothing(folder, monkeypatch):
 def test_a_process_that_is_killed_leaves_no_pack_and_the_next_one_sweeps(folder):
     code = """
 import os, signal, sys
-from dm_replay.data import pictures, pack_store, registry
+from dm_replay.data import pack_store, registry
+original = pack_store.decoded_blocks
 def killed(files, title, *read):
-    yield next(pictures.decoded_blocks(files, title, *read))
+    yield next(original(files, title, *read))
     os.kill(os.getpid(), signal.SIGKILL)
 pack_store.decoded_blocks = killed
 registry.load_dataset("imagefolder", sys.argv[1])
@@ -341,7 +344,7 @@ def test_no_more_than_a_block_is_in_memory(folder, monkeypatch):
     for file in (*(folder / "train" / "bee").iterdir(), *(folder / "test").rglob("*.png")):
         picture(file, 7, (48, 48))
     pixels = 304 * 3 * 48 * 48
-    monkeypatch.setattr(pictures, "BLOCK", pixels // 20)
+    monkeypatch.setattr(pack_store, "BLOCK", pixels // 20)
     monkeypatch.setattr(packing, "IN_MEMORY", 0)
     tracemalloc.start()
     try:

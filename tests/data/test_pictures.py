@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dm_replay.data.pictures import pixels_of, read_rgb
+from dm_replay.data.image_files import pixels_of, read_rgb
 from dm_replay.data.pool import TensorPool
 
 SIXTEEN = np.array([[0, 128, 129, 385, 386, 40_000, 65_406, 65_535]], np.uint16).repeat(3, 0)

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from dm_replay import load_dataset
-from dm_replay.data.pictures import read_rgb
+from dm_replay.data.image_files import read_rgb
 
 SIZES = {"a.JPEG": (60, 45), "b.JPEG": (45, 90), "c.png": (33, 33), "d.JPEG": (300, 200), "e.png": (9, 11)}
 

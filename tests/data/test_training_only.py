@@ -7,11 +7,11 @@ import pickle
 import numpy as np
 import pytest
 from PIL import Image
+from sets import random_set
 
 from dm_replay import EvalConfig, ImageSet, evaluate, load_dataset
 from dm_replay.cli.__main__ import main
-from dm_replay.coresets.real import random_set
-from dm_replay.data import packing, pictures
+from dm_replay.data import pack_store, packing
 
 SMALL = ["--network", "convnet:width=4,depth=1", "--device", "cpu", "--compile", "no", "--quiet"]
 
@@ -35,7 +35,7 @@ def folder(tmp_path, monkeypatch):
 def test_it_is_read_and_packed_once(folder, monkeypatch):
     first = load_dataset("imagefolder", folder)
     assert first.spec.classes == ("ant", "bee", "cow") and first.train.counts.tolist() == [4, 5, 4]
-    monkeypatch.setattr(pictures, "decoded_blocks", lambda *_: pytest.fail("decoded again"))
+    monkeypatch.setattr(pack_store, "decoded_blocks", lambda *_: pytest.fail("decoded again"))
     again = load_dataset("imagefolder", folder)
     assert again.spec == first.spec and bool((again.train.images == first.train.images).all())
 

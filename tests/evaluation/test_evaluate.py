@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import reference
 import torch
+from sets import random_set
 
 from dm_replay import EvalConfig, ImageSet, TensorPool, evaluate
-from dm_replay.coresets.real import random_set
 from dm_replay.evaluation.evaluate import EvalReport
 from dm_replay.evaluation.trainer import Trainer
 from dm_replay.networks import build_network, reset
@@ -33,7 +33,7 @@ def test_training_equals_the_slow_loop(pool, steps):
     config = EvalConfig().but(epochs=5, steps=steps, batch=8, compile="no")
     images, labels = pool.take(torch.arange(20)), torch.arange(20) % 3
     trainer = Trainer("convnet:width=8", pool.shape, 3, config, PLAIN)
-    fast = trainer.train(images, labels, seed=7)
+    (fast,) = trainer.train_together(images, labels, [7])
 
     generator = new_generator(7, "train")
     slow = build_network("convnet:width=8", pool.shape, 3)
@@ -48,8 +48,8 @@ def test_accuracy_counts_every_test_image_once(pool):
     trainer = Trainer("convnet:width=8", pool.shape, 3, QUICK, PLAIN)
     big = TensorPool(pool.images.repeat(12, 1, 1, 1), pool.labels.repeat(12), pool.mean, pool.std)
     labels = torch.searchsorted(big.classes, big.labels)
-    expected = (trainer.network.eval()(big.take(torch.arange(len(big)))).argmax(1) == labels).float().mean()
-    assert len(big) == 336 and trainer.accuracy(big, labels) == pytest.approx(100 * float(expected))
+    expected = (trainer.networks[0].eval()(big.take(torch.arange(len(big)))).argmax(1) == labels).float().mean()
+    assert len(big) == 336 and trainer.accuracies(big, labels, 1)[0] == pytest.approx(100 * float(expected))
 
 
 def test_an_easy_problem_is_learned_and_wrong_labels_are_not(halves):

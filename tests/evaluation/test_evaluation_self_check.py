@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+from sets import random_set
 
 from dm_replay import EvalConfig, evaluate
-from dm_replay.coresets.real import random_set
 from dm_replay.evaluation.recipe import JointSGD
 from dm_replay.evaluation.trainer import Trainer, probe, verified_engine
 from dm_replay.runtime import self_check

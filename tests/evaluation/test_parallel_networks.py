@@ -5,13 +5,13 @@ import math
 import numpy as np
 import pytest
 import torch
+from sets import random_set
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from dm_replay import EvalConfig, evaluate, load_dataset
 from dm_replay.augment.siamese import SiameseAugment
-from dm_replay.coresets.real import random_set
 from dm_replay.evaluation import trainer as training
-from dm_replay.evaluation.evaluate import _groups
+from dm_replay.evaluation.evaluate import _evenly
 from dm_replay.evaluation.recipe import EpochSampler
 from dm_replay.evaluation.trainer import Trainer, networks_at_once
 from dm_replay.networks import activation_values, build_network
@@ -47,7 +47,7 @@ def test_together_equals_one_after_another(pool, device, norm):
     images, labels = pool.take(torch.arange(20)), torch.arange(20) % 3
     make = lambda: Trainer(f"convnet:width=8,norm={norm}", pool.shape, 3, SHORT, engine(device))  # noqa: E731
     trainer = make()
-    alone = [state(trainer.train(images, labels, seed)) for seed in SEEDS]
+    alone = [state(*trainer.train_together(images, labels, [seed])) for seed in SEEDS]
     together = [state(network) for network in make().train_together(images, labels, SEEDS)]
     for one, other in zip(alone, together, strict=True):
         for name, value in one.items():
@@ -182,8 +182,8 @@ def test_every_run_tells_of_every_epoch(pool):
 
 
 def test_groups_are_even():
-    assert [list(group) for group in _groups(5, 4)] == [[0, 1, 2], [3, 4]]
-    assert [len(group) for group in _groups(25, 20)] == [13, 12] and len(_groups(3, 1)) == 3
+    assert (_evenly(5, 4), _evenly(2, 4)) == (3, 2)
+    assert (_evenly(25, 20), _evenly(12, 20)) == (13, 12) and _evenly(3, 1) == 1
 
 
 def test_how_many_together():

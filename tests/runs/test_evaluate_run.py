@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 import torch
+from sets import random_set
 
 from dm_replay.condensed.image_set import ImageSet
-from dm_replay.coresets.real import random_set
 from dm_replay.evaluation.evaluate import evaluate
 from dm_replay.evaluation.recipe import EvalConfig
 from dm_replay.runs import jobs as module

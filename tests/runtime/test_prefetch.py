@@ -1,6 +1,7 @@
 """Reading ahead: the same tensors in the same order, errors in their place, and a thread that ends."""
 
 import time
+from contextlib import closing
 
 import pytest
 import torch
@@ -20,14 +21,14 @@ def tensors(count, seen=None):
 
 @pytest.mark.parametrize("depth", [1, 3, 100])
 def test_the_same_tensors_in_the_same_order(device, depth):
-    with ReadAhead(tensors(20), depth, torch.device(device)) as ahead:
+    with closing(ReadAhead(tensors(20), depth, torch.device(device))) as ahead:
         assert [int(t) for t in ahead] == list(range(20))
         assert next(ahead, None) is None
 
 
 def test_no_further_ahead_than_the_depth():
     seen = []
-    with ReadAhead(tensors(100, seen), 3, CPU) as ahead:
+    with closing(ReadAhead(tensors(100, seen), 3, CPU)) as ahead:
         next(ahead)
         time.sleep(0.2)
         assert len(seen) <= 1 + 3 + 1  # read, ready, and one that waits for room
@@ -38,7 +39,7 @@ def test_an_error_comes_in_its_place():
         yield torch.zeros(1)
         raise OSError("the disk is gone")
 
-    with ReadAhead(failing(), 4, CPU) as ahead:
+    with closing(ReadAhead(failing(), 4, CPU)) as ahead:
         next(ahead)
         with pytest.raises(OSError, match="the disk is gone"):
             next(ahead)

@@ -1,14 +1,18 @@
-"""Folders of image files: which files there are, and the class of each."""
+"""Image files: which a folder holds, the class of each, and their pixels in eight bits."""
 
 import os
+import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from PIL import Image, ImageOps
 from torch import Tensor
 
-__all__ = ["FileList", "image_folder", "imagenet", "tiny_imagenet"]
+__all__ = ["FileList", "image_folder", "imagenet", "large_pictures_refused", "pixels_of", "read_rgb", "tiny_imagenet"]
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 TESTS = ("test", "val")
@@ -116,7 +120,10 @@ def _files_by_class(folder: Path, names: list[str]) -> dict[str, list[str]]:
     for name, found in files.items():
         path = os.path.join(folder, name)
         if os.path.isdir(path):
-            found += sorted(_images_under(path, _parents(path)), key=lambda file: file.split(os.sep))
+            found += sorted(
+                _images_under(path, frozenset(map(_identity, Path(path).resolve().parents))),
+                key=lambda file: file.split(os.sep),
+            )
     return files
 
 
@@ -144,10 +151,6 @@ def _is_folder(entry: os.DirEntry) -> bool:
     return os.path.isdir(entry.path)
 
 
-def _parents(folder: str) -> frozenset[Identity]:
-    return frozenset(map(_identity, Path(folder).resolve().parents))
-
-
 def _identity(folder: str | Path) -> Identity:
     """The same for a folder and all links to it."""
     about = os.stat(folder)
@@ -168,3 +171,64 @@ def _listed(files: dict[str, list[str]], where: Path) -> FileList:
         raise ValueError(f"{where} holds no images")
     counts = torch.tensor([len(of_class) for of_class in files.values()])
     return FileList(paths, torch.arange(len(files)).repeat_interleave(counts))
+
+
+KEPT = ("L", "LA", "RGB", "RGBA")
+SIXTEEN_BITS = ("PNG", "PPM")  # formats whose mode "I" is 16 bits a pixel; in TIFF it is 32
+
+
+def read_rgb(path: str | Path, size: int | None = None) -> np.ndarray:
+    """The picture in a file as RGB: (3, H, W) uint8. Sixteen bits are scaled to eight, v / 257 rounded.
+
+    Args:
+        size: pixels a side of the square that is wanted: the shorter side is scaled to it, and the middle kept. What
+            EXIF says of the orientation is ignored, as torchvision ignores it.
+
+    Raises:
+        ValueError: naming the file, if it is no picture, damaged, larger than :data:`PIL.Image.MAX_IMAGE_PIXELS` or of
+            32 bits a channel, whose range is unknown.
+    """
+    try:
+        with Image.open(path) as image:
+            most = Image.MAX_IMAGE_PIXELS
+            if most is not None and image.width * image.height > most:
+                got = f"{image.width}x{image.height} pixels"
+                raise ValueError(f"{got} are more than the {most:,} that a picture may have")
+            if size is not None:
+                image.draft("RGB", (2 * size, 2 * size))  # a large JPEG is decoded at a fraction of its size
+            rgb = _eight_bits(image).convert("RGB")
+            if size is not None:
+                rgb = ImageOps.fit(rgb, (size, size), Image.Resampling.BICUBIC)  # which averages where it shrinks
+            return np.asarray(rgb).transpose(2, 0, 1)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ValueError(f"cannot read the image {path}: {error}") from error
+
+
+def pixels_of(image: Image.Image) -> np.ndarray:
+    """A Pillow image as (C, H, W), uint8, with the channels it has; palettes become RGB.
+
+    Raises:
+        ValueError: for 32 bits a channel, whose range is unknown.
+    """
+    image = _eight_bits(image)
+    if image.mode not in KEPT:
+        image = image.convert("L" if image.mode == "1" else "RGB")
+    return np.ascontiguousarray(np.atleast_3d(np.asarray(image)).transpose(2, 0, 1))
+
+
+@contextmanager
+def large_pictures_refused() -> Iterator[None]:
+    """Inside, Pillow does not also warn of a picture that :func:`read_rgb` refuses for its size."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        yield
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in SIXTEEN_BITS):
+        values = np.asarray(image).astype(np.int64).clip(0, 65_535)
+        return Image.fromarray(((values + 128) // 257).astype(np.uint8))
+    if image.mode in ("F", "I"):
+        kind = "floats" if image.mode == "F" else "32-bit integers"
+        raise ValueError(f"its pixels are {kind}, whose range is unknown; expected 8 or 16 bits a channel")
+    return image
