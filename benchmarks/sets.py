@@ -22,6 +22,7 @@ from dm_replay import (
     Codec,
     Condense,
     CondenseConfig,
+    Dct,
     Herding,
     ImageSet,
     KMeans,
@@ -44,6 +45,7 @@ __all__ += ["described", "in_steps", "made", "named", "reducer_of"]
 
 SETS = Path(__file__).parent.parent / "runs" / "sets"
 SECONDS_BETWEEN_CHECKPOINTS = 60
+MORE = 2  # times as many images as usual ones would fill the bytes, since some are smaller
 WHOLE, EARLY = "whole", "early stopping"  # all images of a dataset
 PRESETS = ("paper", "fast", "plus")
 REDUCERS = ("random", "herding", "kmeans", *PRESETS, "mixed")
@@ -54,6 +56,7 @@ CODECS = {
     "8bit": Tiles(color=1, storage="uint8"),
     "code": Tiles(),
     "code-whole": Tiles(tiles=1),
+    "dct": Dct(),
     "webp": Webp(),
     "webp-whole": Webp(shrink=1),
 }
@@ -79,7 +82,7 @@ def named(method: str) -> str:
     reducer, _, codec = method.partition("/")
     codec = codec or ("code" if reducer in ("fast", "plus", "mixed") else "whole")
     for name, known in ((reducer, REDUCERS), (codec, tuple(CODECS))):
-        if name not in known and ":" not in name:
+        if name not in known and ":" not in name and not name.startswith("dct-"):
             raise ValueError(f"{method!r} has {name!r}; choose from {', '.join(known)}, or give a MODULE:CLASS")
     return f"{reducer}/{codec}"
 
@@ -111,6 +114,8 @@ def codec_of(method: str, shape: tuple[int, int, int]) -> Codec:
     name = method.partition("/")[2]
     if name == "webp-whole":
         return Webp(most=math.prod(shape) // 10, shrink=1)
+    if name.startswith("dct-"):
+        return Dct(float(name.removeprefix("dct-")))
     return _own(name) if ":" in name else CODECS[name]
 
 
@@ -168,8 +173,11 @@ def _one(cell: dict, data: Dataset, part: str = "", **settings: Any) -> ImageSet
     """Of some of a dataset's classes, where ``part`` says which."""
     reducer, codec, allowed = _job(cell, data.train.shape, **settings)
     if not isinstance(reducer, Condense):
-        return _reduced(reducer, data, Budget(allowed // codec.nbytes(data.train.shape), codec), cell["seed"])
-    folder = RunFolder(_folder(cell, part, cell["learned"], *settings.items(), cell["seed"]))
+        many = allowed // codec.nbytes(data.train.shape)
+        if isinstance(codec, Dct):
+            many = min(MORE * many, int(data.train.counts.min()))
+        return _reduced(reducer, data, Budget(many, codec), cell["seed"]).within(allowed)
+        folder = RunFolder(_folder(cell, part, cell["learned"], *settings.items(), cell["seed"]))
     config = reducer.config.but(bytes_per_class=allowed, codec=codec)
     condensed = condense_run(folder.path, data, config, seed=cell["seed"], resume=folder.begun, snapshots=0)
     record = folder.read_record()

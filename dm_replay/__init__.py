@@ -8,6 +8,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from .augment.siamese import SiameseAugment as SiameseAugment
     from .condensed.codec import Codec as Codec
+    from .condensed.dct import Dct as Dct
     from .condensed.image_set import ImageSet as ImageSet
     from .condensed.tiles import PLAIN as PLAIN
     from .condensed.tiles import Tiles as Tiles
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "ImageSet": "condensed.image_set",
     "Codec": "condensed.codec",
+    "Dct": "condensed.dct",
     "Tiles": "condensed.tiles",
     "PLAIN": "condensed.tiles",
     "Webp": "condensed.webp",

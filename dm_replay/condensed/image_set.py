@@ -179,6 +179,15 @@ class ImageSet(ByClass):
         kept = torch.isin(self.classes, labels)
         return replace(self, stored=self.stored.select(rows), labels=labels, counts=self.counts[kept])
 
+    def within(self, nbytes: int) -> "ImageSet":
+        """Of each class the longest prefix that takes at most so many bytes, and one image at least."""
+        costs, kept = self.stored.costs.to(self.labels.device), torch.zeros(len(self), dtype=torch.bool)
+        for label in self.classes:
+            rows = (self.labels == label).nonzero()[:, 0]
+            kept[rows] = costs[rows].cumsum(0) <= nbytes
+            kept[rows[0]] = True
+        return self.select(kept.nonzero()[:, 0])
+
     def with_affine(self, gain: Tensor, shift: Tensor) -> "ImageSet":
         """The same images, multiplied by ``gain`` and shifted by ``shift``, (C,) each."""
         before = torch.stack([torch.ones_like(gain), torch.zeros_like(shift)]) if self.affine is None else self.affine

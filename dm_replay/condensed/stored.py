@@ -25,8 +25,13 @@ class Stored(ABC):
 
     @property
     @abstractmethod
+    def costs(self) -> Tensor:
+        """(N,) int64, bytes of all that decoding each of them needs."""
+
+    @property
     def nbytes(self) -> int:
-        """Bytes of all that decoding needs."""
+        """Of all."""
+        return int(self.costs.sum())
 
     @abstractmethod
     def select(self: Self, rows: Tensor) -> Self:
@@ -96,8 +101,9 @@ class Packed(Stored):
         return len(self.pixels)
 
     @property
-    def nbytes(self) -> int:
-        return sum(tensor.nbytes for tensor in self._tensors.values())
+    def costs(self) -> Tensor:
+        each = sum(tensor[:1].nbytes for tensor in self._tensors.values())
+        return torch.full((len(self),), each)
 
     def select(self, rows: Tensor) -> "Packed":
         return Packed(**{name: tensor[rows] for name, tensor in self._tensors.items()}, bits=self.bits)

@@ -6,15 +6,14 @@ color is c times its value, so that a gradient step moves brightness and color a
 """
 
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ..data.pixels import usual_size, within
 from ..runtime.settings import FITTED, check_choices, check_whole_numbers
 from .codec import Codec, Shape
+from .color import to_planes, to_rgb
 from .mosaic import ENLARGING, check_tiles, decode_tiles, encode_tiles, resample
 from .stored import BITS, STORAGES, packed_width
 
@@ -22,7 +21,6 @@ __all__ = ["COLORS", "PLAIN", "Tiles"]
 
 COLORS = (1, 2, 4)
 SMALLEST = 8  # pixels of a tile's side that are worth training with
-PLANES = ((3**-0.5, 3**-0.5, 3**-0.5), (2**-0.5, 0.0, -(2**-0.5)), (6**-0.5, -2 * 6**-0.5, 6**-0.5))
 
 
 @dataclass(frozen=True)
@@ -127,7 +125,7 @@ class Tiles(Codec):
     def encode(self, images: Tensor) -> Tensor:
         if self.color == 1:
             return encode_tiles(images, self.tiles)
-        planes = _mixed(images, _planes(images.dtype, images.device))
+        planes = to_planes(images)
         size = [side // self.color for side in images.shape[2:]]
         brightness = encode_tiles(planes[:, :1], self.tiles)
         colors = encode_tiles(planes[:, 1:], self.tiles, size) * self.color
@@ -143,7 +141,7 @@ class Tiles(Codec):
         enlarged = decode_tiles(colors, rows, self.tiles, size, self.enlarging)
         tiles = decode_tiles(brightness, rows, self.tiles, None if size == (height, width) else size, self.enlarging)
         planes = torch.cat([tiles, enlarged], dim=1)
-        return _mixed(planes, _planes(planes.dtype, planes.device).T)
+        return to_rgb(planes)
 
     def _encoded(self, values: Tensor) -> tuple[int, int]:
         """(h, w) of the images that became these values."""
@@ -183,22 +181,11 @@ class Tiles(Codec):
         tile = height // self.tiles, width // self.tiles
         if self.color == 1:
             return resample(images, tile, self.enlarging)
-        planes = _mixed(images, _planes(images.dtype, images.device))
+        planes = to_planes(images)
         brightness = resample(planes[:, :1], tile, self.enlarging)
         coarse = height // (self.tiles * self.color), width // (self.tiles * self.color)
         colors = resample(planes[:, 1:], coarse, self.enlarging)
-        return _mixed(torch.cat([brightness, colors], dim=1), _planes(images.dtype, images.device).T)
+        return to_rgb(torch.cat([brightness, colors], dim=1))
 
 
 PLAIN = Tiles(tiles=1, color=1, enlarging="linear")  # whole images, as the paper keeps them
-
-
-@lru_cache(maxsize=8)
-def _planes(dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Made once: a CUDA graph cannot hold a tensor that is made of host data."""
-    return torch.tensor(PLANES, dtype=dtype, device=device)
-
-
-def _mixed(images: Tensor, matrix: Tensor) -> Tensor:
-    """Each channel of the result is a row of the matrix times the channels."""
-    return F.conv2d(images, matrix[:, :, None, None])

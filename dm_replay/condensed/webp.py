@@ -43,8 +43,8 @@ class Files(Stored):
         return len(self.codes)
 
     @property
-    def nbytes(self) -> int:
-        return sum(map(len, self.codes)) + self.spans.nbytes
+    def costs(self) -> Tensor:
+        return torch.tensor([len(code) + SPAN for code in self.codes])
 
     def select(self, rows: Tensor) -> "Files":
         return replace(self, codes=tuple(self.codes[row] for row in rows.tolist()), spans=self.spans[rows])

@@ -1,0 +1,163 @@
+"""Whole numbers to few bytes and back: tables of their probability, and a range coder for each image.
+
+A table is that of a rounded Laplace variable; tables are numbered by quarters of an octave of its width. Frequencies are
+whole numbers, so that bytes mean the same integers on every machine. The coder is constriction's (Bamler, 2022).
+"""
+
+import math
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from constriction import stream
+from torch import Tensor
+
+__all__ = [
+    "FINEST",
+    "WIDEST",
+    "Plan",
+    "Reader",
+    "Writer",
+    "bits_of",
+    "bits_of_zero",
+    "largest",
+    "largest_of",
+    "mean_bits",
+]
+
+FINEST, WIDEST = -16, 56  # numbers of tables; 0 is a width of one step, 4 of two
+WEIGHT = 1 << 24  # the sum of a table's frequencies, to rounding
+REACH = 15  # widths to either side of zero that a table goes
+WORD, STATE = 32, 64  # bits of what the coder writes at a time, and of what it holds
+
+
+LARGEST = tuple(int(REACH * 2 ** (table / 4)) + 1 for table in range(FINEST, WIDEST + 1))
+
+
+def largest(table: int) -> int:
+    """The largest magnitude that a table has a frequency for."""
+    return LARGEST[table - FINEST]
+
+
+@lru_cache
+def _frequencies(table: int) -> np.ndarray:
+    """(2 · largest + 1,) whole numbers from 1."""
+    width = 2 ** (table / 4)
+    magnitude = np.abs(np.arange(-largest(table), largest(table) + 1))
+    tail = 0.5 * math.exp(-0.5 / width) * -math.expm1(-1 / width)
+    share = np.where(magnitude == 0, -math.expm1(-0.5 / width), tail * np.exp(-(magnitude - 1) / width))
+    return np.maximum(np.rint(share * WEIGHT), 1)
+
+
+@lru_cache
+def _model(table: int) -> stream.model.Categorical:
+    return stream.model.Categorical(_frequencies(table).astype(np.float32), perfect=False)
+
+
+@lru_cache(maxsize=1)
+def _bits() -> tuple[Tensor, Tensor]:
+    """Bits of a zero, and of a number of magnitude 1 and of each further step: (tables,), (tables, 2)."""
+    widths = torch.exp2(torch.arange(FINEST, WIDEST + 1, dtype=torch.float64) / 4)
+    zero = -torch.log2(-torch.expm1(-0.5 / widths))
+    one = 1 + 0.5 / widths / math.log(2) - torch.log2(-torch.expm1(-1 / widths))
+    return zero.float(), torch.stack([one, 1 / widths / math.log(2)], dim=1).float()
+
+
+def largest_of(tables: Tensor) -> Tensor:
+    """:func:`largest` of tables of given numbers."""
+    return torch.tensor(LARGEST)[tables - FINEST]
+
+
+def bits_of_zero(tables: Tensor) -> Tensor:
+    """Bits that a zero takes by tables of given numbers."""
+    return _bits()[0][tables - FINEST]
+
+
+def bits_of(magnitudes: Tensor, tables: Tensor) -> Tensor:
+    """Bits that whole numbers of given magnitudes from 1 take, signs included, by tables of given numbers."""
+    one, further = _bits()[1][tables - FINEST].unbind(-1)
+    return one + (magnitudes - 1) * further
+
+
+@lru_cache
+def mean_bits(table: int) -> float:
+    """Bits that a number drawn by a table takes on average."""
+    share = _frequencies(table) / _frequencies(table).sum()
+    return float(-(share * np.log2(share)).sum())
+
+
+class Plan(NamedTuple):
+    """In which order an image's numbers are coded, and by which tables.
+
+    Attributes:
+        runs: how many numbers, and their model. zero: (n,) int32, the symbol of each that stands for zero.
+    """
+
+    runs: list[tuple[int, stream.model.Categorical]]
+    zero: np.ndarray
+
+    @classmethod
+    def of(cls, runs: Iterable[tuple[int, int]]) -> "Plan":
+        """From how many numbers, and the number of their table.
+
+        >>> from dm_replay.condensed.entropy import Plan
+        >>> Plan.of([(2, 0), (1, 4)]).zero.tolist()
+        [16, 16, 31]
+        """
+        known = list(runs)
+        zero = np.repeat([largest(table) for _, table in known], [count for count, _ in known]).astype(np.int32)
+        return cls([(count, _model(table)) for count, table in known], zero)
+
+
+class Writer:
+    """The bytes of one image, plan by plan.
+
+    >>> import numpy as np
+    >>> from dm_replay.condensed.entropy import Plan, Reader, Writer
+    >>> plan, writer = Plan.of([(4, 0)]), Writer()
+    >>> writer.add(np.array([0, -1, 0, 2], dtype=np.int32), plan)
+    >>> code = writer.close()
+    >>> len(code), Reader(code).take(plan).tolist()
+    (2, [0, -1, 0, 2])
+    """
+
+    def __init__(self) -> None:
+        self._coder = stream.queue.RangeEncoder()
+
+    def add(self, numbers: np.ndarray, plan: Plan) -> None:
+        """Numbers (n,) of int32, none larger than its table's largest."""
+        symbols, place = numbers + plan.zero, 0
+        for count, model in plan.runs:
+            self._coder.encode(symbols[place : place + count], model)
+            place += count
+
+    def close(self) -> bytes:
+        """The fewest bytes that, with zeros behind them, lie in the interval of what was added."""
+        words, (lower, width) = self._coder.pos()
+        sealed = self._coder.get_compressed()
+        written = sealed.astype(">u4").tobytes()
+        first = (int.from_bytes(written[: words * WORD // 8], "big") << STATE) + lower
+        length = words * WORD + STATE
+        inside = int.from_bytes(written, "big") << (length - len(sealed) * WORD)
+        if first <= inside < first + width:  # else a carry is pending, and the coder's own end is taken
+            for kept in range(words * WORD // 8, length // 8 + 1):
+                unit = 1 << (length - 8 * kept)
+                if -(-first // unit) * unit < first + width:
+                    written = (-(-first // unit)).to_bytes(kept, "big")
+                    break
+        return written.rstrip(b"\0")
+
+
+class Reader:
+    """The numbers in the bytes of a :class:`Writer`, run by run. Other bytes give other numbers, and no error."""
+
+    def __init__(self, code: bytes):
+        padded = code + b"\0" * (-len(code) % (WORD // 8))
+        self._coder = stream.queue.RangeDecoder(np.frombuffer(padded, dtype=">u4").astype(np.uint32))
+
+    def take(self, plan: Plan) -> np.ndarray:
+        """The next numbers, (n,) int32."""
+        found = [self._coder.decode(model, count) for count, model in plan.runs]
+        return np.concatenate(found) - plan.zero

@@ -1,0 +1,113 @@
+"""How large the coefficients of an image are: of natural images, standardized, at every size nearly the same.
+
+Measured on CIFAR-10, TinyImageNet and Imagenette at 32 to 224 pixels. Each image says by a level for its brightness and one
+for its color by how much its own are larger or smaller.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property, lru_cache
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .codec import Shape
+from .entropy import FINEST, WIDEST, Plan, mean_bits
+
+__all__ = ["LEVELS", "PER_LEVEL", "Band", "Spectrum"]
+
+# Waves across an image along both sides together, and the mean size of such coefficients of brightness and of the two
+# color differences: in quarters of an octave, for sides of 32 pixels and a step of 1.
+WAVES = (0, 1, 2, 3, 4, 6, 8, 11, 16, 22, 32, 45, 62, 90, 126, 180, 252)
+SIZES = (
+    (18, 14, 12, 9, 9, 6, 4, 2, -1, -4, -7, -11, -15, -17, -19, -21, -23),
+    (12, 5, 4, 0, 0, -3, -5, -7, -11, -15, -20, -25, -29, -33, -36, -38, -40),
+    (7, 0, -1, -4, -5, -7, -9, -11, -14, -17, -22, -27, -30, -34, -37, -39, -41),
+)
+REFERENCE = 32  # pixels
+LEVELS = range(-8, 8)
+PER_LEVEL = 2  # quarters of an octave
+PER_RUN = 3  # likewise, between tables of a level: a third of the calls for 0.3 % more bytes than 1
+
+
+@dataclass(frozen=True, eq=False)
+class Band:
+    """Planes of one level: their coefficients, the larger ones first.
+
+    Attributes:
+        places: (n,) int64, numbers among the values of an image. tables: (n,) int64, at level 0.
+    """
+
+    places: Tensor
+    tables: Tensor
+
+    @cached_property
+    def order(self) -> np.ndarray:
+        return self.places.numpy()
+
+    @cached_property
+    def plans(self) -> dict[int, Plan]:
+        """How the beginning of the coefficients is coded at each level; all others are zero."""
+        runs = Counter(self.tables.tolist())
+        at = {level: [(count, table + PER_LEVEL * level) for table, count in runs.items()] for level in LEVELS}
+        return {
+            level: Plan.of((count, min(table, WIDEST)) for count, table in own if table >= FINEST)
+            for level, own in at.items()
+        }
+
+
+class Spectrum(NamedTuple):
+    """The bands of images of one shape."""
+
+    bands: tuple[Band, ...]
+
+    @classmethod
+    def of(cls, shape: Shape, step: float) -> "Spectrum":
+        """Of images (C, H, W) whose coefficients are counted in steps; the same on every machine."""
+        return _spectrum(shape, step)
+
+    @property
+    def usual_bits(self) -> float:
+        """Of an image all of whose levels are 0."""
+        known = (Counter(band.tables[band.tables >= FINEST].tolist()) for band in self.bands)
+        return sum(many * mean_bits(table) for runs in known for table, many in runs.items())
+
+
+@lru_cache(maxsize=64)
+def _spectrum(shape: Shape, step: float) -> Spectrum:
+    channels, height, width = shape
+    longest = max(height, width)
+    rows, columns = (np.arange(side) * longest // side for side in (height, width))
+    waves = rows[:, None] + columns[None]
+    shift = _quarters(Fraction(longest, REFERENCE)) - _quarters(Fraction(step))
+    planes = [[0], [1, 2]] if channels == 3 else [list(range(channels))]
+    return Spectrum(tuple(_band(own, waves, shift, channels == 3) for own in planes))
+
+
+def _band(planes: list[int], waves: np.ndarray, shift: int, color: bool) -> Band:
+    tables = np.concatenate([_size(waves, SIZES[plane if color else 0]).ravel() + shift for plane in planes])
+    tables = (tables + PER_RUN // 2) // PER_RUN * PER_RUN
+    order = np.argsort(-tables, kind="stable")
+    order = order[tables[order] + PER_LEVEL * LEVELS[-1] >= FINEST]
+    return Band(torch.from_numpy(order + planes[0] * waves.size), torch.from_numpy(tables[order]))
+
+
+def _size(waves: np.ndarray, sizes: tuple[int, ...]) -> np.ndarray:
+    """Between two that are known, straight lines, rounded down."""
+    last = len(WAVES) - 2
+    after = np.clip(np.searchsorted(WAVES, waves, side="right") - 1, 0, last)
+    known, low = np.array(WAVES), np.array(sizes)
+    return low[after] + (low[after + 1] - low[after]) * (waves - known[after]) // (known[after + 1] - known[after])
+
+
+def _quarters(ratio: Fraction) -> int:
+    """Four times the binary logarithm, to the nearest whole number, without rounding before."""
+    eighth, number = ratio**8, 0
+    while eighth >= Fraction(2) ** (2 * number + 1):
+        number += 1
+    while eighth < Fraction(2) ** (2 * number - 1):
+        number -= 1
+    return number
