@@ -1,1 +1,1 @@
-"""Differentiable Siamese augmentation and its kernels."""
+"""Augmentation: Siamese and differentiable, its kernels, and crops of a stream's own images."""

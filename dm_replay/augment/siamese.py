@@ -1,6 +1,7 @@
-"""Differentiable Siamese augmentation (DSA, Zhao & Bilen, ICML 2021): draw once, apply to real and synthetic alike."""
+"""Augmentation drawn first, applied after: Siamese (DSA, Zhao & Bilen, ICML 2021), and crops of a mini-batch."""
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
@@ -8,9 +9,10 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
+from ..runtime.hardware import cpu_by_default
 from .kernels import color, cutout, warp
 
-__all__ = ["AugmentParams", "SiameseAugment"]
+__all__ = ["AugmentParams", "CropFlip", "SiameseAugment"]
 
 
 class AugmentParams(NamedTuple):
@@ -180,3 +182,57 @@ class SiameseAugment:
 _MATRIX = (("xx", "xy", "x"), ("yx", "yy", "y"))
 _COLOR = ("brightness", "saturation", "contrast")
 _BOX = ("top", "bottom", "left", "right")
+
+
+@cpu_by_default
+@dataclass(frozen=True)
+class CropFlip:
+    """Crops of padded images and mirror images of a whole mini-batch, distributed as torchvision's transforms.
+
+    They are those of ``RandomCrop(size, padding)`` and ``RandomHorizontalFlip()``, each image's drawn on its own.
+
+    Args:
+        padding: pixels added on each side before an image of the old size is cut out. flip: whether half are mirrored.
+
+    >>> import torch
+    >>> from dm_replay.augment.siamese import CropFlip
+    >>> augment, generator = CropFlip.parse("crop4_flip"), torch.Generator().manual_seed(0)
+    >>> images = torch.rand(5, 3, 32, 32)
+    >>> augment.apply(images, *augment.sample(5, generator), fill=torch.zeros(3)).shape
+    torch.Size([5, 3, 32, 32])
+    """
+
+    padding: int = 4
+    flip: bool = True
+
+    @classmethod
+    def parse(cls, name: str) -> "CropFlip":
+        """From "none", "flip", "crop4" or "crop4_flip", with any number of pixels.
+
+        Raises:
+            ValueError: for another name.
+        """
+        parts = re.fullmatch(r"none|(flip)|crop([0-9]+)(_flip)?", name)
+        if parts is None:
+            known = "none, flip, or crop with a number of pixels as in crop4 or crop4_flip"
+            raise ValueError(f"expected {known}, got {name!r}")
+        return cls(int(parts[2] or 0), bool(parts[1] or parts[3]))
+
+    def sample(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Where each crop begins in the padded image, (N, 2) by row and column, and which are mirrored, (N,)."""
+        corners = torch.randint(0, 2 * self.padding + 1, (count, 2), generator=generator)
+        return corners, torch.rand(count, generator=generator) < (0.5 if self.flip else 0.0)
+
+    def apply(self, images: Tensor, corners: Tensor, mirrored: Tensor, fill: Tensor) -> Tensor:
+        """(N, C, H, W) of any type -> the same; ``fill`` (C,) is the value of padding."""
+        number, channels, height, width = images.shape
+        p = self.padding
+        padded = fill[:, None, None].expand(number, channels, height + 2 * p, width + 2 * p).clone()
+        padded[:, :, p : p + height, p : p + width] = images
+        rows = corners[:, :1] + torch.arange(height, device=images.device)
+        columns = torch.arange(width, device=images.device).expand(number, width)
+        columns = corners[:, 1:] + torch.where(mirrored[:, None], columns.flip(1), columns)
+        image, channel = torch.arange(number, device=images.device), torch.arange(channels, device=images.device)
+        return padded[
+            image[:, None, None, None], channel[:, None, None], rows[:, None, :, None], columns[:, None, None]
+        ]

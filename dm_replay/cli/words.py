@@ -9,6 +9,7 @@ from typing import TypeVar
 
 __all__ = ["documented", "number", "path", "true_or_false", "whole_number"]
 
+SECTION = re.compile(r"^Args:\n((?: .*\n|\n)*)", re.MULTILINE)  # its indented lines
 ENTRY = re.compile(r"    (\w+(?:, \w+)*): (.*)")
 REFERENCE = re.compile(r"[,;]? see :\w+:`[^`]*`[^.;]*")  # which leads nowhere in a terminal
 ROLE = re.compile(r":\w+:(?=`)")
@@ -44,25 +45,14 @@ def documented(what: object) -> dict[str, str]:
     """The text of each argument in the ``Args:`` of a function or class, without markup and its last full stop."""
     texts: dict[str, list[str]] = {}
     names: list[str] = []
-    for line in _section(inspect.getdoc(what) or "", "Args:"):
+    section = SECTION.search(f"{inspect.getdoc(what)}\n")
+    for line in filter(None, section[1].splitlines() if section else ()):
         entry = ENTRY.fullmatch(line)
         if entry:
             names = entry[1].split(", ")
         for name in names:
             texts.setdefault(name, []).append(entry[2] if entry else line.strip())
     return {name: _plain(name, " ".join(lines)) for name, lines in texts.items()}
-
-
-def _section(text: str, title: str) -> list[str]:
-    """The indented lines after a title."""
-    lines = iter(text.splitlines())
-    found = []
-    if title in lines:
-        for line in lines:
-            if line and not line.startswith(" "):
-                break
-            found += [line] if line else []
-    return found
 
 
 def _plain(name: str, text: str) -> str:

@@ -1,4 +1,4 @@
-"""The mini-batches of a strategy: images with a class each, made by other plugins, too, and shared out by processes."""
+"""The mini-batches of a strategy: checked, made of tensors, made by other plugins, shared out by processes."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -11,10 +11,15 @@ from avalanche.training.plugins import ReplayPlugin
 from torch import Tensor
 from torch.utils.data import DataLoader, DistributedSampler, RandomSampler, SequentialSampler
 
+from ..augment.siamese import CropFlip
 from ..data.pixels import check_planar
 from ..replay.loader import Batches
+from ..replay.standardize import to_dtype
+from ..runtime.hardware import cpu_by_default
+from ..runtime.seeding import new_generator
 
 __all__ = [
+    "TensorLoader",
     "check_neighbours",
     "check_not_made",
     "checked",
@@ -113,14 +118,12 @@ def check_not_made(strategy: Any, plugin: ReplayPlugin, anew: str, **kwargs: Any
     strategy.make_train_dataloader(**kwargs)
     own, strategy.dataloader = strategy.dataloader, found
     if not _alike(own, found):
-        before, _ = _around(strategy, plugin)
-        raise ValueError(_thrown_away(anew, [other for other in before if _has_hook(other)]))
+        raise ValueError(_thrown_away(anew, [other for other in _around(strategy, plugin)[0] if _has_hook(other)]))
 
 
 def name_those_behind(strategy: Any, plugin: ReplayPlugin) -> str:
     """The plugins behind this one that could have made mini-batches instead of it."""
-    _, behind = _around(strategy, plugin)
-    return _names([other for other in behind if _has_hook(other)])
+    return _names([other for other in _around(strategy, plugin)[1] if _has_hook(other)])
 
 
 def _thrown_away(anew: str, others: list[Any]) -> str:
@@ -183,3 +186,65 @@ class _InTurns(DistributedSampler):
         order = super().__iter__()
         self.set_epoch(self.epoch + 1)
         return order
+
+
+@cpu_by_default
+class TensorLoader:
+    """Mini-batches of real images (N, C, H, W) with labels (N,) and, if they have them, tasks (N,).
+
+    Each pass has an order and augmentation of its own.
+
+    Args:
+        pixel: type of the images in mini-batches, by default that given.
+        black: (C,), the value of padding; by default the darkest that each channel has.
+        seed: of the passes; the same seed gives the same ones.
+
+    >>> import torch
+    >>> from dm_replay.augment.siamese import CropFlip
+    >>> from dm_replay.plugins.mini_batches import TensorLoader
+    >>> loader = TensorLoader(torch.rand(10, 1, 8, 8), torch.arange(10), batch_size=4, augment=CropFlip(1))
+    >>> [len(labels) for images, labels in loader], len(loader)
+    ([4, 4, 2], 3)
+    """
+
+    def __init__(
+        self,
+        images: Tensor,
+        labels: Tensor,
+        tasks: Tensor | None = None,
+        *,
+        batch_size: int,
+        augment: CropFlip | None = None,
+        pixel: torch.dtype | None = None,
+        black: Tensor | None = None,
+        device: torch.device | str = "cpu",
+        shuffle: bool = True,
+        drop_last: bool = False,
+        seed: int = 0,
+    ):
+        numbers = [labels] if tasks is None else [labels, tasks]
+        self.images, *self.numbers = (part.to(device) for part in (images, *numbers))
+        self.pixel, self.batch_size, self.augment = pixel or images.dtype, batch_size, augment
+        self.shuffle, self.drop_last, self.seed = shuffle, drop_last, seed
+        self.black = self.images.amin((0, 2, 3)) if black is None else black.to(device)
+        self.passes = 0
+
+    def __len__(self) -> int:
+        whole, rest = divmod(len(self.images), self.batch_size)
+        return whole + (rest > 0 and not self.drop_last)
+
+    def __iter__(self) -> Iterator[list[Tensor]]:
+        generator = new_generator(self.seed, "current", self.passes)
+        self.passes += 1
+        for rows in self._order(generator).to(self.images.device).split(self.batch_size)[: len(self)]:
+            yield [self._augmented(self.images[rows], generator), *(part[rows] for part in self.numbers)]
+
+    def _order(self, generator: torch.Generator) -> Tensor:
+        count = len(self.images)
+        return torch.randperm(count, generator=generator) if self.shuffle else torch.arange(count)
+
+    def _augmented(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        if self.augment is not None:
+            corners, mirrored = (part.to(images.device) for part in self.augment.sample(len(images), generator))
+            images = self.augment.apply(images, corners, mirrored, self.black)
+        return to_dtype(images, self.pixel)

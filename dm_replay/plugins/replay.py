@@ -7,14 +7,13 @@ from avalanche.distributed import DistributedHelper
 from avalanche.training.plugins import ReplayPlugin
 from torch import Tensor, nn
 
-from ..augment.siamese import SiameseAugment
-from ..replay.current import CropFlip, TensorLoader
+from ..augment.siamese import CropFlip, SiameseAugment
 from ..replay.loader import Batches, ReplayLoader, Transform, check_transform
 from ..runtime.distributed import Peers
 from ..runtime.seeding import derive
 from ..runtime.settings import fraction, whole_number
 from .experience import READ_BATCH, as_pool, check_train_size, inspect, some_images
-from .mini_batches import check_neighbours, check_not_made, name_those_behind, shared_among_processes
+from .mini_batches import TensorLoader, check_neighbours, check_not_made, name_those_behind, shared_among_processes
 from .storage_policy import CondensedBuffer
 
 __all__ = ["DMReplayPlugin"]

@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from dm_replay import PLAIN, EvalConfig, ImageSet, TensorPool, condense, evaluate, load_dataset
+from dm_replay.augment.siamese import CropFlip
 from dm_replay.matching.config import CondenseConfig
-from dm_replay.replay.current import CropFlip, TensorLoader
+from dm_replay.plugins.mini_batches import TensorLoader
 from dm_replay.replay.loader import ReplayLoader
 from dm_replay.replay.memory import CondensedMemory
 

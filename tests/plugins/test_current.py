@@ -5,7 +5,8 @@ import torch
 from torchvision.transforms import RandomCrop, RandomHorizontalFlip
 from torchvision.transforms import functional as transforms
 
-from dm_replay.replay.current import CropFlip, TensorLoader
+from dm_replay.augment.siamese import CropFlip
+from dm_replay.plugins.mini_batches import TensorLoader
 
 IMAGES = torch.rand(40, 3, 6, 5, generator=torch.Generator().manual_seed(0))
 LABELS = torch.arange(40)
