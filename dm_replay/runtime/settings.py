@@ -51,7 +51,7 @@ class Plain:
         """The same with other values, of its own fields or of those of the settings in it.
 
         Raises:
-            ValueError: for a name that none of them has.
+            ValueError: for a name that none of them has, or a plain value in place of settings.
 
         >>> from dm_replay import CondenseConfig
         >>> CondenseConfig().but(ipc=5, device="cpu").machine.device
@@ -61,7 +61,10 @@ class Plain:
         found = {name: value for name, value in changes.items() if name in own}
         unknown = changes.keys() - own
         for name in own:
-            settings = found.get(name, getattr(self, name))
+            kept = getattr(self, name)
+            settings = found.get(name, kept)
+            if isinstance(kept, Plain) and not isinstance(settings, Plain):
+                raise ValueError(f"expected settings as {name}, such as a {type(kept).__name__}, got {settings!r:.60}")
             theirs = {field.name for field in fields(settings)} - own if isinstance(settings, Plain) else set()
             if theirs & changes.keys():
                 found[name] = replace(settings, **{name: changes[name] for name in theirs & changes.keys()})

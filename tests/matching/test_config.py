@@ -66,6 +66,7 @@ def test_without_networks_a_preset_has_no_class_term():
         (dict(tail_average=1.5), "expected lr_final and tail_average in"),
         (dict(class_weight=1.0), "class_weight needs trained networks"),
         (dict(mosaics=2), "unknown setting 'mosaics'; choose from .*ipc.*tiles"),
+        (dict(machine="cpu"), "expected settings as machine, such as a Machine, got 'cpu'"),
     ],
 )
 def test_settings_that_cannot_be(settings, message):
