@@ -7,7 +7,6 @@ stopped one goes on.
 
 import functools
 import importlib
-import math
 import re
 import time
 from pathlib import Path
@@ -30,7 +29,6 @@ from dm_replay import (
     Random,
     Reducer,
     Tiles,
-    Webp,
     condense,
 )
 from dm_replay.data.registry import Dataset
@@ -57,8 +55,6 @@ CODECS = {
     "code": Tiles(),
     "code-whole": Tiles(tiles=1),
     "dct": Dct(),
-    "webp": Webp(),
-    "webp-whole": Webp(shrink=1),
 }
 WEIGHTINGS: dict[str, dict[str, float]] = {  # of the prefixes of a set; the first two and the last have none
     "random": {},
@@ -109,11 +105,9 @@ def reducer_of(cell: dict, **settings: Any) -> Reducer:
     return Mixed(condensed, Herding(network), 0.5) if name == "mixed" else condensed
 
 
-def codec_of(method: str, shape: tuple[int, int, int]) -> Codec:
-    """The codec of a method for images (C, H, W)."""
+def codec_of(method: str) -> Codec:
+    """The codec of a method; ``dct-STEP`` has another step than the usual one."""
     name = method.partition("/")[2]
-    if name == "webp-whole":
-        return Webp(most=math.prod(shape) // 10, shrink=1)
     if name.startswith("dct-"):
         return Dct(float(name.removeprefix("dct-")))
     return _own(name) if ":" in name else CODECS[name]
@@ -166,7 +160,7 @@ def _job(cell: dict, shape: tuple[int, int, int], **settings: Any) -> tuple[Redu
     if cell["method"].startswith("paper/"):
         settings["lr_img"] = paper_lr(cell["dataset"], cell["ipc"], cell["learned"])
     allowed = cell["ipc"] * CODECS["whole"].fit(shape).nbytes(shape)
-    return reducer_of(cell, **settings), codec_of(cell["method"], shape).fit(shape, allowed), allowed
+    return reducer_of(cell, **settings), codec_of(cell["method"]).fit(shape, allowed), allowed
 
 
 def _one(cell: dict, data: Dataset, part: str = "", **settings: Any) -> ImageSet:

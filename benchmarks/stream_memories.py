@@ -49,7 +49,7 @@ def buffer_of(cell: dict, data: Dataset, allowed: int) -> CondensedBuffer:
     method = cell["method"].removeprefix("gdumb ")
     settings = {"prefix_weight": PREFIX_WEIGHT, **(OF_DIGITS if cell["dataset"] == "digits" else {})}
     reducer = reducer_of({**cell, "method": method}, **settings)
-    how = {"kind": reducer, "codec": codec_of(method, data.train.shape), "seed": cell["seed"], "progress": False}
+    how = {"kind": reducer, "codec": codec_of(method), "seed": cell["seed"], "progress": False}
     if cell["stream"] != "classes":
         return CondensedBuffer(mem_bytes=allowed, **how)
     words = [cell["dataset"], cell["experiences"], cell["seed"], cell["images"], method]

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from .condensed.image_set import ImageSet as ImageSet
     from .condensed.tiles import PLAIN as PLAIN
     from .condensed.tiles import Tiles as Tiles
-    from .condensed.webp import Webp as Webp
     from .coresets.real import Herding as Herding
     from .coresets.real import KMeans as KMeans
     from .coresets.real import Random as Random
@@ -45,7 +44,6 @@ _HOMES = {
     "Dct": "condensed.dct",
     "Tiles": "condensed.tiles",
     "PLAIN": "condensed.tiles",
-    "Webp": "condensed.webp",
     "Budget": "coresets.reducer",
     "Reducer": "coresets.reducer",
     "Random": "coresets.real",

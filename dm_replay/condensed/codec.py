@@ -28,6 +28,7 @@ class Codec(Plain):
 
     Attributes:
         images_per_stored: training images in one stored image.
+        slow: whether reading stored images takes so long that it is better done once than for each mini-batch.
         storage: of a value by default, one of :data:`~dm_replay.condensed.stored.STORAGES`.
 
     >>> from dataclasses import dataclass
@@ -44,6 +45,7 @@ class Codec(Plain):
     """
 
     images_per_stored: ClassVar[int] = 1
+    slow: ClassVar[bool] = False
     storage = "uint8"  # without a type: else it would come first among the arguments of a codec that has it as a field
 
     def fit(self, shape: Shape, nbytes: int | None = None) -> "Codec":
@@ -82,8 +84,17 @@ class Codec(Plain):
         return packed_of(fields, self.value_shape(shape), self.storage)
 
     def nbytes(self, shape: Shape) -> int:
-        """Bytes of one stored image, where images are (C, H, W)."""
+        """Bytes of one stored image at most, where images are (C, H, W)."""
         return Packed.nbytes_of(self.value_shape(shape), self.storage)
+
+    def usual_nbytes(self, shape: Shape) -> int:
+        """Bytes of one stored image of a natural one, about, where each has its own."""
+        return self.nbytes(shape)
+
+    def few_nbytes(self, images: Tensor) -> int:
+        """Bytes in which each of images like these (N, C, H, W) may be stored: not more than they take on average."""
+        channels, height, width = images.shape[1:]
+        return self.nbytes((channels, height, width))
 
     def value_shape(self, shape: Shape) -> Shape:
         """(C', H', W') of the values of one stored image, where images are (C, H, W)."""

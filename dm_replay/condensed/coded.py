@@ -15,7 +15,7 @@ from .rounding import LEVEL_TABLE
 from .spectrum import LEVELS, Spectrum
 from .stored import Stored
 
-__all__ = ["Coded", "code_of", "numbers_of"]
+__all__ = ["Coded", "bytes_of", "code_of", "numbers_of"]
 
 LENGTH = 7  # bits of its length that a byte holds
 
@@ -37,7 +37,7 @@ class Coded(Stored):
 
     @property
     def costs(self) -> Tensor:
-        return torch.tensor([len(code) + len(_length(code)) for code in self.codes], dtype=torch.int64)
+        return torch.tensor([bytes_of(code) for code in self.codes], dtype=torch.int64)
 
     def select(self, rows: Tensor) -> "Coded":
         return replace(self, codes=tuple(self.codes[row] for row in rows.tolist()))
@@ -64,6 +64,11 @@ class Coded(Stored):
         expect(len(lengths) > 0 and sum(lengths) == size, f"{len(lengths)} codes of {sum(lengths)} bytes, not {size}")
         ends, codes = np.cumsum(lengths).tolist(), fields["codes"].numpy().tobytes()
         return cls(tuple(codes[end - length : end] for end, length in zip(ends, lengths, strict=True)), shape)
+
+
+def bytes_of(code: bytes) -> int:
+    """Of a code and its length."""
+    return len(code) + len(_length(code))
 
 
 def _length(code: bytes) -> bytes:

@@ -14,15 +14,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..runtime.settings import check_whole_numbers
 from .codec import Codec, Shape
-from .coded import Coded, code_of, numbers_of
+from .coded import Coded, bytes_of, code_of, numbers_of
 from .color import to_planes, to_rgb
 from .rounding import RATE, rounded
 from .spectrum import Spectrum
 
 __all__ = ["Dct"]
 
-USUAL = 2.0
+STEP = 1.6
+EMPTY = 5  # bytes of an image without detail
+HIGHER = 1.5
+ROUNDING = 0.7  # of the bits of natural images, those that are left once rounding is weighed
+MOST = 4  # usual images' bytes that an image may take
+FEW = 0.8  # of an average image's bytes: to make more images than will fit costs little, and too few waste bytes
 TOGETHER = 1 << 22  # values that are rounded at a time
 
 
@@ -32,13 +38,14 @@ class Dct(Codec):
 
     Args:
         step: between two values of a coefficient, where images are standardized: the larger, the fewer bytes and the
-            rougher the image. 0 takes 2, or what suits the bytes where bytes count.
+            rougher the image. 0 takes 1.6.
+        most: bytes of an image; one that would take more is made smoother. 0 takes four times those of a usual one.
 
     Raises:
-        ValueError: for a step below 0.
+        ValueError: for a step or bytes below 0, or bytes that no image fits.
 
     >>> import torch
-    >>> from dm_replay.condensed.dct import Dct
+    >>> from dm_replay import Dct
     >>> codec = Dct().fit((3, 32, 32))
     >>> smooth = torch.linspace(-1, 1, 32).expand(5, 3, 32, 32)
     >>> stored = codec.store(codec.encode(smooth))
@@ -46,19 +53,32 @@ class Dct(Codec):
     True
     """
 
+    slow = True
+
     step: float = 0.0
+    most: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_whole_numbers(self, most=0)
         if not 0 <= self.step < math.inf:
             raise ValueError(f"step must be a number of at least 0, got {self.step!r}")
+        if 0 < self.most < EMPTY:
+            raise ValueError(f"most must be 0 or at least {EMPTY} bytes, got {self.most}")
 
     def fit(self, shape: Shape, nbytes: int | None = None) -> "Dct":
-        return replace(self, step=self.step or USUAL)
+        fitted = replace(self, step=self.step or STEP)
+        return replace(fitted, most=self.most or MOST * fitted.usual_nbytes(shape))
 
     def nbytes(self, shape: Shape) -> int:
-        """Bytes that a natural image (C, H, W) takes, about: each of its own takes more or fewer."""
-        return 1 + math.ceil(Spectrum.of(self.value_shape(shape), self.fit(shape).step).usual_bits / 8)
+        return self.most
+
+    def usual_nbytes(self, shape: Shape) -> int:
+        bits = Spectrum.of(self.value_shape(shape), self.step or STEP).usual_bits
+        return EMPTY + math.ceil(ROUNDING * bits / 8)
+
+    def few_nbytes(self, images: Tensor) -> int:
+        return max(1, int(FEW * self.store(self.encode(images)).nbytes / len(images)))
 
     def full(self, shape: Shape) -> bool:
         return True  # what is only made less sharp lacks what rounding does to images, and networks see that
@@ -81,12 +101,17 @@ class Dct(Codec):
         parts = values.detach().cpu().float().flatten(1).split(max(1, TOGETHER // math.prod(shape)))
         return Coded(tuple(code for part in parts for code in self._codes(part / self.step, spectrum)), shape)
 
-    @staticmethod
-    def _codes(coefficients: Tensor, spectrum: Spectrum) -> list[bytes]:
-        rate = torch.full((len(coefficients),), RATE)
-        found = [rounded(coefficients[:, band.places], band, rate) for band in spectrum.bands]
-        numbers, levels = [band.numbers.numpy() for band in found], [band.levels.tolist() for band in found]
-        return [code_of(*image, spectrum) for image in zip(zip(*numbers), zip(*levels), strict=True)]
+    def _codes(self, coefficients: Tensor, spectrum: Spectrum) -> list[bytes]:
+        """Of images (N, C · H · W) in steps. What takes too many bytes is rounded again, its bits at a higher price."""
+        codes, rows, rate = dict[int, bytes](), torch.arange(len(coefficients)), torch.full((len(coefficients),), RATE)
+        while len(rows):
+            found = [rounded(coefficients[rows][:, band.places], band, rate[rows]) for band in spectrum.bands]
+            numbers, levels = [band.numbers.numpy() for band in found], [band.levels.tolist() for band in found]
+            made = [code_of(*image, spectrum) for image in zip(zip(*numbers), zip(*levels), strict=True)]
+            codes.update(zip(rows.tolist(), made, strict=True))
+            rows = rows[torch.tensor([bytes_of(code) > self.most for code in made])]
+            rate[rows] *= HIGHER
+        return [codes[row] for row in range(len(codes))]
 
     def read(self, stored: Any, rows: Tensor) -> Tensor:
         spectrum = Spectrum.of(stored.shape, self.step)

@@ -15,7 +15,7 @@ from .checks import one_line
 from .codec import Codec, Shape
 from .set_file import read_set, write_set
 from .stored import Stored
-from .tiles import PLAIN
+from .tiles import PLAIN, Tiles
 
 __all__ = ["ImageSet"]
 
@@ -165,6 +165,15 @@ class ImageSet(ByClass):
             return self
         folded = self.stored.folded(*self.affine)
         return self if folded is None else replace(self, stored=folded, affine=None)
+
+    def unpacked(self) -> "ImageSet":
+        """The same training images, to rounding to bytes, where reading stored ones takes long: to decode often."""
+        if not self.codec.slow:
+            return self
+        images = self.decode_before_affine(torch.arange(self.decoded, device=self.labels.device))
+        codec = Tiles(tiles=1, color=1, resolution=max(self.shape[1:]), storage="uint8").fit(self.shape)
+        stored, labels = codec.store(codec.encode(images)), self.image_labels
+        return replace(self, stored=stored, labels=labels, codec=codec)
 
     def resample(self, images: Tensor) -> Tensor:
         """Other images (N, C, H, W), in the values of the set, at the resolution of its own."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..condensed.codec import Codec, Shape
+from ..condensed.dct import Dct
 from ..condensed.image_set import ImageSet
 from ..condensed.tiles import PLAIN
 from ..data.classes import EVERY
@@ -132,6 +133,11 @@ class Reducer(Plain):
     """
 
     joins_previous: ClassVar[bool] = False
+
+    @property
+    def usual_codec(self) -> Codec:
+        """What stores its images where bytes count and nothing else is said."""
+        return Dct()
 
     @abstractmethod
     def reduce(self, pool: TensorPool, budget: Budget, *, seed: int, previous: ImageSet | None = None) -> ImageSet:

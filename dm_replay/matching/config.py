@@ -162,7 +162,7 @@ class CondenseConfig(Plain):
         codec = self.codec.fit(shape, self.bytes_per_class)
         if self.bytes_per_class is None:
             return replace(self, codec=codec)
-        ipc = self.bytes_per_class // (each := codec.nbytes(shape))
+        ipc = self.bytes_per_class // (each := codec.usual_nbytes(shape))
         if not ipc:
             few = f"bytes_per_class {self.bytes_per_class}"
             raise ValueError(f"{few} is less than the {each} bytes of one stored image")

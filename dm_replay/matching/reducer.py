@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..condensed.codec import Shape
+from ..condensed.codec import Codec, Shape
 from ..condensed.image_set import ImageSet
+from ..condensed.tiles import Tiles
 from ..coresets.real import Herding, KMeans, Random
 from ..coresets.reducer import Budget, ByShare, Reducer, Work
 from ..data.pool import TensorPool
@@ -62,6 +63,10 @@ class Condense(ByShare):
     def __setstate__(self, state: dict[str, Any]) -> None:
         object.__setattr__(self, "config", state["config"])
 
+    @property
+    def usual_codec(self) -> Codec:
+        return Tiles()
+
     def check(self, shape: Shape) -> None:
         check_buildable(self.config.network, shape)
 
@@ -103,6 +108,10 @@ class Mixed(ByShare):
         super().__post_init__()
         if not 0 <= self.fraction < 1:
             raise ValueError(f"fraction must be from 0 to below 1, got {self.fraction}")
+
+    @property
+    def usual_codec(self) -> Codec:
+        return self.first.usual_codec
 
     def share(
         self, pool: TensorPool, budget: Budget, *, seed: int, previous: ImageSet | None, work: Work
@@ -153,7 +162,7 @@ def _reordered(images: ImageSet, order) -> ImageSet:
     return images.select(torch.cat([rows[order(len(rows))] for rows in own]))
 
 
-KINDS = ("condensed", "random", "herding", "kmeans", "webp")
+KINDS = ("condensed", "random", "herding", "kmeans")
 
 
 def reducer_of(kind: "str | Reducer", config: CondenseConfig, real_fraction: float = 0.0) -> Reducer:
@@ -170,8 +179,8 @@ def reducer_of(kind: "str | Reducer", config: CondenseConfig, real_fraction: flo
     elif kind in KINDS:
         embedding = config.network, config.machine.memory_budget
         herding = Herding(*embedding)
-        named = {"random": Random(), "kmeans": KMeans(*embedding), "condensed": Condense(config)}
-        found = named.get(kind, herding)
+        named = {"random": Random(), "herding": herding, "kmeans": KMeans(*embedding), "condensed": Condense(config)}
+        found = named[kind]
         if real_fraction and kind == "condensed":
             return Mixed(found, herding, real_fraction)
     else:

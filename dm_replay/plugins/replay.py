@@ -51,8 +51,7 @@ class DMReplayPlugin(ReplayPlugin, supports_distributed=True):  # type: ignore[c
             that each channel has had, and the tasks of an experience of several are not balanced. By default the
             strategy's own loader.
         match_resolution: the part of the current images, 0 to 1, that is shrunk and enlarged as the memory's are,
-            once there
-            is a memory; none where it keeps images, and their color, at full resolution, or as WebP. For networks with
+            once there is a memory; none where it keeps images, and their color, at full resolution. For networks with
             BatchNorm.
         settings: of the :class:`CondensedBuffer`: ``iterations`` (200 by default; on a GPU take
             2,000 to 20,000), ``ipc``, ``seed``, ``progress``, ``device``, ``augment`` or any other

@@ -55,8 +55,8 @@ class CondensedBuffer(MemoryBuffer):
     Args:
         max_size: images in all. mem_bytes: bytes in all, instead; ``max_size`` is then this number.
         ipc: a fixed number of images per class; by default the classes seen share ``max_size``.
-        kind: "condensed"; real images, "random", "herding" or "kmeans", or "webp", herded ones as small files; or a
-            :class:`Reducer` of your own. real_fraction: of "condensed", the part of each class that are herded ones.
+        kind: "condensed"; real images, "random", "herding" or "kmeans"; or a :class:`Reducer` of your own.
+            real_fraction: of "condensed", the part of each class that are herded ones.
         codec: how images are stored, instead of the settings ``tiles``, ``color``, ``storage`` and ``resolution``.
         config: how to condense; or give its fields as keywords, such as ``iterations=2000``. The
             default is 200 iterations, or as many as 60 seconds suffice for, which is for the patience of CPU users; on

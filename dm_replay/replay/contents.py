@@ -1,7 +1,9 @@
 """What a memory of a fixed size holds: images of each class seen, within so many images or so many bytes."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -54,7 +56,7 @@ class Contents:
         return codec.fit(shape, self.mem_bytes)
 
     def capacity(self, shape: Shape | None = None) -> int:
-        """How many stored images it may hold.
+        """How many stored images it may hold; where each has bytes of its own, about how many natural ones.
 
         Args:
             shape: (C, H, W); where bytes are counted and nothing is held yet, it has to be given.
@@ -63,26 +65,42 @@ class Contents:
             ValueError: if it is not.
         """
         if self.mem_bytes is None:
-            assert self.mem_size is not None
-            return self.mem_size
-        shape = shape or self.shape
-        if shape is None:
-            raise ValueError("how many images mem_bytes hold depends on their shape, and none have come yet")
-        standardization = 2 * FLOAT * shape[0]
-        return max(0, self.mem_bytes - standardization) // self.fitted(shape).nbytes(shape)
+            return self._room(0)
+        known = self._known(shape)
+        return self._room(known[0]) // self.fitted(known).usual_nbytes(known)
 
     def lengths(self, groups: int, shape: Shape | None = None) -> list[int]:
-        """The shares of that many groups in order of arrival.
+        """The shares of that many groups in order of arrival, about, where each image has bytes of its own.
 
         Raises:
             ValueError: if they do not fit.
         """
-        need, size = groups * (self.ipc or 1), self.capacity(shape)
-        if need > size:
+        need, size, fit = groups * (self.ipc or 1), self.capacity(shape), self._certain(shape)
+        if need > size or groups > fit:
             whole = f"mem_size {size}" if self.mem_bytes is None else f"mem_bytes {self.mem_bytes}, of {size} images,"
             more = f": it must be at least {need}" if self.mem_bytes is None else ""
             raise ValueError(f"{whole} cannot hold {groups} classes of {self.ipc or 'at least 1'} images{more}")
         return [self.ipc or -((first - size) // groups) for first in range(groups)]
+
+    def _certain(self, shape: Shape | None) -> int:
+        """Stored images that fit whatever they are."""
+        if self.mem_bytes is None:
+            return self._room(0)
+        known = self._known(shape)
+        return self._room(known[0]) // self.fitted(known).nbytes(known)
+
+    def _room(self, channels: int) -> int:
+        """Stored images, or bytes without those of the standardization."""
+        if self.mem_bytes is not None:
+            return max(0, self.mem_bytes - 2 * FLOAT * channels)
+        assert self.mem_size is not None
+        return self.mem_size
+
+    def _known(self, shape: Shape | None) -> Shape:
+        shape = shape or self.shape
+        if shape is None:
+            raise ValueError("how many images mem_bytes hold depends on their shape, and none have come yet")
+        return shape
 
     def __len__(self) -> int:
         return sum(map(len, self.held.values()))
@@ -121,12 +139,25 @@ class Contents:
         joined = list(dict.fromkeys([*self.held, *incoming]))
         return dict(zip(joined, self.lengths(len(joined), shape), strict=True)) if joined else {}
 
-    def sizes(self, limits: Mapping[Group, int], shape: Shape) -> dict[Group, int]:
-        """Stored images of every group, at most ``limits`` of those that come in and what is held of the others."""
+    def sizes(self, limits: Mapping[Group, int], shape: Shape, size: int | None = None) -> dict[Group, int]:
+        """Stored images of every group, at most ``limits`` of those that come in and what is held of the others.
+
+        Args:
+            size: stored images in all, where each has bytes of its own; by default the capacity.
+        """
         every = {group: len(part) for group, part in self.held.items()} | dict(limits)
         if self.ipc is not None:
             return {group: min(limit, self.ipc) for group, limit in every.items()}
-        return dict(zip(every, dealt(self.capacity(shape), list(every.values())), strict=True))
+        size = self.capacity(shape) if size is None else size
+        return dict(zip(every, dealt(size, [torch.ones(limit) for limit in every.values()]), strict=True))
+
+    def planned(self, images: Tensor) -> int:
+        """How many stored images to make room for, where they will be like these, (N, C, H, W): rather too many, since
+        what does not fit is cut."""
+        channels, height, width = images.shape[1:]
+        if self.mem_bytes is None:
+            return self._room(channels)
+        return self._room(channels) // self.fitted((channels, height, width)).few_nbytes(images)
 
     def resize(self, mem_size: int | None = None, *, mem_bytes: int | None = None) -> None:
         """A smaller size cuts every group now; a larger one serves the updates from now on.
@@ -141,7 +172,7 @@ class Contents:
             resized.lengths(len(self.held), self.shape)
         self.mem_size, self.mem_bytes = resized.mem_size, resized.mem_bytes
         if self.shape and self.standardization:
-            self._settle(self.held, self.waiting, self.sizes({}, self.shape), self.standardization)
+            self.settle(self.held, self.standardization, self.waiting)
 
     def check_shapes(self, shapes: Iterable[tuple[int, ...]]) -> Shape:
         """The one shape (C, H, W) of these and of the images held.
@@ -161,32 +192,50 @@ class Contents:
         if self.standardization is not None:
             check_scale(self.standardization, list(self.held.values()), pools)
 
-    def _settle(
+    def settle(
         self,
         groups: Mapping[Group, ImageSet],
-        waiting: Mapping[Group, Waiting],
-        sizes: Mapping[Group, int],
         space: Standardization,
+        waiting: Mapping[Group, Waiting] = MappingProxyType({}),
+        limits: Mapping[Group, int] = MappingProxyType({}),
     ) -> None:
-        """Take these images, cut to their sizes."""
-        parts = {group: cut(groups[group], waiting.get(group, Waiting()), size) for group, size in sizes.items()}
+        """Take of these images what fits, of each group at most its limit, if it has one."""
+        parts = {group: (part, waiting.get(group, Waiting())) for group, part in groups.items()}
+        sizes = {group: min(limits.get(group, len(part)), self.ipc or len(part)) for group, part in groups.items()}
+        while True:
+            parts = {group: cut(*parts[group], size) for group, size in sizes.items()}
+            costs, room = [self._costs(part) for part, _ in parts.values()], self._room(len(space.mean))
+            if sum(float(own.sum()) for own in costs) <= room:
+                break
+            sizes = dict(zip(parts, dealt(room, costs), strict=True))
         self.held = {group: part for group, (part, _) in parts.items()}
         self.waiting = {group: images for group, (_, images) in parts.items() if images.stored}
         self.standardization = space
 
+    def _costs(self, part: ImageSet) -> Tensor:
+        """What each image takes of the memory."""
+        return torch.ones(len(part)) if self.mem_bytes is None else part.stored.costs
 
-def dealt(size: int, limits: Sequence[int]) -> list[int]:
-    """Shares of ``size`` things that are dealt round, one to each in turn, to nobody more than its limit.
 
+def dealt(size: int, costs: Sequence[Tensor]) -> list[int]:
+    """How many of its things each may keep, the first of them, where they may cost ``size`` together.
+
+    In the order in which they are given away, first each one's first thing, then whatever takes its owner the least in
+    all. Of less of it everybody keeps a part of what he would keep of more.
+
+    >>> import torch
     >>> from dm_replay.replay.contents import dealt
-    >>> dealt(11, [9, 1, 9, 9])
+    >>> dealt(11, [torch.ones(many) for many in (9, 1, 9, 9)])
     [4, 1, 3, 3]
+    >>> dealt(11, [torch.tensor([3, 3, 3]), torch.tensor([1, 1, 1, 1])])
+    [2, 4]
     """
-    shares = [0] * len(limits)
-    while size and (open_ := [number for number, most in enumerate(limits) if shares[number] < most]):
-        each = max(1, size // len(open_))
-        for number in open_[:size]:
-            given = min(each, limits[number] - shares[number])
-            shares[number] += given
-            size -= given
-    return shares
+    owners = torch.repeat_interleave(torch.tensor([len(own) for own in costs]))
+    if not len(owners):
+        return [0] * len(costs)
+    each = torch.cat(list(costs)).double()
+    ends = torch.cat([own.double().cumsum(0) for own in costs])
+    later = torch.cat([torch.arange(len(own)) for own in costs]) > 0
+    order = torch.from_numpy(np.lexsort((owners.numpy(), ends.numpy(), later.numpy())))
+    kept = order[each[order].cumsum(0) <= size]
+    return owners[kept].bincount(minlength=len(costs)).tolist()

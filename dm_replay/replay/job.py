@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from ..condensed.codec import Codec, Shape
@@ -25,6 +26,7 @@ OnStep = Callable[[int, int, Progress], None]
 Pools = TensorPool | Mapping[int, TensorPool]
 Networks = Callable[[int], nn.Module] | None
 T = TypeVar("T")
+SAMPLE = 128  # images
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,11 @@ class Incoming:
         pool = self.pools[task] if task in self.pools else next(iter(self.pools.values()))
         return {name: list(values) for name in ("mean", "std") if (values := getattr(pool, name)) is not None}
 
+    def sample(self, space: Standardization) -> Tensor:
+        """Some of all images (N, C, H, W), in the values that a memory holds."""
+        pool = next(iter(self.standardized(space).values()))
+        return pool.take(torch.arange(len(pool))[:: -(-len(pool) // SAMPLE)]).cpu()
+
     def standardized(self, space: Standardization) -> dict[int, TensorPool]:
         """The pools in the values that a memory holds; their pixels are shared."""
         return {task: space.apply_to_pool(pool) for task, pool in self.pools.items()}
@@ -65,12 +72,13 @@ class Update:
 
     Attributes:
         reducer, codec: what makes and stores them. space: of the standardized images.
-        seed, number: of the memory, and its updates before. on_step, networks, peers: as of the memory's ``update``.
+        planned: stored images to make room for. seed, number: of the memory, and its updates before. on_step, networks, peers: as of the memory's ``update``.
     """
 
     reducer: Reducer
     codec: Codec
     space: Standardization
+    planned: int
     seed: int
     number: int
     on_step: OnStep | None

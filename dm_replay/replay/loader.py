@@ -79,10 +79,11 @@ class ReplayLoader:
         match_resolution: float = 0.0,
     ):
         self.data, self.rows, self.augment, self.device = data, rows, augment, torch.device(device)
+        tasks = tasks.repeat_interleave(memory.codec.images_per_stored)
+        memory = memory.unpacked()
         memory = memory.folded() if augment is None else memory
         self.memory, self.transform, self.seen = memory.to(device), transform, 0
         self.match_resolution = 0.0 if memory.codec.full(memory.shape) else match_resolution
-        tasks = tasks.repeat_interleave(memory.codec.images_per_stored)
         self.labels, self.tasks = self.memory.image_labels, tasks.to(device)
         self.seed, self.batches = seed, 0
         shared = tasks if task_balanced else torch.zeros_like(tasks)

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..condensed.codec import Codec
 from ..condensed.image_set import ImageSet
-from ..condensed.webp import Webp
+from ..condensed.tiles import Tiles
 from ..coresets.reducer import Reducer
 from ..matching.config import CondenseConfig
 from ..matching.reducer import reducer_of
@@ -47,9 +47,9 @@ class CondensedMemory(Contents):
         ipc: a fixed number for each group instead; the rest waits for further groups.
         config: how to condense, and its codec; its ``ipc`` is chosen here.
         seed: the same seed and the same stream give the same images.
-        kind: what fills a class's share: "condensed", "random", "herding", "kmeans", "webp" (herded, as small files),
-            or a :class:`Reducer`. real_fraction: of "condensed", the part of a class's images that are herded ones.
-        codec: how images are stored, instead of that of ``config``.
+        kind: what fills a class's share: "condensed", "random", "herding", "kmeans" or a :class:`Reducer`. real_fraction: of "condensed", the part of a class's images that are herded ones.
+        codec: how images are stored, instead of that of ``config``. Where neither says it, ``mem_bytes`` takes the one
+            that suits the kind best: :class:`Dct` for real images, :class:`Tiles` for condensed ones.
 
     Attributes:
         held: the set of each (task, class), in order of arrival, standardized. reducer: what makes them.
@@ -83,10 +83,11 @@ class CondensedMemory(Contents):
         codec: Codec | None = None,
     ):
         config = config or DEFAULT
-        if codec is not None or kind == "webp":
-            config = replace(config, codec=codec or Webp())
-        super().__init__(mem_size, mem_bytes, ipc, config.codec)
-        self.config, self.reducer = config, reducer_of(kind, config, real_fraction)
+        self.reducer = reducer_of(kind, config, real_fraction)
+        if codec is None and mem_bytes is not None and config.codec == Tiles():
+            codec = self.reducer.usual_codec
+        super().__init__(mem_size, mem_bytes, ipc, codec or config.codec)
+        self.config = replace(config, codec=self.codec)
         self.seed = whole_number("seed", seed)
         self.updates = self.arrivals = 0
 
@@ -177,10 +178,10 @@ class CondensedMemory(Contents):
             update = self._begun(came, on_step, networks, peers)
             each = update.codec.images_per_stored
             limits = {group: len(self.held.get(group, ())) - (-many // each) for group, many in came.counts.items()}
-            sizes = self.sizes(limits, came.shape)
+            sizes = self.sizes(limits, came.shape, update.planned)
             made = update.made(came.standardized(update.space), came, self.held, sizes)
         waiting = {group: images for group, images in self.waiting.items() if group not in made}
-        self._settle(self.held | made, waiting, sizes, update.space)
+        self.settle(self.held | made, update.space, waiting, {group: sizes[group] for group in came.counts})
         self.updates += 1
 
     def add(
@@ -209,14 +210,16 @@ class CondensedMemory(Contents):
             pools = came.standardized(update.space)
             arrived = {(task, c): pools[task].subset([c]) for task, c in came.counts}
             room = WaitingRoom(update.codec, self.held, self.waiting, arrived)
-            sizes = self.sizes(room.limits(self.capacity(came.shape) if self.ipc is None else None), came.shape)
+            limits = room.limits(update.planned if self.ipc is None else None)
+            sizes = self.sizes(limits, came.shape, update.planned)
             ready = room.ready(sizes)
             made = update.made(room.pools(ready), came, room.held(ready), sizes) if ready else {}
             groups, waiting = room.settled(made, sizes, new_generator(self.seed, "waiting", self.arrivals))
             if peers.world.size > 1:  # random transforms gave each process other images, which wait as they came
                 own, waiting = peers.exchanged(({group: groups[group] for group in arrived}, waiting))[0]
                 groups |= own
-        self._settle(groups, waiting, sizes, update.space)
+        limits = {group: sizes[group] for group in arrived.keys() | made.keys()}
+        self.settle(groups, update.space, waiting, limits)
         self.updates += bool(made)
         self.arrivals += 1
         return bool(made)
@@ -229,8 +232,8 @@ class CondensedMemory(Contents):
         self.shares(came.counts, shape)
         self.check_scale(came.pools.values())
         space = self.standardization or Standardization.fit(came.pools.values())
-        space = agreed(peers, self._plan(came), space)
-        about = self.reducer, self.fitted(shape), space, self.seed, self.updates
+        space, planned = agreed(peers, self._plan(came), (space, self.planned(came.sample(space))))
+        about = self.reducer, self.fitted(shape), space, planned, self.seed, self.updates
         return Update(*about, on_step, networks, peers)
 
     def _plan(self, came: Incoming) -> tuple:

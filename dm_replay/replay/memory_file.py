@@ -41,14 +41,13 @@ def begin(memory: Any, images: ImageSet, task: int, mean: Values | None, std: Va
     task, shape = whole_number("task", task, 0), memory.check_shapes([images.shape])
     groups = {(task, label): len(part) for label, part in images.by_class().items()}
     memory.shares(groups, shape)
-    sizes = memory.sizes(groups, shape)
     space, meta = in_stream_values(images, mean, std)
     codec = memory.fitted(shape)
     stored = replace(images.with_storage(codec.storage), affine=None, meta=meta)
     if stored.codec != codec:
         raise ValueError(f"the set's images are stored by {stored.codec}, those of the memory by {codec}")
-    memory.held = {group: stored.of_class(group[1]).prefix(size) for group, size in sizes.items()}
-    memory.standardization, memory.updates = space, 1
+    memory.settle({group: stored.of_class(group[1]) for group in groups}, space)
+    memory.updates = 1
 
 
 def in_stream_values(
@@ -154,7 +153,7 @@ def _check_held(memory: Any) -> None:
         if part.codec != codec or part.affine is not None or len(part) > (memory.ipc or len(memory)):
             raise ValueError(f"the images of {group} are more, or stored otherwise, than its settings say")
     memory.shares([], shape)
-    if len(memory) > memory.capacity(shape) or memory.nbytes > (memory.mem_bytes or memory.nbytes):
+    if len(memory) > (memory.mem_size or len(memory)) or memory.nbytes > (memory.mem_bytes or memory.nbytes):
         raise ValueError(f"it holds {len(memory)} images of {memory.nbytes} bytes, more than its size")
     if space is None or len(space.mean) != shape[0] or memory.updates + memory.arrivals < 1:
         raise ValueError("it holds images, but lacks their standardization or an update")
