@@ -13,8 +13,9 @@ from dm_replay.runtime.files import atomic
 
 from .sets import codec_of, reducer_of
 
-__all__ = ["KEPT", "PLAIN", "bytes_of", "memory_of"]
+__all__ = ["KEPT", "ORACLE", "PLAIN", "bytes_of", "memory_of"]
 
+ORACLE = "oracle"  # all images
 PLAIN = ("naive", "joint", "stock", "reservoir", "balanced")
 KEPT = Path(__file__).parent.parent / "runs" / "split"
 PREFIX_WEIGHT = 0.05  # as the plugin has it by default
@@ -34,7 +35,7 @@ def memory_of(cell: dict, data: Dataset):
         policy = {"storage_policy": policies[method](images)} if method in policies else {}
         plugin = ReplayPlugin(images, **replay, **policy)
         return [plugin], plugin.storage_policy
-    allowed = images * data.train.images[0].numel()
+    allowed = (images or 2 * len(data.train)) * data.train.images[0].numel()
     buffer = buffer_of(cell, data, allowed)
     if method.startswith("gdumb "):
         gdumb = GDumbPlugin(allowed)
@@ -46,11 +47,11 @@ def memory_of(cell: dict, data: Dataset):
 
 def buffer_of(cell: dict, data: Dataset, allowed: int) -> CondensedBuffer:
     """A buffer of a method of ours in so many bytes; of split streams one that is made once."""
-    method = cell["method"].removeprefix("gdumb ")
+    method, whole = cell["method"].removeprefix("gdumb ").replace(ORACLE, "random"), ORACLE in cell["method"]
     settings = {"prefix_weight": PREFIX_WEIGHT, **(OF_DIGITS if cell["dataset"] == "digits" else {})}
     reducer = reducer_of({**cell, "method": method}, **settings)
     how = {"kind": reducer, "codec": codec_of(method), "seed": cell["seed"], "progress": False}
-    if cell["stream"] != "classes":
+    if cell["stream"] != "classes" or whole:
         return CondensedBuffer(mem_bytes=allowed, **how)
     words = [cell["dataset"], cell["experiences"], cell["seed"], cell["images"], method]
     name = re.sub(r"[^\w.]+", "-", "_".join(map(str, words)))

@@ -15,7 +15,8 @@ A memory has the bytes of ``--images`` raw images (pixels and whatever decoding 
 
 - REDUCER/CODEC, as sets.py has them: the plugin with such a memory; ``gdumb REDUCER/CODEC`` trains on it alone;
 - ``stock``, ``reservoir``, ``balanced``: Avalanche's ``ReplayPlugin`` with its usual buffer and two others;
-- ``naive`` has no memory; ``joint`` trains on all classes at once, for as many epochs as each experience has.
+- ``naive`` has no memory; ``joint`` trains on all classes at once, for as many epochs as each experience has;
+- ``oracle/CODEC`` replays all images of the classes before, as the codec keeps them: what a memory can reach at best.
 
 What a memory holds depends on the stream alone: it is made once, kept in runs/split and used again with another network
 or number of epochs. Networks with BatchNorm see half of the current images at the memory's resolution unless
@@ -34,7 +35,7 @@ from .runner import Grid, run
 from .sets import condensing, named
 from .stream_data import ONLINE, STREAMS, stream_of
 from .stream_learner import augmenting, learner_of
-from .stream_memories import PLAIN, bytes_of, memory_of
+from .stream_memories import ORACLE, PLAIN, bytes_of, memory_of
 from .stream_tables import DRAWN, TABLES
 
 __all__ = ["GRIDS", "main"]
@@ -53,13 +54,16 @@ def settled(cell: dict) -> list[dict]:
     """The cell without what its method has no use for."""
     cell = dict(cell)
     gdumb, method = cell["method"].startswith("gdumb "), cell["method"].removeprefix("gdumb ")
-    if method in PLAIN:
+    if method.startswith(ORACLE):
+        cell |= {"method": ORACLE + named(method.replace(ORACLE, "random")).removeprefix("random")}
+        cell |= {"learned": None, "images": None}
+    elif method in PLAIN:
         cell |= {"learned": None, "match_resolution": 0.0}
         cell["images"] = None if method in ("naive", "joint") else cell["images"]
     else:
         cell["method"] = "gdumb " * gdumb + named(method)
         cell["learned"] = cell["learned"] or ("convnet" if condensing(method) else "convnet:width=64")
-    if gdumb or method in PLAIN or "/webp" in cell["method"]:
+    if gdumb or method in PLAIN or "/dct" in cell["method"]:
         cell["match_resolution"] = 0.0
     elif cell["match_resolution"] is None:
         cell["match_resolution"] = 0.5 if "norm=batch" in cell["network"] else 0.0
