@@ -5,7 +5,8 @@
 
 Two experiences of CIFAR-100 in Avalanche, random crops and flips, a memory of 200 images, mini-batches of 64 + 64. The
 loaders that strategies would train from are gone through in turns: Avalanche's own replay (which transforms memory
-images, too), condensed replay behind the strategy's own loader, and condensed replay with current images as tensors.
+images, too), condensed replay behind the strategy's own loader, and replay with current images as tensors, of condensed
+images and of herded ones in the bytes of 200 images, as mosaics and by `Dct`.
 Times are of one process without workers, in seconds; results/fast_path.jsonl.
 """
 
@@ -18,12 +19,13 @@ from statistics import median
 
 import torch
 
-from dm_replay import DMReplayPlugin, load_dataset
+from dm_replay import Dct, DMReplayPlugin, Tiles, load_dataset
 
 from .cost_tables import current_images
 from .results import append, markdown
 
 QUICK = dict(iterations=1, batch_real=8, extractor_steps=2, network="convnet:width=8", compile="no", progress=False)
+HERDED = dict(mem_bytes=200 * 3072, kind="herding", current_augment="crop4_flip", network="convnet:width=8")
 
 
 def main():
@@ -38,6 +40,8 @@ def main():
         "stock replay": ReplayPlugin(200, batch_size_mem=64),
         "condensed replay": DMReplayPlugin(200, **QUICK),
         "condensed replay, current images as tensors": DMReplayPlugin(200, current_augment="crop4_flip", **QUICK),
+        "the same, herded mosaics": DMReplayPlugin(codec=Tiles(), **HERDED),
+        "the same, herded images by `Dct`": DMReplayPlugin(codec=Dct(), **HERDED),
     }
     stream = experiences()
     loaders, reading, times = {}, {}, {}

@@ -118,7 +118,8 @@ def condense(
 
     def finish() -> ImageSet:
         values, counts = steps.matcher.synthetic.result.flatten(0, 1), steps.matcher.real.counts
-        return ImageSet.from_values(values, labels, config.codec, job.shape, counts, about)
+        made = ImageSet.from_values(values, labels, config.codec, job.shape, counts, about)
+        return made if config.bytes_per_class is None else made.within(config.bytes_per_class)
 
     def state_now() -> dict[str, Any]:
         return ({} if config.limit is None else {"seconds": schedule.seconds}) | steps.matcher.state()
