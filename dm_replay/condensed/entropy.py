@@ -120,7 +120,7 @@ class Writer:
     >>> writer.add(np.array([0, -1, 0, 2], dtype=np.int32), plan)
     >>> code = writer.close()
     >>> len(code), Reader(code).take(plan).tolist()
-    (2, [0, -1, 0, 2])
+    (1, [0, -1, 0, 2])
     """
 
     def __init__(self) -> None:
