@@ -19,12 +19,12 @@ from .codec import Codec, Shape
 from .coded import Coded, bytes_of, code_of, numbers_of
 from .color import to_planes, to_rgb
 from .rounding import RATE, rounded
-from .spectrum import Spectrum
+from .spectrum import LEVELS, Spectrum
 
 __all__ = ["Dct"]
 
 STEP = 1.6
-EMPTY = 5  # bytes of an image without detail
+EMPTY = 5  # bytes of an image of 32 x 32 without detail
 HIGHER = 1.5
 ROUNDING = 0.7  # of the bits of natural images, those that are left once rounding is weighed
 MOST = 4  # usual images' bytes that an image may take
@@ -41,8 +41,11 @@ class Dct(Codec):
             rougher the image. 0 takes 1.6.
         most: bytes of an image; one that would take more is made smoother. 0 takes four times those of a usual one.
 
+    A coefficient that is far larger than those of natural images is cut: to about 2,300 steps where an image is even,
+    so that all its values lie beyond 60 standard deviations, to a few steps where it is a fine pattern of color.
+
     Raises:
-        ValueError: for a step or bytes below 0, or bytes that no image fits.
+        ValueError: for a step or bytes below 0.
 
     >>> import torch
     >>> from dm_replay import Dct
@@ -63,12 +66,18 @@ class Dct(Codec):
         check_whole_numbers(self, most=0)
         if not 0 <= self.step < math.inf:
             raise ValueError(f"step must be a number of at least 0, got {self.step!r}")
-        if 0 < self.most < EMPTY:
-            raise ValueError(f"most must be 0 or at least {EMPTY} bytes, got {self.most}")
 
     def fit(self, shape: Shape, nbytes: int | None = None) -> "Dct":
-        fitted = replace(self, step=self.step or STEP)
-        return replace(fitted, most=self.most or MOST * fitted.usual_nbytes(shape))
+        """The same with what was left open chosen for images (C, H, W).
+
+        Raises:
+            ValueError: for a step too small for such images (below 1/700 for 32 x 32), or bytes that none of them fits.
+        """
+        step = self.step or STEP
+        most, least = self.most or MOST * self.usual_nbytes(shape), _least(self.value_shape(shape), step)
+        if most < least:
+            raise ValueError(f"most must be 0 or at least {least} bytes for images of {shape}, got {most}")
+        return replace(self, step=step, most=most)
 
     def nbytes(self, shape: Shape) -> int:
         return self.most
@@ -96,18 +105,30 @@ class Dct(Codec):
         return to_rgb(planes) if planes.shape[1] == 3 else planes
 
     def store(self, values: Tensor) -> Coded:
+        """Values (N, C, H, W) -> stored images.
+
+        Raises:
+            ValueError: if the codec is not fitted to them.
+        """
         shape = values.shape[1], values.shape[2], values.shape[3]
+        if self.fit(shape) != self:
+            raise ValueError(f"{self} is not fitted to images of {shape}")
         spectrum = Spectrum.of(shape, self.step)
         parts = values.detach().cpu().float().flatten(1).split(max(1, TOGETHER // math.prod(shape)))
-        return Coded(tuple(code for part in parts for code in self._codes(part / self.step, spectrum)), shape)
+        codes = tuple(code for part in parts for code in self._codes(part / self.step, spectrum))
+        return Coded(codes, shape, values.device)
 
     def _codes(self, coefficients: Tensor, spectrum: Spectrum) -> list[bytes]:
-        """Of images (N, C · H · W) in steps. What takes too many bytes is rounded again, its bits at a higher price."""
+        """Of images (N, C · H · W) in steps. What takes too many bytes is rounded again, its bits at a higher price.
+
+        This ends: at an infinite price all numbers are zeros of the lowest level, which :func:`_least` knows to fit.
+        """
         codes, rows, rate = dict[int, bytes](), torch.arange(len(coefficients)), torch.full((len(coefficients),), RATE)
         while len(rows):
             found = [rounded(coefficients[rows][:, band.places], band, rate[rows]) for band in spectrum.bands]
             numbers, levels = [band.numbers.numpy() for band in found], [band.levels.tolist() for band in found]
-            made = [code_of(*image, spectrum) for image in zip(zip(*numbers), zip(*levels), strict=True)]
+            images = zip(zip(*numbers, strict=True), zip(*levels, strict=True), strict=True)
+            made = [code_of(*image, spectrum) for image in images]
             codes.update(zip(rows.tolist(), made, strict=True))
             rows = rows[torch.tensor([bytes_of(code) > self.most for code in made])]
             rate[rows] *= HIGHER
@@ -122,6 +143,14 @@ class Dct(Codec):
 
     def stored_of(self, fields: dict[str, Any], shape: Shape) -> Coded:
         return Coded.of_fields(fields, self.value_shape(shape))
+
+
+@lru_cache(maxsize=64)
+def _least(shape: Shape, step: float) -> int:
+    """Bytes of an image (C, H, W) of zeros at the lowest level."""
+    spectrum = Spectrum.of(shape, step)
+    zeros = [np.zeros(len(band.places), dtype=np.int32) for band in spectrum.bands]
+    return bytes_of(code_of(zeros, [LEVELS[0]] * len(zeros), spectrum))
 
 
 @lru_cache(maxsize=32)

@@ -1,7 +1,7 @@
 """Whole numbers to few bytes and back: tables of their probability, and a range coder for each image.
 
-A table is that of a rounded Laplace variable; tables are numbered by quarters of an octave of its width. Frequencies are
-whole numbers, so that bytes mean the same integers on every machine. The coder is constriction's (Bamler, 2022).
+A table is that of a rounded Laplace variable; tables are numbered by quarters of an octave of its width. Frequencies
+are whole numbers, so that bytes mean the same integers on every machine. The coder is constriction's (Bamler, 2022).
 """
 
 import math
@@ -22,6 +22,7 @@ __all__ = [
     "Writer",
     "bits_of",
     "bits_of_zero",
+    "frequencies",
     "largest",
     "largest_of",
     "mean_bits",
@@ -41,9 +42,8 @@ def largest(table: int) -> int:
     return LARGEST[table - FINEST]
 
 
-@lru_cache
-def _frequencies(table: int) -> np.ndarray:
-    """(2 · largest + 1,) whole numbers from 1."""
+def frequencies(table: int) -> np.ndarray:
+    """(2 · largest + 1,) float64 whole numbers from 1."""
     width = 2 ** (table / 4)
     magnitude = np.abs(np.arange(-largest(table), largest(table) + 1))
     tail = 0.5 * math.exp(-0.5 / width) * -math.expm1(-1 / width)
@@ -51,9 +51,9 @@ def _frequencies(table: int) -> np.ndarray:
     return np.maximum(np.rint(share * WEIGHT), 1)
 
 
-@lru_cache
+@lru_cache(maxsize=WIDEST - FINEST + 1)
 def _model(table: int) -> stream.model.Categorical:
-    return stream.model.Categorical(_frequencies(table).astype(np.float32), perfect=False)
+    return stream.model.Categorical(frequencies(table).astype(np.float32), perfect=False)
 
 
 @lru_cache(maxsize=1)
@@ -81,10 +81,11 @@ def bits_of(magnitudes: Tensor, tables: Tensor) -> Tensor:
     return one + (magnitudes - 1) * further
 
 
-@lru_cache
+@lru_cache(maxsize=WIDEST - FINEST + 1)
 def mean_bits(table: int) -> float:
     """Bits that a number drawn by a table takes on average."""
-    share = _frequencies(table) / _frequencies(table).sum()
+    share = frequencies(table)
+    share /= share.sum()
     return float(-(share * np.log2(share)).sum())
 
 
@@ -151,13 +152,20 @@ class Writer:
 
 
 class Reader:
-    """The numbers in the bytes of a :class:`Writer`, run by run. Other bytes give other numbers, and no error."""
+    """The numbers in the bytes of a :class:`Writer`, plan by plan. Other bytes give other numbers, or a ValueError."""
 
     def __init__(self, code: bytes):
         padded = code + b"\0" * (-len(code) % (WORD // 8))
         self._coder = stream.queue.RangeDecoder(np.frombuffer(padded, dtype=">u4").astype(np.uint32))
 
     def take(self, plan: Plan) -> np.ndarray:
-        """The next numbers, (n,) int32."""
-        found = [self._coder.decode(model, count) for count, model in plan.runs]
+        """The next numbers, (n,) int32.
+
+        Raises:
+            ValueError: if no writer wrote these bytes by such plans.
+        """
+        try:
+            found = [self._coder.decode(model, count) for count, model in plan.runs]
+        except AssertionError as error:  # constriction's, of bytes that no numbers have
+            raise ValueError("the code of an image is damaged") from error
         return np.concatenate(found) - plan.zero

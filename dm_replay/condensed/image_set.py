@@ -15,7 +15,7 @@ from .checks import one_line
 from .codec import Codec, Shape
 from .set_file import read_set, write_set
 from .stored import Stored
-from .tiles import PLAIN, Tiles
+from .tiles import PLAIN
 
 __all__ = ["ImageSet"]
 
@@ -76,9 +76,8 @@ class ImageSet(ByClass):
         codec = codec.fit((channels, height, width))
         expected = len(labels) * codec.images_per_stored
         if len(images) != expected:
-            raise ValueError(
-                f"expected images ({expected}, C, H, W) for {len(labels)} labels, got {tuple(images.shape)}"
-            )
+            known = f"({expected}, C, H, W) for {len(labels)} labels"
+            raise ValueError(f"expected images {known}, got {tuple(images.shape)}")
         working = averaged(images, codec.working_shape((channels, height, width))[1:])
         return cls.from_values(codec.encode(working), labels, codec, (channels, height, width), counts, meta)
 
@@ -166,15 +165,6 @@ class ImageSet(ByClass):
         folded = self.stored.folded(*self.affine)
         return self if folded is None else replace(self, stored=folded, affine=None)
 
-    def unpacked(self) -> "ImageSet":
-        """The same training images, to rounding to bytes, where reading stored ones takes long: to decode often."""
-        if not self.codec.slow:
-            return self
-        images = self.decode_before_affine(torch.arange(self.decoded, device=self.labels.device))
-        codec = Tiles(tiles=1, color=1, resolution=max(self.shape[1:]), storage="uint8").fit(self.shape)
-        stored, labels = codec.store(codec.encode(images)), self.image_labels
-        return replace(self, stored=stored, labels=labels, codec=codec)
-
     def resample(self, images: Tensor) -> Tensor:
         """Other images (N, C, H, W), in the values of the set, at the resolution of its own."""
         if self.affine is None or self.codec.channelwise:
@@ -190,12 +180,8 @@ class ImageSet(ByClass):
 
     def within(self, nbytes: int) -> "ImageSet":
         """Of each class the longest prefix that takes at most so many bytes, and one image at least."""
-        costs, kept = self.stored.costs.to(self.labels.device), torch.zeros(len(self), dtype=torch.bool)
-        for label in self.classes:
-            rows = (self.labels == label).nonzero()[:, 0]
-            kept[rows] = costs[rows].cumsum(0) <= nbytes
-            kept[rows[0]] = True
-        return self.select(kept.nonzero()[:, 0])
+        costs = {label: self.stored.costs[self.labels == label] for label in self.classes.tolist()}
+        return self.prefix({label: max(1, int((own.cumsum(0) <= nbytes).sum())) for label, own in costs.items()})
 
     def with_affine(self, gain: Tensor, shift: Tensor) -> "ImageSet":
         """The same images, multiplied by ``gain`` and shifted by ``shift``, (C,) each."""
@@ -244,9 +230,8 @@ class ImageSet(ByClass):
         labels, classes = torch.cat([part.labels for part in sets]), torch.cat([part.classes for part in sets])
         counts = torch.zeros_like(labels.unique())
         counts.index_add_(0, torch.searchsorted(labels.unique(), classes), torch.cat([part.counts for part in sets]))
-        return replace(
-            sets[0], stored=type(sets[0].stored).join([part.stored for part in sets]), labels=labels, counts=counts
-        )
+        stored = type(sets[0].stored).join([part.stored for part in sets])
+        return replace(sets[0], stored=stored, labels=labels, counts=counts)
 
     def save(self, path: str | Path) -> None:
         """Write tensors and plain values with a checksum, atomically."""

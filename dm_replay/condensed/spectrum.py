@@ -1,7 +1,7 @@
 """How large the coefficients of an image are: of natural images, standardized, at every size nearly the same.
 
-Measured on CIFAR-10, TinyImageNet and Imagenette at 32 to 224 pixels. Each image says by a level for its brightness and one
-for its color by how much its own are larger or smaller.
+Measured on CIFAR-10, TinyImageNet and Imagenette at 32 to 224 pixels. Each image says by a level for its brightness and
+one for its color by how much its own are larger or smaller.
 """
 
 from collections import Counter
@@ -66,7 +66,11 @@ class Spectrum(NamedTuple):
 
     @classmethod
     def of(cls, shape: Shape, step: float) -> "Spectrum":
-        """Of images (C, H, W) whose coefficients are counted in steps; the same on every machine."""
+        """Of images (C, H, W) whose coefficients are counted in steps; the same on every machine.
+
+        Raises:
+            ValueError: if the step is so small that usual images have coefficients which no table holds.
+        """
         return _spectrum(shape, step)
 
     @property
@@ -76,20 +80,24 @@ class Spectrum(NamedTuple):
         return sum(many * mean_bits(table) for runs in known for table, many in runs.items())
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=8)  # of 224 x 224 pixels each takes some 10 MB
 def _spectrum(shape: Shape, step: float) -> Spectrum:
+    if not step:
+        raise ValueError("a step of 0 is one that has not been chosen: fit the codec first")
     channels, height, width = shape
     longest = max(height, width)
+    shift = _quarters(Fraction(longest, REFERENCE)) - _quarters(Fraction(step))
+    if SIZES[0][0] + shift > WIDEST:
+        raise ValueError(f"a step of {step} is too small for images of {shape}")
     rows, columns = (np.arange(side) * longest // side for side in (height, width))
     waves = rows[:, None] + columns[None]
-    shift = _quarters(Fraction(longest, REFERENCE)) - _quarters(Fraction(step))
     planes = [[0], [1, 2]] if channels == 3 else [list(range(channels))]
     return Spectrum(tuple(_band(own, waves, shift, channels == 3) for own in planes))
 
 
 def _band(planes: list[int], waves: np.ndarray, shift: int, color: bool) -> Band:
     tables = np.concatenate([_size(waves, SIZES[plane if color else 0]).ravel() + shift for plane in planes])
-    tables = (tables + PER_RUN // 2) // PER_RUN * PER_RUN
+    tables = np.minimum((tables + PER_RUN // 2) // PER_RUN * PER_RUN, WIDEST)
     order = np.argsort(-tables, kind="stable")
     order = order[tables[order] + PER_LEVEL * LEVELS[-1] >= FINEST]
     return Band(torch.from_numpy(order + planes[0] * waves.size), torch.from_numpy(tables[order]))
@@ -104,7 +112,7 @@ def _size(waves: np.ndarray, sizes: tuple[int, ...]) -> np.ndarray:
 
 
 def _quarters(ratio: Fraction) -> int:
-    """Four times the binary logarithm, to the nearest whole number, without rounding before."""
+    """Four times the binary logarithm of a ratio above 0, to the nearest whole number, without rounding before."""
     eighth, number = ratio**8, 0
     while eighth >= Fraction(2) ** (2 * number + 1):
         number += 1

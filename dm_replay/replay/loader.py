@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Protocol
 
 import torch
@@ -9,6 +10,8 @@ from torch import Tensor
 
 from ..augment.siamese import AugmentParams, SiameseAugment
 from ..condensed.image_set import ImageSet
+from ..condensed.stored import Packed
+from ..condensed.tiles import Tiles
 from ..runtime.hardware import cpu_by_default
 from ..runtime.seeding import new_generator
 from .standardize import to_dtype
@@ -80,7 +83,7 @@ class ReplayLoader:
     ):
         self.data, self.rows, self.augment, self.device = data, rows, augment, torch.device(device)
         tasks = tasks.repeat_interleave(memory.codec.images_per_stored)
-        memory = memory.unpacked()
+        memory = _unpacked(memory)
         memory = memory.folded() if augment is None else memory
         self.memory, self.transform, self.seen = memory.to(device), transform, 0
         self.match_resolution = 0.0 if memory.codec.full(memory.shape) else match_resolution
@@ -161,6 +164,17 @@ class _Hand:
             return self.rows
         generator = new_generator(self.seed, "deal", self.number, self.passes)
         return self.rows[torch.randperm(len(self.rows), generator=generator)]
+
+
+def _unpacked(memory: ImageSet) -> ImageSet:
+    """The same training images, to rounding to bytes, where reading stored ones takes long."""
+    if not memory.codec.slow:
+        return memory
+    height, width = memory.shape[1:]
+    codec = Tiles(tiles=1, color=1, resolution=max(height, width), storage="uint8").fit(memory.shape)
+    parts = torch.arange(memory.decoded, device=memory.labels.device).split(max(1, PIXELS // (height * width)))
+    stored = Packed.join([Packed.of(memory.decode_before_affine(rows), codec.storage) for rows in parts])
+    return replace(memory, stored=stored, labels=memory.image_labels, codec=codec)
 
 
 def _hands(tasks: Tensor, size: int, seed: int | None) -> list[_Hand]:
