@@ -41,8 +41,8 @@ class Dct(Codec):
             rougher the image. 0 takes 1.6.
         most: bytes of an image; one that would take more is made smoother. 0 takes four times those of a usual one.
 
-    A coefficient that is far larger than those of natural images is cut: to about 2,300 steps where an image is even,
-    so that all its values lie beyond 60 standard deviations, to a few steps where it is a fine pattern of color.
+    What no natural image has is cut: a coefficient to 255 steps, or to more where it is a long wave's, so that an image
+    of one gray ends at some 110 standard deviations. Of steps above 1/2, the finest patterns of color are lost.
 
     Raises:
         ValueError: for a step or bytes below 0.

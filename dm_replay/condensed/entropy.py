@@ -31,10 +31,11 @@ __all__ = [
 FINEST, WIDEST = -16, 56  # numbers of tables; 0 is a width of one step, 4 of two
 WEIGHT = 1 << 24  # the sum of a table's frequencies, to rounding
 REACH = 15  # widths to either side of zero that a table goes
+FARTHEST = 255  # to which every table goes, for images unlike others: beyond its reach at frequency 1
 WORD, STATE = 32, 64  # bits of what the coder writes at a time, and of what it holds
 
 
-LARGEST = tuple(int(REACH * 2 ** (table / 4)) + 1 for table in range(FINEST, WIDEST + 1))
+LARGEST = tuple(max(FARTHEST, int(REACH * 2 ** (table / 4)) + 1) for table in range(FINEST, WIDEST + 1))
 
 
 def largest(table: int) -> int:
@@ -78,7 +79,7 @@ def bits_of_zero(tables: Tensor) -> Tensor:
 def bits_of(magnitudes: Tensor, tables: Tensor) -> Tensor:
     """Bits that whole numbers of given magnitudes from 1 take, signs included, by tables of given numbers."""
     one, further = _bits()[1][tables - FINEST].unbind(-1)
-    return one + (magnitudes - 1) * further
+    return (one + (magnitudes - 1) * further).clamp_max(math.log2(WEIGHT))
 
 
 @lru_cache(maxsize=WIDEST - FINEST + 1)
@@ -104,8 +105,8 @@ class Plan(NamedTuple):
         """From how many numbers, and the number of their table.
 
         >>> from dm_replay.condensed.entropy import Plan
-        >>> Plan.of([(2, 0), (1, 4)]).zero.tolist()
-        [16, 16, 31]
+        >>> Plan.of([(2, 0), (1, 40)]).zero.tolist()
+        [255, 255, 15361]
         """
         known = list(runs)
         zero = np.repeat([largest(table) for _, table in known], [count for count, _ in known]).astype(np.int32)

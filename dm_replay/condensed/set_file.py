@@ -8,6 +8,7 @@ import torch
 
 from ..runtime.files import is_sealed, save_sealed
 from ..runtime.settings import from_plain, to_plain
+from . import dct, tiles  # noqa: F401, a file names a codec's class, and these are then known
 from .checks import are_floats, check_labels, check_meta, check_values, described, expect, is_plain, one_line
 from .codec import Codec
 

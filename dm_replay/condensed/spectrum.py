@@ -19,13 +19,14 @@ from .entropy import FINEST, WIDEST, Plan, mean_bits
 
 __all__ = ["LEVELS", "PER_LEVEL", "Band", "Spectrum"]
 
-# Waves across an image along both sides together, and the mean size of such coefficients of brightness and of the two
-# color differences: in quarters of an octave, for sides of 32 pixels and a step of 1.
+# Waves across an image along both sides together, and the width of the table that takes the fewest bits for such
+# coefficients of brightness and of the two color differences: in quarters of an octave, for sides of 32 pixels and a
+# step of 1. Fitted to coefficients as they are rounded in steps of 1.6.
 WAVES = (0, 1, 2, 3, 4, 6, 8, 11, 16, 22, 32, 45, 62, 90, 126, 180, 252)
 SIZES = (
-    (18, 14, 12, 9, 9, 6, 4, 2, -1, -4, -7, -11, -15, -17, -19, -21, -23),
-    (12, 5, 4, 0, 0, -3, -5, -7, -11, -15, -20, -25, -29, -33, -36, -38, -40),
-    (7, 0, -1, -4, -5, -7, -9, -11, -14, -17, -22, -27, -30, -34, -37, -39, -41),
+    (20, 16, 14, 11, 10, 7, 5, 3, -1, -4, -8, -11, -14, -17, -21, -24, -28),
+    (15, 7, 6, 2, 1, -3, -5, -8, -11, -15, -20, -25, -29, -33, -36, -38, -40),
+    (10, 2, 1, -3, -4, -7, -9, -12, -16, -20, -25, -29, -33, -36, -38, -40, -42),
 )
 REFERENCE = 32  # pixels
 LEVELS = range(-8, 8)

@@ -104,7 +104,7 @@ WRONG = [
     ("shape", (2, 4, 4), "its pixels are"),
     ("codec", None, "expected a Codec, got None"),
     ("codec.is", "Mystery", "'Mystery' is not known"),
-    ("codec.is", "Webp", "expected the fields"),
+    ("codec.is", "Dct", "expected the fields"),
     ("codec.more", 1, "expected the fields"),
     ("codec.size", None, "its codec .* does not fit images of"),
     ("codec.tiles", 3, "tiles 3 does not fit 4x4 images"),
