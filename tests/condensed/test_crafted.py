@@ -11,7 +11,7 @@ import torch
 from damage import at, changed, places, without
 from sets import of_values
 
-from dm_replay import PLAIN, ImageSet, Tiles, Webp
+from dm_replay import PLAIN, Dct, ImageSet, Tiles
 from dm_replay.condensed.export import grid, to_npz
 from dm_replay.condensed.set_file import FIELDS, FORMAT, fields_of
 from dm_replay.runtime.files import save_sealed
@@ -22,7 +22,7 @@ KINDS = {  # codec, shape of five images
     "uint4": (Tiles(2, 1, "sharp", storage="uint4"), (1, 8, 8)),
     "color": (Tiles(1, 2, "linear", storage="float16"), (3, 8, 8)),
     "shrunk": (Tiles(1, 1, resolution=4), (1, 8, 8)),
-    "webp": (Webp(most=120), (3, 16, 16)),
+    "coded": (Dct(1.0, most=120), (3, 16, 16)),
 }
 META = {"mean": [0.5], "std": [0.2], "names": ["ant", "bee"], "dataset": "digits"}
 

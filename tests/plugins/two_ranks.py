@@ -15,7 +15,7 @@ from avalanche.distributed import DistributedHelper
 from streams import CLASSES, QUICK, Spy, blurry, labelled, plain, strategy
 from torch import nn
 
-from dm_replay import CondensedBuffer, CondensedMemory, DMReplayPlugin, TensorPool
+from dm_replay import CondensedBuffer, CondensedMemory, Dct, DMReplayPlugin, TensorPool
 from dm_replay.coresets.real import Herding
 from dm_replay.matching import condense, prepared, trained_networks
 from dm_replay.plugins import storage_policy
@@ -96,13 +96,14 @@ def differing():
 
 
 def of_pools(peers):
-    """Updates of tasks with as many jobs as shares, of one class each among them, and of pictures as files."""
+    """Updates of tasks with as many jobs as shares, of one class each among them, and of codes."""
     images = torch.rand(40, 1, 16, 16, generator=torch.Generator().manual_seed(0))
     pool = TensorPool(images, torch.arange(40) % 5)
     found = {}
-    for kind in ("condensed", "webp"):
-        settings = {"iterations": 2, "batch_real": 4, "network": "convnet:width=4,depth=2", "memory_budget": 1e-9}
-        memory = CondensedMemory(9, config=condense.CondenseConfig.preset("paper", **settings), kind=kind)
+    settings = {"iterations": 2, "batch_real": 4, "network": "convnet:width=4,depth=2", "memory_budget": 1e-9}
+    sizes = {"condensed": {"mem_size": 9}, "herding": {"mem_bytes": 600, "codec": Dct()}}
+    for kind, size in sizes.items():
+        memory = CondensedMemory(config=condense.CondenseConfig.preset("paper", **settings), kind=kind, **size)
         memory.update({0: pool.subset([0]), 3: pool.subset([1, 2, 3])}, peers=peers)
         memory.update(pool.subset([4]), peers=peers)
         found[kind] = memory_of(memory)

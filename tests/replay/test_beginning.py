@@ -6,7 +6,7 @@ import pytest
 import torch
 from pools import smooth_pixels as pixels
 
-from dm_replay import CondenseConfig, CondensedMemory, ImageSet, TensorPool, condense
+from dm_replay import Budget, CondenseConfig, CondensedMemory, Dct, ImageSet, Random, TensorPool, condense
 from dm_replay.replay.loader import ReplayLoader
 
 QUICK = CondenseConfig.preset(
@@ -93,6 +93,19 @@ def test_each_class_is_cut_to_its_share():
     assert len(CondensedMemory.from_set(condensed, 50, ipc=3, config=QUICK)) == 6
 
 
+@pytest.mark.parametrize("size", [{"mem_size": 8}, {"mem_bytes": 500}])
+def test_codes_are_those_of_the_set_and_later_ones_lie_beside_them(size):
+    coded = Random().reduce(TensorPool(*pixels({0: 9, 1: 9}), MEAN, STD), Budget(4, Dct()), seed=0)
+    memory = CondensedMemory.from_set(coded, **size, kind="random")
+    assert memory.codec == coded.codec and len(memory) == 8
+    memory.update(TensorPool(*pixels({2: 9}, seed=1), MEAN, STD))
+    for label in (0, 1):
+        part, whole = memory.groups[0, label], coded.of_class(label)
+        assert len(part) > 0 and part.stored.codes == whole.stored.codes[: len(part)]
+        torch.testing.assert_close(part.images, whole.images[: len(part)])
+    assert len(memory.groups) == 3 and memory.nbytes <= size.get("mem_bytes", memory.nbytes)
+
+
 def test_what_cannot_be_known_or_cannot_fit_is_one_line():
     condensed = made()
     unknown = replace(condensed, meta={})
@@ -113,7 +126,7 @@ def test_what_cannot_be_known_or_cannot_fit_is_one_line():
         "std must be above 0": lambda: CondensedMemory.from_set(condensed, 8, mean=[0.0] * 3, std=[1.0, 0.0, 1.0]),
         "cannot hold 2 classes": lambda: CondensedMemory.from_set(condensed, 1),
         "give mem_size or mem_bytes": lambda: CondensedMemory.from_set(condensed),
-        "those of the memory by Webp": lambda: CondensedMemory.from_set(condensed, 8, kind="webp"),
+        "those of the memory by Dct": lambda: CondensedMemory.from_set(condensed, 8, codec=Dct()),
         "task must be a whole number of at least 0": lambda: CondensedMemory.from_set(condensed, 8, task=-1),
     }
     for message, case in cases.items():

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dm_replay import PLAIN, EvalConfig, ImageSet, TensorPool, condense, evaluate, load_dataset
+from dm_replay import PLAIN, Dct, EvalConfig, ImageSet, TensorPool, condense, evaluate, load_dataset
 from dm_replay.augment.siamese import CropFlip
 from dm_replay.matching.config import CondenseConfig
 from dm_replay.plugins.mini_batches import TensorLoader
@@ -34,9 +34,9 @@ def evaluated():
     return torch.tensor(report.accuracies, device="cpu")
 
 
-def remembered(kind):
+def remembered(kind, **settings):
     def made():
-        memory = CondensedMemory(8, config=QUICK, kind=kind)
+        memory = CondensedMemory(8, config=QUICK, kind=kind, **settings)
         memory.update(TensorPool(*data()))
         memory.add(TensorPool(*data()))
         memory.resize(6)
@@ -61,7 +61,8 @@ def loaded():
 CASES = {
     "condense": condensed,
     "evaluate": evaluated,
-    **{kind: remembered(kind) for kind in ("condensed", "herding", "random", "kmeans", "webp")},
+    **{kind: remembered(kind) for kind in ("condensed", "herding", "random", "kmeans")},
+    "codes": remembered("herding", codec=Dct()),
     "replay": replayed,
     "data": loaded,
 }

@@ -93,7 +93,7 @@ def test_real_images_in_a_memory_of_bytes(kind):
     [
         (
             dict(kind="coreset"),
-            "unknown kind 'coreset'; choose from condensed, random, herding, kmeans, webp, or give a Reducer",
+            "unknown kind 'coreset'; choose from condensed, random, herding, kmeans, or give a Reducer",
         ),
         (dict(real_fraction=1.0), "fraction must be from 0 to below 1, got 1.0"),
         (dict(kind="random", real_fraction=0.5), "real_fraction is for kind 'condensed', got 0.5 for random"),

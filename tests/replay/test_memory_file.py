@@ -9,7 +9,7 @@ import torch
 from damage import changed, places
 from pools import smooth
 
-from dm_replay import CondensedMemory, Herding, ImageSet, Mixed, Random, Webp
+from dm_replay import CondensedMemory, Dct, Herding, ImageSet, Mixed, Random
 from dm_replay.data.pool import TensorPool
 from dm_replay.matching.config import CondenseConfig
 from dm_replay.runtime.files import load_sealed, save_sealed
@@ -33,11 +33,12 @@ MEMORIES = {
     "images that were shrunk": lambda: CondensedMemory(6, config=QUICK.but(resolution=8)),
     "centers of clusters": lambda: CondensedMemory(6, config=QUICK, kind="kmeans"),
     "a reducer and a codec": lambda: CondensedMemory(
-        6, kind=Mixed(Herding("convnet:width=4"), Random()), codec=Webp(most=200)
+        6, kind=Mixed(Herding("convnet:width=4"), Random()), codec=Dct(most=200)
     ),
     "real images": lambda: CondensedMemory(6, config=QUICK, kind="herding"),
     "real ones beside condensed ones": lambda: CondensedMemory(8, config=QUICK, real_fraction=0.5),
-    "files": lambda: CondensedMemory(6, config=QUICK, kind="webp"),
+    "codes": lambda: CondensedMemory(6, config=QUICK, kind="herding", codec=Dct()),
+    "bytes of codes": lambda: CondensedMemory(mem_bytes=1500, kind="random"),
 }
 
 
@@ -103,7 +104,7 @@ NUMBERS = torch.zeros(0), torch.full((2, 3), torch.nan), torch.zeros(5, dtype=to
 JUNK = [None, "x", -1, 0, 3.5, True, [], {}, *NUMBERS]
 
 
-@pytest.mark.parametrize("name", ["images", "bytes", "files"])
+@pytest.mark.parametrize("name", ["images", "bytes", "codes", "bytes of codes"])
 def test_crafted_files_are_one_line_or_a_memory(tmp_path, name):
     filled(name).save(tmp_path / "memory.pt")
     content, path, taken = load_sealed(tmp_path / "memory.pt"), tmp_path / "bad.pt", 0
@@ -130,7 +131,7 @@ def test_what_does_not_fit_together_is_refused(tmp_path):
     memory.codec = memory.codec.but(storage="uint4")
     memory.save(tmp_path / "memory.pt")
     refused(tmp_path / "memory.pt", "stored otherwise, than its settings say")
-    memory = filled("files")
+    memory = filled("codes")
     memory.held[0, 0] = filled("images").held[0, 0]
     memory.save(tmp_path / "memory.pt")
     refused(tmp_path / "memory.pt", "sets of different codec or shape")
