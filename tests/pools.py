@@ -34,3 +34,10 @@ def smooth_pixels(counts, seed=0, shape=(3, 16, 16)):
     """The same in bytes."""
     images, labels = smooth(counts, seed, shape)
     return (images * 255).round().to(torch.uint8), labels
+
+
+def natural(count, shape=(3, 32, 32)):
+    """Smooth pictures with some noise, (N, C, H, W), standardized."""
+    images, _ = smooth({0: count}, shape=shape)
+    images = images + 0.03 * torch.randn(images.shape, generator=torch.Generator().manual_seed(1))
+    return (images - images.mean()) / images.std()

@@ -29,3 +29,11 @@ def stored_tiles(values):
     """The tiles of mosaics (N, C, H, W) of 2 x 2: (4 N, C, H / 2, W / 2)."""
     height, width = (side // 2 for side in values.shape[2:])
     return values.unfold(2, height, height).unfold(3, width, width).permute(0, 2, 3, 1, 4, 5).flatten(0, 2)
+
+
+def kept_by(codec, images):
+    """The codec fitted to images, what it stores of them, and their values before and after."""
+    codec = codec.fit(tuple(images.shape[1:]))
+    values = codec.encode(images)
+    stored = codec.store(values)
+    return codec, stored, values, codec.read(stored, torch.arange(len(images)))

@@ -52,7 +52,7 @@ class Coded(Stored):
     def fields(self) -> dict[str, Tensor]:
         """What is counted: all codes, one behind another, and their lengths, (bytes,) uint8 both."""
         parts = b"".join(self.codes), b"".join(map(_length, self.codes))
-        codes, lengths = (torch.frombuffer(bytearray(part), dtype=torch.uint8) for part in parts)
+        codes, lengths = (torch.from_numpy(np.frombuffer(part, dtype=np.uint8).copy()) for part in parts)
         return {"codes": codes, "lengths": lengths}
 
     @classmethod
