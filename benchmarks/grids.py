@@ -99,7 +99,7 @@ def _axes(own: Mapping[str, list]) -> dict[str, list]:
 
 
 REAL = ["random", "herding", "random/code", "herding/code", "random/half", "random/quarter"]
-FILES = ["random/webp", "random/webp-whole"]
+CODES = ["random/dct", "herding/dct"]
 ARCHITECTURES = ["convnet", "alexnet", "vgg11", "resnet18", "convnet:norm=batch"]
 MINUTE = {"seconds_allowed": [60.0], "steps": [300]}
 GRIDS = {
@@ -112,7 +112,7 @@ GRIDS = {
     ),
     "equal_bytes": Grid(
         "what a network learns from the same bytes: real images whole, shrunk and coded beside condensed ones",
-        _axes({"method": [*REAL, *FILES, "paper", "fast"]}),
+        _axes({"method": [*REAL, *CODES, "paper", "fast"]}),
         settled,
         MINUTE,
     ),

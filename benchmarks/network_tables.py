@@ -20,6 +20,7 @@ SAME_BYTES = {
     "as JPEG / WebP, at the quality that fits": ("random/jpeg-whole", "random/webp-whole"),
     "as JPEG / WebP, at half size": ("random/jpeg", "random/webp"),
     "real images by our codec: random / herded": ("random/code", "herding/code"),
+    "real images, each in as many bytes as it takes, `Dct`: random / herded": ("random/dct", "herding/dct"),
     "condensed, `paper`, whole, 180 s": ("paper/whole",),
     "**condensed, `fast`, by our codec, 180 s**": ("fast/code",),
     "condensed, `plus`, by our codec, 600 s": ("plus/code",),

@@ -27,7 +27,7 @@ stream = class_incremental_benchmark({"train": as_classification_dataset(items)}
 ours = dict(mem_bytes=50 * 3072, batch_size_mem=192, current_augment="crop4_flip")  # three replayed for one current
 memories = {
     "stock, whole images": ReplayPlugin(mem_size=50, batch_size_mem=192),
-    "real images as WebP": DMReplayPlugin(**ours, kind="webp"),  # type: ignore[arg-type]
+    "real images": DMReplayPlugin(**ours, kind="herding"),  # type: ignore[arg-type]
     "condensed images": DMReplayPlugin(**ours, seconds=args.seconds),  # type: ignore[arg-type]
 }
 for name, replay in memories.items():

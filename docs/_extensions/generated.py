@@ -73,8 +73,8 @@ IMAGES = (
 
 def sizes(_: str) -> str:
     """What memories of 200 images and of 600,000 bytes hold, by the shape of the images and the resolution kept."""
-    head = "| images | `mem_size=200` | `mem_bytes=600_000` | raw images in 600,000 bytes |"
-    return "\n".join([head, "|---|---|---|---|", *(_sizes(*image) for image in IMAGES)])
+    head = "| images | `mem_size=200` | `mem_bytes=600_000` | real images in 600,000 bytes, about | raw images |"
+    return "\n".join([head, "|---|---|---|---|---|", *(_sizes(*image) for image in IMAGES)])
 
 
 def _sizes(shape: tuple[int, int, int], resolution: int) -> str:
@@ -85,7 +85,9 @@ def _sizes(shape: tuple[int, int, int], resolution: int) -> str:
         held.append(f"{stored * memory.fitted(shape).images_per_stored:,} training images in {stored:,} stored")
     kept = f", `resolution={resolution}`" if resolution else ""
     raw = 600_000 // (shape[0] * shape[1] * shape[2])
-    return f"| {' × '.join(map(str, shape))}{kept} | {held[0]} | {held[1]} | {raw:,} |"
+    real = CondensedMemory(mem_bytes=600_000, config=DEFAULT.but(resolution=resolution), kind="herding")
+    whole = f"{real.capacity(shape) * real.fitted(shape).images_per_stored:,}"
+    return f"| {' × '.join(map(str, shape))}{kept} | {held[0]} | {held[1]} | {whole} | {raw:,} |"
 
 
 def hosts(_: str) -> str:

@@ -59,11 +59,11 @@ def test_a_stream_with_every_memory(streams, elsewhere, capsys):
 
 @pytest.mark.filterwarnings("ignore")
 def test_with_batch_norm_half_of_the_current_images_have_the_memorys_resolution(streams, elsewhere):
-    streams.main([*WORDS, NARROW, NORM, "--method", "stock", "herding/code", "herding/webp", "gdumb herding/code"])
+    streams.main([*WORDS, NARROW, NORM, "--method", "stock", "herding/code", "herding/dct", "gdumb herding/code"])
     rows = rows_of(elsewhere, "split")
     assert {row["match_resolution"] for row in rows if row["network"] == NARROW} == {0}
     norm = {row["method"]: row["match_resolution"] for row in rows if row["network"] == NORM}
-    assert norm == {"stock": 0, "herding/code": 0.5, "gdumb herding/code": 0}, "webp has no room for an image a class"
+    assert norm == {"stock": 0, "herding/code": 0.5, "herding/dct": 0, "gdumb herding/code": 0}
     streams.main([*WORDS, NORM, "--method", "herding/code", "--match-resolution", "0"])
     assert rows_of(elsewhere, "split")[-1]["match_resolution"] == 0
 
@@ -123,7 +123,7 @@ def test_panels_have_one_scale_and_every_method_a_name(elsewhere, monkeypatch):
     drawn = []
     monkeypatch.setattr(results, "save_figure", lambda figure, name: drawn.append(figure))
     same = {**stream_tables.PROTOCOL, "seed": 0}
-    points = [("one", "stock", 10.0), ("one", "herding/code", 30.0), ("two", "herding/webp", 70.0)]
+    points = [("one", "stock", 10.0), ("one", "herding/code", 30.0), ("two", "herding/dct", 70.0)]
     rows = [
         same | dict(network=network, method=method, images=images, matrix=[[50.0, 0.0], [40.0, 50.0]], accuracy=value)
         for network, method, value in points
@@ -135,7 +135,7 @@ def test_panels_have_one_scale_and_every_method_a_name(elsewhere, monkeypatch):
     (figure,) = drawn
     over_time, one, two = figure.axes
     assert one.get_ylim() == two.get_ylim() and one.get_ylim()[1] > 70
-    names = [stream_tables.NAMES[method].replace("`", "") for method in ("stock", "herding/code", "herding/webp")]
+    names = [stream_tables.NAMES[method].replace("`", "") for method in ("stock", "herding/code", "herding/dct")]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == names
 
 

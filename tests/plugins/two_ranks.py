@@ -101,7 +101,7 @@ def of_pools(peers):
     pool = TensorPool(images, torch.arange(40) % 5)
     found = {}
     settings = {"iterations": 2, "batch_real": 4, "network": "convnet:width=4,depth=2", "memory_budget": 1e-9}
-    sizes = {"condensed": {"mem_size": 9}, "herding": {"mem_bytes": 600, "codec": Dct()}}
+    sizes = {"condensed": {"mem_size": 9}, "herding": {"mem_bytes": 800, "codec": Dct()}}
     for kind, size in sizes.items():
         memory = CondensedMemory(config=condense.CondenseConfig.preset("paper", **settings), kind=kind, **size)
         memory.update({0: pool.subset([0]), 3: pool.subset([1, 2, 3])}, peers=peers)
