@@ -72,7 +72,8 @@ class Update:
 
     Attributes:
         reducer, codec: what makes and stores them. space: of the standardized images.
-        planned: stored images to make room for. seed, number: of the memory, and its updates before. on_step, networks, peers: as of the memory's ``update``.
+        planned: stored images to make room for. seed, number: of the memory, and its updates before.
+        on_step, networks, peers: as of the memory's ``update``.
     """
 
     reducer: Reducer

@@ -47,7 +47,8 @@ class CondensedMemory(Contents):
         ipc: a fixed number for each group instead; the rest waits for further groups.
         config: how to condense, and its codec; its ``ipc`` is chosen here.
         seed: the same seed and the same stream give the same images.
-        kind: what fills a class's share: "condensed", "random", "herding", "kmeans" or a :class:`Reducer`. real_fraction: of "condensed", the part of a class's images that are herded ones.
+        kind: what fills a class's share: "condensed", "random", "herding", "kmeans" or a :class:`Reducer`.
+        real_fraction: of "condensed", the part of a class's images that are herded ones.
         codec: how images are stored, instead of that of ``config``. Where neither says it, ``mem_bytes`` takes the one
             that suits the kind best: :class:`Dct` for real images, :class:`Tiles` for condensed ones.
 
