@@ -92,7 +92,7 @@ class Codec(Plain):
         return self.nbytes(shape)
 
     def few_nbytes(self, images: Tensor) -> int:
-        """Bytes in which each of images like these (N, C, H, W) may be stored: not more than they take on average."""
+        """Bytes in which each of images like these (N, C, H, W) may be stored: few of them take less."""
         channels, height, width = images.shape[1:]
         return self.nbytes((channels, height, width))
 

@@ -28,7 +28,7 @@ EMPTY = 5  # bytes of an image of 32 x 32 without detail
 HIGHER = 1.5
 ROUNDING = 0.7  # of the bits of natural images, those that are left once rounding is weighed
 MOST = 4  # usual images' bytes that an image may take
-FEW = 0.8  # of an average image's bytes: to make more images than will fit costs little, and too few waste bytes
+FEW = 0.1  # of images take fewer bytes than are planned for: too many made cost little, of too few classes lack bytes
 TOGETHER = 1 << 22  # values that are rounded at a time
 
 
@@ -87,7 +87,7 @@ class Dct(Codec):
         return EMPTY + math.ceil(ROUNDING * bits / 8)
 
     def few_nbytes(self, images: Tensor) -> int:
-        return max(1, int(FEW * self.store(self.encode(images)).nbytes / len(images)))
+        return max(1, int(self.store(self.encode(images)).costs.double().quantile(FEW)))
 
     def full(self, shape: Shape) -> bool:
         return True  # what is only made less sharp lacks what rounding does to images, and networks see that

@@ -74,10 +74,9 @@ class ImageSet(ByClass):
             raise ValueError(f"expected images (N, C, H, W), got {tuple(images.shape)}")
         channels, height, width = images.shape[1:]
         codec = codec.fit((channels, height, width))
-        expected = len(labels) * codec.images_per_stored
-        if len(images) != expected:
-            known = f"({expected}, C, H, W) for {len(labels)} labels"
-            raise ValueError(f"expected images {known}, got {tuple(images.shape)}")
+        if len(images) != len(labels) * codec.images_per_stored:
+            due = f"({len(labels) * codec.images_per_stored}, C, H, W) for {len(labels)} labels"
+            raise ValueError(f"expected images {due}, got {tuple(images.shape)}")
         working = averaged(images, codec.working_shape((channels, height, width))[1:])
         return cls.from_values(codec.encode(working), labels, codec, (channels, height, width), counts, meta)
 
@@ -102,8 +101,7 @@ class ImageSet(ByClass):
         if not values.isfinite().all():
             raise ValueError("the images hold NaN or infinite values")
         values, labels = values.detach().cpu(), class_labels(labels)
-        if counts is None:
-            counts = labels.unique(return_counts=True)[1]
+        counts = labels.unique(return_counts=True)[1] if counts is None else counts
         counts = counts.detach().to("cpu", torch.int64, copy=True)
         if len(counts) != len(labels.unique()):
             raise ValueError(f"expected {len(labels.unique())} counts, one for each class, got {len(counts)}")
@@ -180,8 +178,9 @@ class ImageSet(ByClass):
 
     def within(self, nbytes: int) -> "ImageSet":
         """Of each class the longest prefix that takes at most so many bytes, and one image at least."""
-        costs = {label: self.stored.costs[self.labels == label] for label in self.classes.tolist()}
-        return self.prefix({label: max(1, int((own.cumsum(0) <= nbytes).sum())) for label, own in costs.items()})
+        costs = self.stored.costs
+        ends = {label: costs[self.labels == label].cumsum(0) for label in self.classes.tolist()}
+        return self.prefix({label: max(1, int((own <= nbytes).sum())) for label, own in ends.items()})
 
     def with_affine(self, gain: Tensor, shift: Tensor) -> "ImageSet":
         """The same images, multiplied by ``gain`` and shifted by ``shift``, (C,) each."""

@@ -77,7 +77,7 @@ class Contents:
         """
         need, size, fit = groups * (self.ipc or 1), self.capacity(shape), self._certain(shape)
         if need > size or groups > fit:
-            whole = f"mem_size {size}" if self.mem_bytes is None else f"mem_bytes {self.mem_bytes}, of {size} images,"
+            whole = f"mem_size {size}" if self.mem_bytes is None else f"mem_bytes {self.mem_bytes}, of {fit} images,"
             more = f": it must be at least {need}" if self.mem_bytes is None else ""
             raise ValueError(f"{whole} cannot hold {groups} classes of {self.ipc or 'at least 1'} images{more}")
         return [self.ipc or -((first - size) // groups) for first in range(groups)]

@@ -58,8 +58,9 @@ class Incoming:
 
     def sample(self, space: Standardization) -> Tensor:
         """Some of all images (N, C, H, W), in the values that a memory holds."""
-        pool = next(iter(self.standardized(space).values()))
-        return pool.take(torch.arange(len(pool))[:: -(-len(pool) // SAMPLE)]).cpu()
+        step = -(-sum(map(len, self.pools.values())) // SAMPLE)
+        every = self.standardized(space).values()
+        return torch.cat([pool.take(torch.arange(0, len(pool), step)).cpu() for pool in every])
 
     def standardized(self, space: Standardization) -> dict[int, TensorPool]:
         """The pools in the values that a memory holds; their pixels are shared."""
