@@ -79,6 +79,27 @@ def same_bytes(head: str, columns: dict[str, dict], count_images: bool = True) -
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis(head)
 
 
+def by_code(network: str, steps: int) -> pd.DataFrame:
+    """Real images of CIFAR-10 by several codes: images a class and accuracy, by the bytes of a class."""
+    frame = select(read("equal_bytes"), dataset="cifar10", network=network, steps=steps)
+    frame = frame.assign(kept=frame.method.map(_code), bytes_=[f"in {RAW * ipc:,} bytes" for ipc in frame.ipc])
+
+    def entry(own: pd.DataFrame) -> str:
+        return f"{spread(list(own.accuracy))} ({own.training_images.iloc[0] // CLASSES['cifar10']} images)"
+
+    table = pivoted(frame.sort_values(["ipc", "kept"]), ["kept"], "bytes_", entry)
+    return table[[*dict.fromkeys(frame.sort_values("ipc").bytes_)]].rename_axis("kept for each class")
+
+
+def _code(method: str) -> str:
+    reducer, _, codec = method.partition("/")
+    step = codec.removeprefix("dct-")
+    return f"{reducer}, " + (LABELS_OF_CODES[codec] if codec in LABELS_OF_CODES else f"`Dct(step={step})`")
+
+
+LABELS_OF_CODES = {"code": "mosaics, `Tiles()`", "code-whole": "whole, `Tiles(tiles=1)`", "dct": "`Dct()`"}
+
+
 def _images(own: pd.DataFrame) -> str:
     return str(own.training_images.iloc[0] // CLASSES[own.dataset.iloc[0]]) if len(own) else "–"
 
@@ -216,6 +237,8 @@ REPORTED: dict[str, Callable[[], pd.DataFrame]] = {
     "cifar10-one": _of_cifar("cifar10", 1, {**SHORT, "by the paper's 1,001 epochs": {"epochs": 1000}}),
     "cifar100-ten": _of_cifar("cifar100", 10, {**SHORT, "after 4,000": {"steps": 4000}}),
     "second-network": partial(same_bytes, "kept for each class", SECOND, count_images=False),
+    "codes-short": partial(by_code, "convnet:width=32", 800),
+    "codes-longer": partial(by_code, "convnet:width=64", 2000),
     "time": _cifar_in_time,
     "paper-offline": lambda: offline(read("offline")),
     "paper-architectures": lambda: cross_arch(read("cross_arch"), least=5),

@@ -197,6 +197,7 @@ def _last(frame: pd.DataFrame) -> dict:
 
 REPORTED = {
     "streams": lambda: by_size(split()),
+    "streams-longer": lambda: by_size(split(network="convnet:width=32", epochs=4)),
     "streams-resnet": lambda: by_size(split(0.5, network=RESNET)),
     "streams-others": other_data,
     "ordinary-streams": lambda: ordinary(read("ordinary")),
