@@ -21,6 +21,7 @@ def to_rgb(planes: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=8)
+@torch.inference_mode(False)  # kept, and others may need gradients
 def _planes(dtype: torch.dtype, device: torch.device) -> Tensor:
     """Made once: a CUDA graph cannot hold a tensor that is made of host data."""
     return torch.tensor(PLANES, dtype=dtype, device=device)
