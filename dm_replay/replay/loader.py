@@ -83,10 +83,11 @@ class ReplayLoader:
     ):
         self.data, self.rows, self.augment, self.device = data, rows, augment, torch.device(device)
         tasks = tasks.repeat_interleave(memory.codec.images_per_stored)
+        self._kept = memory.select(torch.arange(1)).to(device)  # at the memory's resolution, as read ones are not
+        self.match_resolution = 0.0 if memory.codec.full(memory.shape) else match_resolution
         memory = _unpacked(memory)
         memory = memory.folded() if augment is None else memory
         self.memory, self.transform, self.seen = memory.to(device), transform, 0
-        self.match_resolution = 0.0 if memory.codec.full(memory.shape) else match_resolution
         self.labels, self.tasks = self.memory.image_labels, tasks.to(device)
         self.seed, self.batches = seed, 0
         shared = tasks if task_balanced else torch.zeros_like(tasks)
@@ -117,7 +118,7 @@ class ReplayLoader:
         rows = turns.diff().nonzero()[:, 0].to(images.device)
         if not len(rows):
             return images
-        found = to_dtype(self.memory.resample(images[rows].float()), images.dtype)
+        found = to_dtype(self._kept.resample(images[rows].float()), images.dtype)
         return images.index_copy(0, rows, found)
 
     def replayed(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -152,6 +152,21 @@ def test_bytes_are_resampled_as_what_they_stand_for():
     assert x.dtype == torch.uint8 and (x[:4].float() - wanted.clamp(0, 255)).abs().max() <= 0.51
 
 
+@pytest.mark.parametrize("slow", [False, True])
+def test_images_that_are_read_once_keep_their_resolution(slow):
+    class Slow(Tiles):
+        pass
+
+    Slow.slow = slow
+    codec, space = Slow(2, 4, storage="uint8"), Standardization(torch.tensor([1.0, 2, 3]), torch.full((3,), 2.0))
+    memory = space.leave(ImageSet.from_images(torch.randn(4, 3, 16, 16), torch.zeros(1), codec))
+    current = torch.randn(5, 3, 16, 16, generator=torch.Generator().manual_seed(2))
+    data = [(current, torch.arange(5))]
+    ((x, _),) = ReplayLoader(data, memory, torch.zeros(1).long(), rows=3, match_resolution=1.0)
+    torch.testing.assert_close(x[:5], space.undo(MOSAICS.resample(space.apply(current))))
+    assert not torch.allclose(x[:5], current, atol=0.1)
+
+
 def test_mini_batches_of_one_get_their_part():
     current = torch.randn(6, 3, 16, 16, generator=torch.Generator().manual_seed(2))
     data = [(image[None], torch.zeros(1)) for image in current]
