@@ -78,8 +78,8 @@ class Contents:
         need, size, fit = groups * (self.ipc or 1), self.capacity(shape), self._certain(shape)
         if need > size or groups > fit:
             whole = f"mem_size {size}" if self.mem_bytes is None else f"mem_bytes {self.mem_bytes}, of {fit} images,"
-            more = f": it must be at least {need}" if self.mem_bytes is None else ""
-            raise ValueError(f"{whole} cannot hold {groups} classes of {self.ipc or 'at least 1'} images{more}")
+            many = f"{groups} classes of {self.ipc or 'at least 1'} images"
+            raise ValueError(f"{whole} cannot hold {many}: it must be at least {self._least(groups, need, shape)}")
         return [self.ipc or -((first - size) // groups) for first in range(groups)]
 
     def _certain(self, shape: Shape | None) -> int:
@@ -88,6 +88,14 @@ class Contents:
             return self._room(0)
         known = self._known(shape)
         return self._room(known[0]) // self.fitted(known).nbytes(known)
+
+    def _least(self, groups: int, images: int, shape: Shape | None) -> int:
+        """The size that holds so many images of natural ones, and one of each group whatever it is."""
+        if self.mem_bytes is None:
+            return images
+        known = self._known(shape)
+        codec = self.fitted(known)
+        return 2 * FLOAT * known[0] + max(images * codec.usual_nbytes(known), groups * codec.nbytes(known))
 
     def _room(self, channels: int) -> int:
         """Stored images, or bytes without those of the standardization."""

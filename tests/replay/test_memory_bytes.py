@@ -6,6 +6,7 @@ import pytest
 import torch
 from pools import noise
 
+from dm_replay import Dct
 from dm_replay.matching.config import CondenseConfig
 from dm_replay.replay.memory import CondensedMemory
 
@@ -53,6 +54,18 @@ def test_what_does_not_fit_is_said_before_anything_is_condensed():
     for sizes in ((None, None), (4, 4)):
         with pytest.raises(ValueError, match="give mem_size or mem_bytes"):
             CondensedMemory(sizes[0], mem_bytes=sizes[1])
+
+
+@pytest.mark.parametrize("codec", [PAPER.codec, Dct(), Dct(most=30)])
+@pytest.mark.parametrize("ipc", [None, 2, 7])
+def test_how_many_bytes_would_do_is_said(codec, ipc):
+    sized = lambda size: CondensedMemory(mem_bytes=size, ipc=ipc, codec=codec).lengths(5, (3, 32, 32))  # noqa: E731
+    with pytest.raises(ValueError, match="cannot hold 5 classes of .* images: it must be at least") as caught:
+        sized(60)
+    least = int(str(caught.value).split()[-1])
+    assert min(sized(least)) >= (ipc or 1)
+    with pytest.raises(ValueError, match=f"it must be at least {least}$"):
+        sized(least - 1)
 
 
 def test_resizing_in_bytes():
