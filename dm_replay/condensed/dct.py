@@ -41,8 +41,9 @@ class Dct(Codec):
             rougher the image. 0 takes 1.6.
         most: bytes of an image; one that would take more is made smoother. 0 takes four times those of a usual one.
 
-    What no natural image has is cut: a coefficient to 255 steps, or to more where it is a long wave's, so that an image
-    of one gray ends at some 110 standard deviations. Of steps above 1/2, the finest patterns of color are lost.
+    What no natural image has is cut: a coefficient to 255 steps, or to more where it is a long wave's, if bytes suffice.
+    So an image of one color comes back at up to 30 standard deviations, of 32 x 32 pixels at up to 100; what is far
+    beyond may end lower. Of steps above 1/2, the finest patterns of color are lost.
 
     Raises:
         ValueError: for a step or bytes below 0.
@@ -71,7 +72,7 @@ class Dct(Codec):
         """The same with what was left open chosen for images (C, H, W).
 
         Raises:
-            ValueError: for a step too small for such images (below 1/700 for 32 x 32), or bytes that none of them fits.
+            ValueError: for a step too small for such images (below 1/558 for 32 x 32), or bytes that none of them fits.
         """
         step = self.step or STEP
         most, least = self.most or MOST * self.usual_nbytes(shape), _least(self.value_shape(shape), step)
@@ -84,7 +85,8 @@ class Dct(Codec):
 
     def usual_nbytes(self, shape: Shape) -> int:
         bits = Spectrum.of(self.value_shape(shape), self.step or STEP).usual_bits
-        return EMPTY + math.ceil(ROUNDING * bits / 8)
+        usual = EMPTY + math.ceil(ROUNDING * bits / 8)
+        return min(usual, self.most or usual)
 
     def few_nbytes(self, images: Tensor) -> int:
         return max(1, int(self.store(self.encode(images)).costs.double().quantile(FEW)))
@@ -154,6 +156,7 @@ def _least(shape: Shape, step: float) -> int:
 
 
 @lru_cache(maxsize=32)
+@torch.inference_mode(False)  # kept, and others may need gradients
 def _cosines(side: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """(side, side), orthonormal: each row a wave, the longest first."""
     waves = torch.arange(side, dtype=torch.float64)

@@ -157,16 +157,15 @@ class CondenseConfig(Plain):
         """The same for images (C, H, W): with the fitted codec, and the ``ipc`` that ``bytes_per_class`` come to.
 
         Raises:
-            ValueError: if not even one image fits.
+            ValueError: if one image may not fit.
         """
         codec = self.codec.fit(shape, self.bytes_per_class)
         if self.bytes_per_class is None:
             return replace(self, codec=codec)
-        ipc = self.bytes_per_class // (each := codec.usual_nbytes(shape))
-        if not ipc:
+        if self.bytes_per_class < (most := codec.nbytes(shape)):
             few = f"bytes_per_class {self.bytes_per_class}"
-            raise ValueError(f"{few} is less than the {each} bytes of one stored image")
-        return replace(self, codec=codec, ipc=ipc)
+            raise ValueError(f"{few} is less than the {most} bytes of one stored image")
+        return replace(self, codec=codec, ipc=self.bytes_per_class // codec.usual_nbytes(shape))
 
     def resolve(self, flip_invariant: bool) -> "CondenseConfig":
         """The same with the families that an ``augment`` of "auto" stands for."""

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dm_replay import PLAIN, CondenseConfig, TensorPool, Tiles, condense
+from dm_replay import PLAIN, CondenseConfig, CondensedMemory, Dct, TensorPool, Tiles, condense
 from dm_replay.matching.progress import Schedule
 from dm_replay.runtime.settings import flat
 
@@ -90,6 +90,23 @@ def test_as_many_images_as_fit_the_bytes_of_a_class(storage, color, each):
         condense(pool, CondenseConfig.preset("paper", **settings, bytes_per_class=each - 1))
     with pytest.raises(ValueError, match="bytes_per_class must be a whole number of at least 1, got 0"):
         CondenseConfig.preset("paper", bytes_per_class=0)
+
+
+def test_no_class_takes_more_than_its_bytes_where_each_image_has_its_own():
+    pool = TensorPool(3 * torch.randn(20, 3, 16, 16, generator=torch.Generator().manual_seed(0)), torch.arange(20) % 2)
+    most = Dct().fit(pool.shape).nbytes(pool.shape)
+    for allowed in (most, 2 * most + 1):
+        config = CondenseConfig.preset("paper", **SMALL | {"iterations": 1}, codec=Dct(), bytes_per_class=allowed)
+        assert all(part.nbytes <= allowed for part in condense(pool, config).by_class().values())
+    with pytest.raises(ValueError, match=f"bytes_per_class {most - 1} is less than the {most} bytes of one stored"):
+        condense(pool, config.but(bytes_per_class=most - 1))
+
+
+def test_few_bytes_of_each_image_leave_place_for_more():
+    shape, rough = (3, 32, 32), Dct(most=30)
+    assert rough.fit(shape).usual_nbytes(shape) == 30 < Dct().usual_nbytes(shape)
+    assert CondenseConfig.preset("paper", codec=rough, bytes_per_class=90).fit(shape).ipc == 3
+    assert CondensedMemory(mem_bytes=24 + 90, kind="random", codec=rough).lengths(2, shape) == [2, 1]
 
 
 def test_the_learning_rate_falls_as_a_cosine():
