@@ -41,7 +41,7 @@ class Dct(Codec):
             rougher the image. 0 takes 1.6.
         most: bytes of an image; one that would take more is made smoother. 0 takes four times those of a usual one.
 
-    What no natural image has is cut: a coefficient to 255 steps, or to more where it is a long wave's, if bytes suffice.
+    What no natural image has is cut: a coefficient to 255 steps, or to more where it is a long wave's, if bytes allow.
     So an image of one color comes back at up to 30 standard deviations, of 32 x 32 pixels at up to 100; what is far
     beyond may end lower. Of steps above 1/2, the finest patterns of color are lost.
 

@@ -33,9 +33,9 @@ class CondensedMemory(Contents):
     """Condensed or real images in a memory of a fixed size: at most so many stored images, or so many bytes.
 
     A memory of ``mem_size`` stores values with a byte each. One of ``mem_bytes`` stores images as small as it pays, all
-    that decoding needs counted, and has the ``mem_size`` that these come to. What the codec says goes first.
+    that decoding needs counted, and has no ``mem_size``. What the codec says goes first.
 
-    The memory is dealt round among the groups seen, in order of arrival: shares differ by one, and none grows when
+    The memory is dealt round among the groups seen, in order of arrival: shares differ by an image, and none grows when
     groups join. A group gets no more images than it has real ones; what it leaves goes to the others. What comes in is
     reduced to its share; what is already there is cut to its prefix, at no cost and without the old data.
 
