@@ -94,7 +94,7 @@ def by_code(network: str, steps: int) -> pd.DataFrame:
 def _code(method: str) -> str:
     reducer, _, codec = method.partition("/")
     step = codec.removeprefix("dct-")
-    return f"{reducer}, " + (LABELS_OF_CODES[codec] if codec in LABELS_OF_CODES else f"`Dct(step={step})`")
+    return f"{reducer}, " + (LABELS_OF_CODES.get(codec, f"`Dct(step={step})`"))
 
 
 LABELS_OF_CODES = {"code": "mosaics, `Tiles()`", "code-whole": "whole, `Tiles(tiles=1)`", "dct": "`Dct()`"}

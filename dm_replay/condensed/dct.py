@@ -27,7 +27,7 @@ STEP = 1.6
 EMPTY = 5  # bytes of an image of 32 x 32 without detail
 HIGHER = 1.5
 ROUNDING = 0.7  # of the bits of natural images, those that are left once rounding is weighed
-MOST = 4  # usual images' bytes that an image may take
+MOST = 5  # usual images' bytes that an image may take
 FEW = 0.1  # of images take fewer bytes than are planned for: too many made cost little, of too few classes lack bytes
 TOGETHER = 1 << 22  # values that are rounded at a time
 
@@ -39,7 +39,7 @@ class Dct(Codec):
     Args:
         step: between two values of a coefficient, where images are standardized: the larger, the fewer bytes and the
             rougher the image. 0 takes 1.6.
-        most: bytes of an image; one that would take more is made smoother. 0 takes four times those of a usual one.
+        most: bytes of an image; one that would take more is made smoother. 0 takes five times those of a usual one.
 
     What no natural image has is cut: a coefficient to 255 steps, or to more where it is a long wave's, if bytes allow.
     So an image of one color comes back at up to 30 standard deviations, of 32 x 32 pixels at up to 100; what is far

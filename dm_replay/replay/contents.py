@@ -163,9 +163,9 @@ class Contents:
         """How many stored images to make room for, where they will be like these, (N, C, H, W): rather too many, since
         what does not fit is cut."""
         channels, height, width = images.shape[1:]
-        if self.mem_bytes is None:
-            return self._room(channels)
-        return self._room(channels) // self.fitted((channels, height, width)).few_nbytes(images)
+        few = [self.fitted((channels, height, width)).few_nbytes(images)]
+        few += [int(part.stored.costs.double().mean()) for part in self.held.values()]
+        return self._room(channels) // min(few)
 
     def resize(self, mem_size: int | None = None, *, mem_bytes: int | None = None) -> None:
         """A smaller size cuts every group now; a larger one serves the updates from now on.

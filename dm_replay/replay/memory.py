@@ -233,7 +233,8 @@ class CondensedMemory(Contents):
         self.shares(came.counts, shape)
         self.check_scale(came.pools.values())
         space = self.standardization or Standardization.fit(came.pools.values())
-        space, planned = agreed(peers, self._plan(came), (space, self.planned(came.sample(space))))
+        planned = self.mem_size or self.planned(came.sample(space))
+        space, planned = agreed(peers, self._plan(came), (space, planned))
         about = self.reducer, self.fitted(shape), space, planned, self.seed, self.updates
         return Update(*about, on_step, networks, peers)
 

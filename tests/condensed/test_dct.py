@@ -167,7 +167,8 @@ def test_larger_waves_have_wider_tables_in_every_plane():
 def test_usual_bytes_are_those_of_tables():
     spectrum = Spectrum.of((3, 16, 16), 1.6)
     bits = 0.0
-    for table in [table for band in spectrum.bands for table in band.tables.tolist() if table >= FINEST]:
+    tables = [table + spectrum.usual for band in spectrum.bands for table in band.tables.tolist()]
+    for table in filter(lambda table: table >= FINEST, tables):
         share = frequencies(table) / frequencies(table).sum()
         bits -= float((share * np.log2(share)).sum())
     assert spectrum.usual_bits == pytest.approx(bits)

@@ -53,7 +53,7 @@ def spent(memory):
     return [part.nbytes for part in memory.held.values()]
 
 
-@pytest.mark.parametrize("size", [{"images": 10}, {"mem_bytes": 4 * MOST + SPENT}], ids=["images", "bytes"])
+@pytest.mark.parametrize("size", [{"images": 10}, {"mem_bytes": 6 * MOST + SPENT}], ids=["images", "bytes"])
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
 def test_images_come_back_in_the_values_of_the_stream(dtype, size):
     data, memory = pictures({0: 30, 4: 30}, dtype), memory_of(**size, seed=3)
