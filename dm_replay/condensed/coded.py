@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,7 @@ from torch import Tensor
 from .checks import expect, rows_of
 from .codec import Shape
 from .entropy import Plan, Reader, Writer
-from .rounding import LEVEL_TABLE
-from .spectrum import LEVELS, Spectrum
+from .spectrum import LEVEL_TABLE, LEVELS, Spectrum
 from .stored import Stored
 
 __all__ = ["Coded", "bytes_of", "code_of", "numbers_of"]
@@ -35,9 +35,10 @@ class Coded(Stored):
     def __len__(self) -> int:
         return len(self.codes)
 
-    @property
-    def costs(self) -> Tensor:
-        return torch.tensor([bytes_of(code) for code in self.codes], dtype=torch.int64)
+    @cached_property
+    def costs(self) -> Tensor:  # type: ignore[override]
+        sizes = torch.tensor([*map(len, self.codes)], dtype=torch.int64)
+        return sizes + 1 + sum(sizes >> bits > 0 for bits in (LENGTH, 2 * LENGTH, 3 * LENGTH))
 
     def select(self, rows: Tensor) -> "Coded":
         return replace(self, codes=tuple(self.codes[row] for row in rows.tolist()))

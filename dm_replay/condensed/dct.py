@@ -29,7 +29,7 @@ HIGHER = 1.5
 ROUNDING = 0.7  # of the bits of natural images, those that are left once rounding is weighed
 MOST = 5  # usual images' bytes that an image may take
 FEW = 0.1  # of images take fewer bytes than are planned for: too many made cost little, of too few classes lack bytes
-TOGETHER = 1 << 22  # values that are rounded at a time
+TOGETHER = 1 << 21  # values that are rounded at a time
 
 
 @dataclass(frozen=True)

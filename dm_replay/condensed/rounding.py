@@ -12,10 +12,9 @@ from torch import Tensor
 from .entropy import FINEST, WIDEST, bits_of, bits_of_zero, largest, largest_of
 from .spectrum import LEVELS, PER_LEVEL, Band
 
-__all__ = ["LEVEL_TABLE", "RATE", "Rounded", "rounded"]
+__all__ = ["RATE", "Rounded", "rounded"]
 
 RATE = 0.12  # squared steps that a bit is worth
-LEVEL_TABLE = 2
 
 
 class Rounded(NamedTuple):
@@ -38,40 +37,24 @@ def rounded(coefficients: Tensor, band: Band, rate: Tensor) -> Rounded:
     """
     images, places = (coefficients.abs() >= 0.5).nonzero(as_tuple=True)
     sizes = coefficients[images, places].abs().clamp_max(largest(WIDEST))  # whose square is far from float32's end
-    base = band.tables[places]
-    found = [_at_level(level, sizes, base, images, band, rate) for level in LEVELS]
-    best = torch.stack([costs for costs, _ in found]).argmin(0)
-    levels = best + LEVELS[0]
-    tables = base + PER_LEVEL * levels[images]
-    chosen = _chosen(sizes, tables, rate[images])[0]
+    tables = band.tables[places] + PER_LEVEL * torch.tensor(LEVELS)[:, None]
+    at_levels = _chosen(sizes, tables, rate[images])
+    costs, bits = torch.zeros(2, len(LEVELS), len(rate)).index_add_(2, images, torch.stack(at_levels[1:]))
+    best = (costs + rate * band.bits_of_zeros[:, None]).argmin(0)
+    chosen = at_levels[0].gather(0, best[images][None])[0]
     numbers = torch.zeros_like(coefficients, dtype=torch.int32)
     numbers[images, places] = (chosen * coefficients[images, places].sign()).int()
-    return Rounded(numbers, levels, torch.stack([bits for _, bits in found]).gather(0, best[None])[0])
-
-
-def _at_level(
-    level: int, sizes: Tensor, base: Tensor, images: Tensor, band: Band, rate: Tensor
-) -> tuple[Tensor, Tensor]:
-    """What each image costs but for coefficients below 1/2, and its bits, (N,) both."""
-    chosen, costs, bits = _chosen(sizes, base + PER_LEVEL * level, rate[images])
-    zeros = _coded(band.tables + PER_LEVEL * level)
-    table = torch.tensor(LEVEL_TABLE)
-    fixed = bits_of_zero(zeros).sum() + (bits_of(torch.tensor(abs(level)), table) if level else bits_of_zero(table))
-    total = torch.zeros(2, len(rate)).index_add_(1, images, torch.stack([costs, bits]))
-    return total[0] + rate * fixed, total[1] + fixed
-
-
-def _coded(tables: Tensor) -> Tensor:
-    return tables[tables >= FINEST].clamp_max(WIDEST)
+    return Rounded(numbers, best + LEVELS[0], bits.gather(0, best[None])[0] + band.bits_of_zeros[best])
 
 
 def _chosen(sizes: Tensor, tables: Tensor, rate: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The best magnitudes for coefficients of given sizes (n,), their costs, and bits more than those of zeros."""
+    """The best magnitudes for coefficients of given sizes (n,) by tables (L, n), their costs, and bits more than those of
+    zeros, (L, n) each."""
     alive = tables >= FINEST
     tables = tables.clamp(FINEST, WIDEST)
     nearest = torch.minimum((sizes + 0.5).floor(), largest_of(tables))
     zero = bits_of_zero(tables)
-    costs, bits, numbers = sizes.square(), torch.zeros_like(sizes), torch.zeros_like(sizes)
+    costs, bits, numbers = sizes.square().expand(tables.shape), torch.zeros_like(zero), torch.zeros_like(zero)
     for number in (nearest, nearest - 1):
         more = bits_of(number, tables) - zero
         cost = (sizes - number).square() + rate * more

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from .codec import Shape
-from .entropy import FINEST, WIDEST, Plan, mean_bits
+from .entropy import FINEST, WIDEST, Plan, bits_of, bits_of_zero, mean_bits
 
-__all__ = ["LEVELS", "PER_LEVEL", "Band", "Spectrum"]
+__all__ = ["LEVELS", "LEVEL_TABLE", "PER_LEVEL", "Band", "Spectrum"]
 
 # Waves across an image along both sides together, and the width of the table that takes the fewest bits for such
 # coefficients of brightness and of the two color differences: in quarters of an octave, for sides of 32 pixels and a
@@ -33,6 +33,7 @@ REFERENCE = 32  # pixels
 # gives, by half as much again. Standardized channels have in their common brightness three times the variance of one.
 COLOR, GREY = 1, 5  # quarters of an octave that they are smaller by at 32 pixels
 LEVELS = range(-8, 8)
+LEVEL_TABLE = 2
 PER_LEVEL = 2  # quarters of an octave
 PER_RUN = 3  # likewise, between tables of a level: a third of the calls for 0.3 % more bytes than 1
 
@@ -51,6 +52,15 @@ class Band:
     @cached_property
     def order(self) -> np.ndarray:
         return self.places.numpy()
+
+    @cached_property
+    def bits_of_zeros(self) -> Tensor:
+        """Of each level and an image whose numbers are all zero by it, (16,)."""
+        at = [self.tables + PER_LEVEL * level for level in LEVELS]
+        zeros = [float(bits_of_zero(tables[tables >= FINEST].clamp_max(WIDEST)).sum()) for tables in at]
+        table = torch.tensor(LEVEL_TABLE)
+        own = [bits_of(torch.tensor(abs(level)), table) if level else bits_of_zero(table) for level in LEVELS]
+        return torch.tensor(zeros) + torch.stack(own)
 
     @cached_property
     def plans(self) -> dict[int, Plan]:

@@ -11,8 +11,8 @@ from sets import kept_by
 
 from dm_replay import Dct, ImageSet, Tiles, load_dataset
 from dm_replay.condensed.entropy import FINEST, WIDEST, frequencies, largest
-from dm_replay.condensed.rounding import LEVEL_TABLE, RATE, rounded
-from dm_replay.condensed.spectrum import LEVELS, PER_LEVEL, Spectrum, _quarters
+from dm_replay.condensed.rounding import RATE, rounded
+from dm_replay.condensed.spectrum import LEVEL_TABLE, LEVELS, PER_LEVEL, Spectrum, _quarters
 
 
 @pytest.mark.parametrize("shape", [(1, 5, 7), (3, 4, 6), (2, 8, 8)])
