@@ -167,11 +167,12 @@ def _one(cell: dict, data: Dataset, part: str = "", **settings: Any) -> ImageSet
     """Of some of a dataset's classes, where ``part`` says which."""
     reducer, codec, allowed = _job(cell, data.train.shape, **settings)
     if not isinstance(reducer, Condense):
-        many = allowed // codec.nbytes(data.train.shape)
-        if isinstance(codec, Dct):
+        usual = codec.usual_nbytes(data.train.shape)
+        many = allowed // usual
+        if usual < codec.nbytes(data.train.shape):
             many = min(MORE * many, int(data.train.counts.min()))
         return _reduced(reducer, data, Budget(many, codec), cell["seed"]).within(allowed)
-        folder = RunFolder(_folder(cell, part, cell["learned"], *settings.items(), cell["seed"]))
+    folder = RunFolder(_folder(cell, part, cell["learned"], *settings.items(), cell["seed"]))
     config = reducer.config.but(bytes_per_class=allowed, codec=codec)
     condensed = condense_run(folder.path, data, config, seed=cell["seed"], resume=folder.begun, snapshots=0)
     record = folder.read_record()

@@ -48,8 +48,8 @@ def rounded(coefficients: Tensor, band: Band, rate: Tensor) -> Rounded:
 
 
 def _chosen(sizes: Tensor, tables: Tensor, rate: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The best magnitudes for coefficients of given sizes (n,) by tables (L, n), their costs, and bits more than those of
-    zeros, (L, n) each."""
+    """The best magnitudes for coefficients of sizes (n,) by tables (L, n), their costs, and bits more than zeros take:
+    (L, n) each."""
     alive = tables >= FINEST
     tables = tables.clamp(FINEST, WIDEST)
     nearest = torch.minimum((sizes + 0.5).floor(), largest_of(tables))
