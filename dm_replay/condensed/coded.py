@@ -37,8 +37,7 @@ class Coded(Stored):
 
     @cached_property
     def costs(self) -> Tensor:  # type: ignore[override]
-        sizes = torch.tensor([*map(len, self.codes)], dtype=torch.int64)
-        return sizes + 1 + sum(sizes >> bits > 0 for bits in (LENGTH, 2 * LENGTH, 3 * LENGTH))
+        return torch.tensor([*map(bytes_of, self.codes)], dtype=torch.int64)
 
     def select(self, rows: Tensor) -> "Coded":
         return replace(self, codes=tuple(self.codes[row] for row in rows.tolist()))
@@ -69,7 +68,7 @@ class Coded(Stored):
 
 def bytes_of(code: bytes) -> int:
     """Of a code and its length."""
-    return len(code) + len(_length(code))
+    return len(code) + max(1, -(-len(code).bit_length() // LENGTH))
 
 
 def _length(code: bytes) -> bytes:
