@@ -141,7 +141,7 @@ class Dct(Codec):
         numbers = np.zeros((len(rows), math.prod(stored.shape)), dtype=np.int32)
         for row, into in zip(rows.tolist(), numbers, strict=True):
             numbers_of(stored.codes[row], spectrum, into)
-        return torch.from_numpy(numbers).to(stored.device).mul(self.step).unflatten(1, stored.shape)
+        return torch.from_numpy(numbers).to(stored.device).mul(float(self.step)).unflatten(1, stored.shape)
 
     def stored_of(self, fields: dict[str, Any], shape: Shape) -> Coded:
         return Coded.of_fields(fields, self.value_shape(shape))

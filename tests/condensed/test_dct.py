@@ -110,6 +110,12 @@ def test_towards_a_step_of_0_it_is_plain_to_rounding(step):
     assert step**2 / 15 < error < step**2 / 12 * 1.6  # the price of bits adds to that of the nearest number
 
 
+def test_a_step_that_is_a_whole_number_gives_floats_too():
+    whole, same = (kept_by(Dct(step), natural(2))[3] for step in (2, 2.0))
+    assert whole.dtype == torch.float32
+    assert torch.equal(whole, same)
+
+
 def estimated(codec, values):
     """Bytes of each image by the bits of its bands, a byte of length, and half a byte of where it ends."""
     spectrum = Spectrum.of(tuple(values.shape[1:]), codec.step)
