@@ -91,6 +91,18 @@ def by_code(network: str, steps: int) -> pd.DataFrame:
     return table[[*dict.fromkeys(frame.sort_values("ipc").bytes_)]].rename_axis("kept for each class")
 
 
+def by_bytes(steps: int) -> pd.DataFrame:
+    """Real images by our codes, a network of the usual width trained on them, and what others reach in such bytes."""
+    ours = select(read("equal_bytes"), network="convnet", steps=steps)
+    ours = ours.assign(bytes=RAW * ours.ipc, kept="**ours: " + ours.method.map(_code) + "**")
+    ours = ours.groupby(["dataset", "bytes", "kept"], sort=False).accuracy.agg(lambda found: spread(list(found)))
+    theirs = published("bytes").rename(columns={"method": "kept"})
+    theirs = theirs.assign(kept="*" + theirs.kept + "*").set_index(["dataset", "bytes", "kept"]).text
+    table = pd.concat([ours, theirs]).rename("accuracy").reset_index().sort_values(["dataset", "bytes"], kind="stable")
+    table["bytes"] = table["bytes"].map("{:,}".format)
+    return table.set_index(["dataset", "bytes", "kept"]).rename_axis(["dataset", "bytes a class", "kept"])
+
+
 def _code(method: str) -> str:
     reducer, _, codec = method.partition("/")
     step = codec.removeprefix("dct-")
@@ -239,6 +251,7 @@ REPORTED: dict[str, Callable[[], pd.DataFrame]] = {
     "second-network": partial(same_bytes, "kept for each class", SECOND, count_images=False),
     "codes-short": partial(by_code, "convnet:width=32", 800),
     "codes-longer": partial(by_code, "convnet:width=64", 2000),
+    "codes-beside-others": partial(by_bytes, 2000),
     "time": _cifar_in_time,
     "paper-offline": lambda: offline(read("offline")),
     "paper-architectures": lambda: cross_arch(read("cross_arch"), least=5),

@@ -160,7 +160,7 @@ def _job(cell: dict, shape: tuple[int, int, int], **settings: Any) -> tuple[Redu
     if cell["method"].startswith("paper/"):
         settings["lr_img"] = paper_lr(cell["dataset"], cell["ipc"], cell["learned"])
     allowed = cell["ipc"] * CODECS["whole"].fit(shape).nbytes(shape)
-    return reducer_of(cell, **settings), codec_of(cell["method"]).fit(shape, allowed), allowed
+    return reducer_of(cell, **settings), codec_of(cell["method"]).for_class(shape, allowed).fit(shape, allowed), allowed
 
 
 def _one(cell: dict, data: Dataset, part: str = "", **settings: Any) -> ImageSet:

@@ -1,7 +1,7 @@
 """What others published, from targets.csv, whence tables take it: in percent, but for correlations.
 
-Of streams, ``ipc`` is the raw images in the memory; ``verified`` says whether a figure was checked against the printed
-paper.
+Of streams, ``ipc`` is the raw images in the memory; ``bytes`` are those of a class. ``verified`` says whether a figure
+was checked against the printed paper.
 """
 
 import functools
@@ -28,7 +28,7 @@ def first(table: str, **wanted) -> str:
 
 @functools.cache
 def _targets() -> pd.DataFrame:
-    frame = pd.read_csv(FILE).astype({"ipc": "Int64", "steps": "Int64"})
+    frame = pd.read_csv(FILE).astype({"ipc": "Int64", "steps": "Int64", "bytes": "Int64"})
     return frame.assign(text=[_text(row) for row in frame.itertuples()])
 
 

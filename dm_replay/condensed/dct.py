@@ -24,6 +24,9 @@ from .spectrum import LEVELS, Spectrum
 __all__ = ["Dct"]
 
 STEP = 1.6
+OF_ONE = 3.0  # the best step where a class has the bytes of one raw image, with a byte for each value
+FALLS = 1 / 3  # its power: of ten images' bytes the best is half of it. Fitted to CIFAR-10, docs/results.md
+FINE, ROUGH = 0.5, 6.0
 EMPTY = 5  # bytes of an image of 32 x 32 without detail
 HIGHER = 1.5
 ROUNDING = 0.7  # of the bits of natural images, those that are left once rounding is weighed
@@ -79,6 +82,16 @@ class Dct(Codec):
         if most < least:
             raise ValueError(f"most must be 0 or at least {least} bytes for images of {shape}, got {most}")
         return replace(self, step=step, most=most)
+
+    def for_class(self, shape: Shape, nbytes: int) -> "Dct":
+        """The fewer bytes, the rougher: more images teach more than sharper ones, down to where they blur.
+
+        >>> from dm_replay import Dct
+        >>> [round(Dct().for_class((3, 32, 32), nbytes).step, 2) for nbytes in (3_096, 30_960)]
+        [2.99, 1.39]
+        """
+        step = OF_ONE * (math.prod(shape) / nbytes) ** FALLS
+        return self if self.step else replace(self, step=min(max(step, FINE), ROUGH))
 
     def nbytes(self, shape: Shape) -> int:
         return self.most

@@ -159,9 +159,9 @@ class CondenseConfig(Plain):
         Raises:
             ValueError: if one image may not fit.
         """
-        codec = self.codec.fit(shape, self.bytes_per_class)
         if self.bytes_per_class is None:
-            return replace(self, codec=codec)
+            return replace(self, codec=self.codec.fit(shape))
+        codec = self.codec.for_class(shape, self.bytes_per_class).fit(shape, self.bytes_per_class)
         if self.bytes_per_class < (most := codec.nbytes(shape)):
             few = f"bytes_per_class {self.bytes_per_class}"
             raise ValueError(f"{few} is less than the {most} bytes of one stored image")

@@ -170,6 +170,19 @@ def test_larger_waves_have_wider_tables_in_every_plane():
         assert np.array_equal(turned.reshape(channels, width, height).swapaxes(1, 2), planes)
 
 
+@pytest.mark.parametrize("shape", [(3, 32, 32), (1, 28, 28), (3, 64, 64)])
+def test_the_fewer_bytes_a_class_has_the_rougher_and_the_fewer_bytes_its_images_take(shape):
+    raw = math.prod(shape)
+    fitted = [Dct().for_class(shape, round(raw * images)).fit(shape) for images in (0.01, 0.25, 2, 16, 1000)]
+    steps, each = [codec.step for codec in fitted], [codec.usual_nbytes(shape) for codec in fitted]
+    assert steps == sorted(steps, reverse=True)
+    assert each == sorted(each)
+    assert steps[1] / steps[2] == pytest.approx(2)  # eight times the bytes
+    many = [raw * images / usual for images, usual in zip((0.25, 2, 16), each[1:4], strict=True)]
+    assert many == sorted(many)  # and more images still
+    assert Dct(1.0).for_class(shape, raw) == Dct(1.0)
+
+
 def test_usual_bytes_are_those_of_tables():
     spectrum = Spectrum.of((3, 16, 16), 1.6)
     bits = 0.0

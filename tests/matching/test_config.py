@@ -94,17 +94,25 @@ def test_as_many_images_as_fit_the_bytes_of_a_class(storage, color, each):
 
 def test_no_class_takes_more_than_its_bytes_where_each_image_has_its_own():
     pool = TensorPool(3 * torch.randn(20, 3, 16, 16, generator=torch.Generator().manual_seed(0)), torch.arange(20) % 2)
-    most = Dct().fit(pool.shape).nbytes(pool.shape)
+    most = Dct(1.6).fit(pool.shape).nbytes(pool.shape)
     for allowed in (most, 2 * most + 1):
-        config = CondenseConfig.preset("paper", **SMALL | {"iterations": 1}, codec=Dct(), bytes_per_class=allowed)
+        config = CondenseConfig.preset("paper", **SMALL | {"iterations": 1}, codec=Dct(1.6), bytes_per_class=allowed)
         assert all(part.nbytes <= allowed for part in condense(pool, config).by_class().values())
     with pytest.raises(ValueError, match=f"bytes_per_class {most - 1} is less than the {most} bytes of one stored"):
         condense(pool, config.but(bytes_per_class=most - 1))
 
 
+def test_the_bytes_of_a_class_choose_how_rough_its_images_are():
+    few, many = (CondenseConfig(codec=Dct(), bytes_per_class=bytes_).fit((3, 32, 32)) for bytes_ in (3_096, 30_960))
+    assert few.codec == Dct().for_class((3, 32, 32), 3_096).fit((3, 32, 32))
+    assert few.codec.step > 2 * many.codec.step and 3 * few.ipc < many.ipc
+    assert few.fit((3, 32, 32)) == few
+    assert CondenseConfig(codec=Dct()).fit((3, 32, 32)).codec == Dct().fit((3, 32, 32))
+
+
 def test_few_bytes_of_each_image_leave_place_for_more():
-    shape, rough = (3, 32, 32), Dct(most=30)
-    assert rough.fit(shape).usual_nbytes(shape) == 30 < Dct().usual_nbytes(shape)
+    shape, rough = (3, 32, 32), Dct(1.6, most=30)
+    assert rough.fit(shape).usual_nbytes(shape) == 30 < Dct(1.6).usual_nbytes(shape)
     assert CondenseConfig.preset("paper", codec=rough, bytes_per_class=90).fit(shape).ipc == 3
     assert CondensedMemory(mem_bytes=24 + 90, kind="random", codec=rough).lengths(2, shape) == [2, 1]
 
