@@ -17,6 +17,7 @@ WITHOUT_MEMORY = ["naive", "joint"]
 NAMES, ORDINARY, STREAMS = labels_of("memory"), labels_of("ordinary"), labels_of("stream")
 PROTOCOL = {"dataset": "cifar100", "experiences": 10, "network": "convnet:width=64", "epochs": 1, "batch": 64}
 PROTOCOL |= {"replay": 192, "lr": 0.03, "momentum": 0.9}
+LONGER = {"network": "convnet:width=32", "epochs": 4}
 SECONDS = 10.0
 RESNET = "resnet18:width=20,norm=batch"
 
@@ -37,7 +38,7 @@ def _ours(frame: pd.DataFrame) -> pd.Series:
     """Which rows are of memories of ours whose resolution current images can be brought to."""
     return (
         frame.method.str.contains("/")
-        & ~frame.method.str.contains("/webp|/dct")
+        & ~frame.method.str.contains("/webp")
         & ~frame.method.str.startswith("gdumb")
     )
 
@@ -86,6 +87,18 @@ def resolutions(images: int) -> pd.DataFrame:
         columns[f"{norm}, current images as they are"] = select(frame, match_resolution=0.0)
         columns[f"{norm}, half of them at the memory's resolution"] = select(frame, match_resolution=0.5)
     return beside(columns, least=2)
+
+
+def _usual_steps(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame[~frame.method.str.contains("/dct-")]
+
+
+def roughness(images: int) -> pd.DataFrame:
+    """What the step of a memory's code does where each experience is trained on for long, and current images as rough."""
+    frame = split(None, **LONGER, images=images)
+    frame = frame[frame.method.str.contains("/dct")]
+    columns = {"current images as they are": 0.0, "half of them as rough as the memory's": 0.5}
+    return beside({title: select(frame, match_resolution=part) for title, part in columns.items()})
 
 
 def other_data() -> pd.DataFrame:
@@ -197,7 +210,8 @@ def _last(frame: pd.DataFrame) -> dict:
 
 REPORTED = {
     "streams": lambda: by_size(split()),
-    "streams-longer": lambda: by_size(split(network="convnet:width=32", epochs=4)),
+    "streams-longer": lambda: by_size(_usual_steps(split(**LONGER))),
+    "streams-rough": partial(roughness, 50),
     "streams-resnet": lambda: by_size(split(0.5, network=RESNET)),
     "streams-others": other_data,
     "ordinary-streams": lambda: ordinary(read("ordinary")),

@@ -63,7 +63,7 @@ def settled(cell: dict) -> list[dict]:
     else:
         cell["method"] = "gdumb " * gdumb + named(method)
         cell["learned"] = cell["learned"] or ("convnet" if condensing(method) else "convnet:width=64")
-    if gdumb or method in PLAIN or "/dct" in cell["method"]:
+    if gdumb or method in PLAIN:
         cell["match_resolution"] = 0.0
     elif cell["match_resolution"] is None:
         cell["match_resolution"] = 0.5 if "norm=batch" in cell["network"] else 0.0

@@ -104,9 +104,6 @@ class Dct(Codec):
     def few_nbytes(self, images: Tensor) -> int:
         return max(1, int(self.store(self.encode(images)).costs.double().quantile(FEW)))
 
-    def full(self, shape: Shape) -> bool:
-        return True  # what is only made less sharp lacks what rounding does to images, and networks see that
-
     def value_shape(self, shape: Shape) -> Shape:
         return shape
 
@@ -132,6 +129,17 @@ class Dct(Codec):
         parts = values.detach().cpu().float().flatten(1).split(max(1, TOGETHER // math.prod(shape)))
         codes = tuple(code for part in parts for code in self._codes(part / self.step, spectrum))
         return Coded(codes, shape, values.device)
+
+    def resample(self, images: Tensor) -> Tensor:
+        """Rounded as they would be stored, unless they would take more than ``most``."""
+        values = self.encode(images)
+        spectrum = Spectrum.of((values.shape[1], values.shape[2], values.shape[3]), self.step)
+        coefficients = values.detach().cpu().float().flatten(1) / self.step
+        kept, rate = torch.zeros_like(coefficients), torch.full((len(values),), RATE)
+        for band in spectrum.bands:
+            kept[:, band.places] = rounded(coefficients[:, band.places], band, rate).numbers.float()
+        rows, size = torch.arange(len(values), device=values.device), (images.shape[2], images.shape[3])
+        return self.decode((kept * self.step).to(values).view_as(values), rows, size)
 
     def _codes(self, coefficients: Tensor, spectrum: Spectrum) -> list[bytes]:
         """Of images (N, C · H · W) in steps. What takes too many bytes is rounded again, its bits at a higher price.

@@ -110,6 +110,16 @@ def test_towards_a_step_of_0_it_is_plain_to_rounding(step):
     assert step**2 / 15 < error < step**2 / 12 * 1.6  # the price of bits adds to that of the nearest number
 
 
+@pytest.mark.parametrize("shape", [(3, 32, 32), (1, 28, 28), (5, 9, 16)])
+def test_other_images_are_made_as_rough_as_stored_ones(shape):
+    images = natural(6, shape) if shape[0] == 3 else torch.randn(6, *shape).cumsum(2).cumsum(3) / 10
+    codec, _, _, _ = kept_by(Dct(2.0, most=100_000), images)
+    kept = ImageSet.from_images(images, torch.zeros(6), codec).images
+    torch.testing.assert_close(codec.resample(images), kept)
+    torch.testing.assert_close(codec.resample(images[2:3].double()), kept[2:3].double(), atol=1e-5, rtol=1e-5)
+    assert not torch.allclose(kept, images, atol=0.1)
+
+
 def test_a_step_that_is_a_whole_number_gives_floats_too():
     whole, same = (kept_by(Dct(step), natural(2))[3] for step in (2, 2.0))
     assert whole.dtype == torch.float32

@@ -7,7 +7,7 @@ import pytest
 import torch
 from sets import of_values
 
-from dm_replay import PLAIN, ImageSet, Tiles
+from dm_replay import PLAIN, Dct, ImageSet, Tiles
 from dm_replay.augment.siamese import SiameseAugment
 from dm_replay.replay.loader import ReplayLoader
 from dm_replay.replay.standardize import Standardization
@@ -140,6 +140,17 @@ def test_a_part_of_the_current_images_gets_the_memorys_resolution(part, changed)
     assert [row for row in range(5) if not torch.equal(x[row], current[row])] == changed
     torch.testing.assert_close(x[changed], MOSAICS.resample(current[changed]))
     assert y[:5].tolist() == [0, 1, 2, 3, 4] and len(x) == 8
+
+
+def test_current_images_become_as_rough_as_those_in_codes():
+    images = torch.randn(8, 3, 16, 16, generator=torch.Generator().manual_seed(1)).cumsum(2).cumsum(3) / 10
+    codec = Dct(2.0).fit((3, 16, 16))
+    space = Standardization(torch.tensor([1.0, 2, 3]), torch.tensor([2.0, 3, 4]))
+    memory, current = space.leave(ImageSet.from_images(images[:4], torch.zeros(4), codec)), space.undo(images[4:])
+    ((x, _),) = ReplayLoader([(current, torch.arange(4))], memory, torch.zeros(4).long(), 2, match_resolution=0.5)
+    rough = space.leave(ImageSet.from_images(images[4:], torch.zeros(4), codec)).images
+    torch.testing.assert_close(x[[1, 3]], rough[[1, 3]], atol=1e-4, rtol=1e-4)
+    assert torch.equal(x[[0, 2]], current[[0, 2]]) and not torch.allclose(rough, current, atol=0.5)
 
 
 def test_bytes_are_resampled_as_what_they_stand_for():

@@ -221,16 +221,6 @@ def test_what_memories_are_used_for():
         assert codes(copied) == codes(memory) and torch.equal(copied.to_set()[0].images, images.images)
 
 
-def test_other_images_stay_as_they_are():
-    memory = memory_of(2)
-    memory.update(pictures({0: 9}))
-    images = torch.randn(3, *SHAPE, generator=torch.Generator().manual_seed(0))
-    ((x, _),) = ReplayLoader(
-        [(images, torch.zeros(3).long())], memory.to_set()[0], torch.zeros(2).long(), 2, match_resolution=1.0
-    )
-    assert torch.equal(x[:3], images)
-
-
 def test_later_images_may_be_brighter_than_all_before():
     memory = memory_of(8)
     for label, shift in enumerate((0.0, 5.0, -3.0)):
