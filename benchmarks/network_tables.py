@@ -103,9 +103,21 @@ def by_bytes(steps: int) -> pd.DataFrame:
     return table.set_index(["dataset", "bytes", "kept"]).rename_axis(["dataset", "bytes a class", "kept"])
 
 
+def whole_in_code(dataset: str, **trained) -> pd.DataFrame:
+    """All training images as they are and in few bytes each."""
+    frame = select(read("equal_bytes"), dataset=dataset, **trained)
+    rows = {
+        _code(row.method): [f"{row.training_images:,}", f"{row.bytes:,}", f"{row.accuracy:.1f}"]
+        for row in frame.itertuples()
+    }
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["images", "bytes", "accuracy"]).rename_axis("kept")
+
+
 def _code(method: str) -> str:
     reducer, _, codec = method.partition("/")
     step = codec.removeprefix("dct-")
+    if method == WHOLE:
+        return "all images as they are"
     return f"{reducer}, " + (LABELS_OF_CODES.get(codec, f"`Dct(step={step})`"))
 
 
@@ -252,6 +264,7 @@ REPORTED: dict[str, Callable[[], pd.DataFrame]] = {
     "codes-short": partial(by_code, "convnet:width=32", 800),
     "codes-longer": partial(by_code, "convnet:width=64", 2000),
     "codes-beside-others": partial(by_bytes, 2000),
+    "whole-in-code": partial(whole_in_code, "cifar100", network="convnet:width=32", steps=3000),
     "time": _cifar_in_time,
     "paper-offline": lambda: offline(read("offline")),
     "paper-architectures": lambda: cross_arch(read("cross_arch"), least=5),

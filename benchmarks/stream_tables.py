@@ -94,7 +94,7 @@ def _usual_steps(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def roughness(images: int) -> pd.DataFrame:
-    """What the step of a memory's code does where each experience is trained on for long, and current images as rough."""
+    """What the step of a memory does where each experience is trained on for long, and current images as rough."""
     frame = split(None, **LONGER, images=images)
     frame = frame[frame.method.str.contains("/dct")]
     columns = {"current images as they are": 0.0, "half of them as rough as the memory's": 0.5}

@@ -54,7 +54,7 @@ class ReplayLoader:
             once they are augmented. It gives as many of the size that the current ones have.
         shuffle: whether each pass has a new order.
         task_balanced: as many images of each task as of every other.
-        match_resolution: the part of the current images, 0 to 1, that is brought to the resolution of the memory's.
+        match_resolution: the part of the current images, 0 to 1, that is made as rough as the memory's.
 
     >>> import torch
     >>> from dm_replay import ImageSet
