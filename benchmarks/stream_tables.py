@@ -96,9 +96,10 @@ def _usual_steps(frame: pd.DataFrame) -> pd.DataFrame:
 def roughness(images: int) -> pd.DataFrame:
     """What the step of a memory does where each experience is trained on for long, and current images as rough."""
     frame = split(None, **LONGER, images=images)
-    frame = frame[frame.method.str.contains("/dct")]
-    columns = {"current images as they are": 0.0, "half of them as rough as the memory's": 0.5}
-    return beside({title: select(frame, match_resolution=part) for title, part in columns.items()})
+    frame = frame[frame.method.str.contains("/dct|/code")]
+    columns = {"current images as they are": 0.0, "half of them as rough as the memory's": 0.5, "all of them": 1.0}
+    found = {title: select(frame, match_resolution=part) for title, part in columns.items()}
+    return beside({title: own for title, own in found.items() if len(own)})
 
 
 def other_data() -> pd.DataFrame:
@@ -211,6 +212,7 @@ def _last(frame: pd.DataFrame) -> dict:
 REPORTED = {
     "streams": lambda: by_size(split()),
     "streams-longer": lambda: by_size(_usual_steps(split(**LONGER))),
+    "streams-matched": lambda: by_size(_usual_steps(split(0.5, **LONGER))),
     "streams-rough": partial(roughness, 50),
     "streams-resnet": lambda: by_size(split(0.5, network=RESNET)),
     "streams-others": other_data,
