@@ -36,11 +36,7 @@ def split(resolution: float | None = 0.0, **others) -> pd.DataFrame:
 
 def _ours(frame: pd.DataFrame) -> pd.Series:
     """Which rows are of memories of ours whose resolution current images can be brought to."""
-    return (
-        frame.method.str.contains("/")
-        & ~frame.method.str.contains("/webp")
-        & ~frame.method.str.startswith("gdumb")
-    )
+    return frame.method.str.contains("/") & ~frame.method.str.contains("/webp") & ~frame.method.str.startswith("gdumb")
 
 
 def by_size(frame: pd.DataFrame) -> pd.DataFrame:
