@@ -108,8 +108,7 @@ class Codec(Plain):
         return channels, height, width
 
     def full(self, shape: Shape) -> bool:
-        """Whether decoded images (C, H, W) are as sharp as others, so that these need not be brought to their
-        resolution."""
+        """Whether decoded images (C, H, W) are as they came, so that others need not be made as rough."""
         return False
 
     @property
@@ -139,7 +138,7 @@ class Codec(Plain):
         return self
 
     def resample(self, images: Tensor) -> Tensor:
-        """Images (N, C, H, W) as they would be if they were encoded and decoded, before any rounding.
+        """Images (N, C, H, W) as they would be if they were encoded and decoded, by default before any rounding.
 
         Raises:
             NotImplementedError: of a codec of several images in one that does not say it.

@@ -164,7 +164,7 @@ class ImageSet(ByClass):
         return self if folded is None else replace(self, stored=folded, affine=None)
 
     def resample(self, images: Tensor) -> Tensor:
-        """Other images (N, C, H, W), in the values of the set, at the resolution of its own."""
+        """Other images (N, C, H, W), in the values of the set, as rough as its own."""
         if self.affine is None or self.codec.channelwise:
             return self.codec.resample(images)
         gain, shift = self.affine[:, :, None, None]

@@ -118,6 +118,8 @@ def test_other_images_are_made_as_rough_as_stored_ones(shape):
     torch.testing.assert_close(codec.resample(images), kept)
     torch.testing.assert_close(codec.resample(images[2:3].double()), kept[2:3].double(), atol=1e-5, rtol=1e-5)
     assert not torch.allclose(kept, images, atol=0.1)
+    images[1, 0, 0, 0] = torch.nan
+    assert codec.resample(images).isnan().sum() >= 1
 
 
 def test_a_step_that_is_a_whole_number_gives_floats_too():
@@ -190,7 +192,10 @@ def test_the_fewer_bytes_a_class_has_the_rougher_and_the_fewer_bytes_its_images_
     assert steps[1] / steps[2] == pytest.approx(2)  # eight times the bytes
     many = [raw * images / usual for images, usual in zip((0.25, 2, 16), each[1:4], strict=True)]
     assert many == sorted(many)  # and more images still
+    assert (steps[0], steps[-1]) == (6.0, 0.5)
     assert Dct(1.0).for_class(shape, raw) == Dct(1.0)
+    with pytest.raises(ValueError, match="a class needs bytes for its images, got 0"):
+        Dct().for_class(shape, 0)
 
 
 def test_usual_bytes_are_those_of_tables():
