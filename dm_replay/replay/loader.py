@@ -101,12 +101,12 @@ class ReplayLoader:
             if len(batch) not in (2, 3):
                 raise ValueError(f"expected mini-batches (x, y) or (x, y, task), got {len(batch)} parts")
             current = [part.to(self.device, non_blocking=True) for part in batch]
-            if current[0].shape[1:] != self.memory.shape:
-                sizes = f"{self.memory.shape}, the current ones {tuple(current[0].shape[1:])}"
-                raise ValueError(f"expected images of one shape, those of the memory are {sizes}")
-            current[0] = self._partly_resampled(current[0])
             images, *labels = self.replayed(torch.cat([hand.deal() for hand in self._hands]).to(self.device))
             images = to_dtype(images, current[0].dtype)
+            if images.shape[1:] != current[0].shape[1:]:
+                sizes = f"{tuple(images.shape[1:])}, the current ones {tuple(current[0].shape[1:])}"
+                raise ValueError(f"expected images of one shape, those of the memory are {sizes}")
+            current[0] = self._partly_resampled(current[0])
             yield [torch.cat(pair) for pair in zip(current, (images, *labels), strict=False)]
 
     def _partly_resampled(self, images: Tensor) -> Tensor:

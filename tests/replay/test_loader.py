@@ -153,6 +153,13 @@ def test_current_images_become_as_rough_as_those_in_codes():
     assert torch.equal(x[[0, 2]], current[[0, 2]]) and not torch.allclose(rough, current, atol=0.5)
 
 
+def test_grey_images_beside_a_memory_of_color_are_one_line():
+    gray = torch.randn(4, 1, 16, 16)
+    loader = ReplayLoader([(gray, torch.arange(4))], mosaics(), torch.zeros(1).long(), 2, match_resolution=0.5)
+    with pytest.raises(ValueError, match=r"memory are \(3, 16, 16\), the current ones \(1, 16, 16\)"):
+        next(iter(loader))
+
+
 def test_bytes_are_resampled_as_what_they_stand_for():
     """In the space that is condensed in, where color is apart from brightness; and come back as bytes."""
     space = Standardization(torch.tensor([120.0, 90, 60]), torch.tensor([50.0, 60, 70]))
