@@ -92,7 +92,7 @@ def by_code(network: str, steps: int) -> pd.DataFrame:
 
 
 def by_bytes(steps: int) -> pd.DataFrame:
-    """Real images by our codes, a network of the usual width trained on them, and what others reach in such bytes."""
+    """Sets by our codes, a network of the usual width trained on them, and what others reach in such bytes."""
     ours = select(read("equal_bytes"), network="convnet", steps=steps)
     stepped = [f"{m}-{step:g}" if m.endswith("/dct") else m for m, step in each(ours, "method", "codec.step")]
     ours = ours.assign(bytes=RAW * ours.ipc, kept=[f"**ours: {_code(method)}**" for method in stepped])
