@@ -18,7 +18,7 @@ from ..runtime.settings import check_whole_numbers
 from .codec import Codec, Shape
 from .coded import Coded, bytes_of, code_of, numbers_of
 from .color import to_planes, to_rgb
-from .rounding import RATE, rounded
+from .rounding import RATE, Rounded, rounded
 from .spectrum import LEVELS, Spectrum
 
 __all__ = ["Dct"]
@@ -155,7 +155,7 @@ class Dct(Codec):
         """
         codes, rows, rate = dict[int, bytes](), torch.arange(len(coefficients)), torch.full((len(coefficients),), RATE)
         while len(rows):
-            found = [rounded(coefficients[rows][:, band.places], band, rate[rows]) for band in spectrum.bands]
+            found = _rounded(coefficients[rows], spectrum, rate[rows])
             numbers, levels = [band.numbers.numpy() for band in found], [band.levels.tolist() for band in found]
             images = zip(zip(*numbers, strict=True), zip(*levels, strict=True), strict=True)
             made = [code_of(*image, spectrum) for image in images]
@@ -175,11 +175,19 @@ class Dct(Codec):
         return Coded.of_fields(fields, self.value_shape(shape))
 
 
+def _rounded(coefficients: Tensor, spectrum: Spectrum, rate: Tensor) -> list[Rounded]:
+    """Coefficients (N, C · H · W), in steps, band by band; the price of a bit (N,)."""
+    return [rounded(coefficients[:, band.places], band, rate) for band in spectrum.bands]
+
+
 def _kept(coefficients: Tensor, spectrum: Spectrum) -> Tensor:
     """Coefficients (N, C · H · W), in steps, as whole numbers."""
-    kept, rate = torch.zeros_like(coefficients), torch.full((len(coefficients),), RATE)
-    for band in spectrum.bands:
-        kept[:, band.places] = rounded(coefficients[:, band.places], band, rate).numbers.float()
+    kept, found = (
+        torch.zeros_like(coefficients),
+        _rounded(coefficients, spectrum, torch.full((len(coefficients),), RATE)),
+    )
+    for band, own in zip(spectrum.bands, found, strict=True):
+        kept[:, band.places] = own.numbers.float()
     return kept
 
 

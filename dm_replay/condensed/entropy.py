@@ -18,13 +18,11 @@ __all__ = [
     "FINEST",
     "WIDEST",
     "Plan",
+    "Prices",
     "Reader",
     "Writer",
-    "bits_of",
-    "bits_of_zero",
     "frequencies",
     "largest",
-    "largest_of",
     "mean_bits",
 ]
 
@@ -57,29 +55,39 @@ def _model(table: int) -> stream.model.Categorical:
     return stream.model.Categorical(frequencies(table).astype(np.float32), perfect=False)
 
 
+class Prices(NamedTuple):
+    """What whole numbers take by some tables, each (…) float32.
+
+    Attributes:
+        largest: magnitude that a table has a frequency for. zero: bits of a zero. one: bits of a magnitude of 1, with
+            its sign. further: bits more for each further step.
+    """
+
+    largest: Tensor
+    zero: Tensor
+    one: Tensor
+    further: Tensor
+
+    @classmethod
+    def of(cls, tables: Tensor) -> "Prices":
+        """By tables of given numbers (…) int64."""
+        return cls(*_prices()[:, tables - FINEST])
+
+    def at(self, *places: Tensor) -> "Prices":
+        return Prices(*(part[places] for part in self))
+
+    def bits(self, magnitudes: Tensor) -> Tensor:
+        """Of whole numbers of magnitudes from 1."""
+        return (self.one + (magnitudes - 1) * self.further).clamp_max(math.log2(WEIGHT))
+
+
 @lru_cache(maxsize=1)
-def _bits() -> tuple[Tensor, Tensor]:
-    """Bits of a zero, and of a number of magnitude 1 and of each further step: (tables,), (tables, 2)."""
+def _prices() -> Tensor:
+    """(4, tables)."""
     widths = torch.exp2(torch.arange(FINEST, WIDEST + 1, dtype=torch.float64) / 4)
     zero = -torch.log2(-torch.expm1(-0.5 / widths))
     one = 1 + 0.5 / widths / math.log(2) - torch.log2(-torch.expm1(-1 / widths))
-    return zero.float(), torch.stack([one, 1 / widths / math.log(2)], dim=1).float()
-
-
-def largest_of(tables: Tensor) -> Tensor:
-    """:func:`largest` of tables of given numbers."""
-    return torch.tensor(LARGEST)[tables - FINEST]
-
-
-def bits_of_zero(tables: Tensor) -> Tensor:
-    """Bits that a zero takes by tables of given numbers."""
-    return _bits()[0][tables - FINEST]
-
-
-def bits_of(magnitudes: Tensor, tables: Tensor) -> Tensor:
-    """Bits that whole numbers of given magnitudes from 1 take, signs included, by tables of given numbers."""
-    one, further = _bits()[1][tables - FINEST].unbind(-1)
-    return (one + (magnitudes - 1) * further).clamp_max(math.log2(WEIGHT))
+    return torch.stack([torch.tensor(LARGEST), zero, one, 1 / widths / math.log(2)]).float()
 
 
 @lru_cache(maxsize=WIDEST - FINEST + 1)

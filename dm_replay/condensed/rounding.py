@@ -9,8 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .entropy import FINEST, WIDEST, bits_of, bits_of_zero, largest, largest_of
-from .spectrum import LEVELS, PER_LEVEL, Band
+from .entropy import WIDEST, Prices, largest
+from .spectrum import LEVELS, Band
 
 __all__ = ["RATE", "Rounded", "rounded"]
 
@@ -37,28 +37,26 @@ def rounded(coefficients: Tensor, band: Band, rate: Tensor) -> Rounded:
     """
     images, places = (coefficients.abs() >= 0.5).nonzero(as_tuple=True)
     sizes = coefficients[images, places].abs().clamp_max(largest(WIDEST))  # whose square is far from float32's end
-    tables = band.tables[places] + PER_LEVEL * torch.tensor(LEVELS)[:, None]
-    at_levels = _chosen(sizes, tables, rate[images])
-    costs, bits = torch.zeros(2, len(LEVELS), len(rate)).index_add_(2, images, torch.stack(at_levels[1:]))
-    best = (costs + rate * band.bits_of_zeros[:, None]).argmin(0)
-    chosen = at_levels[0].gather(0, best[images][None])[0]
+    tables = band.distinct[1][places]
+    at_levels = _chosen(sizes[:, None], band.prices.at(tables), rate[images, None])[1]
+    costs = torch.zeros(len(rate), len(LEVELS)).index_add_(0, images, at_levels)
+    best = (costs + rate[:, None] * band.bits_of_zeros).argmin(1)
+    chosen, _, more = _chosen(sizes, band.prices.at(tables, best[images]), rate[images])
     numbers = torch.zeros_like(coefficients, dtype=torch.int32)
     numbers[images, places] = (chosen * coefficients[images, places].sign()).int()
-    return Rounded(numbers, best + LEVELS[0], bits.gather(0, best[None])[0] + band.bits_of_zeros[best])
+    bits = torch.zeros(len(rate)).index_add_(0, images, more)
+    return Rounded(numbers, best + LEVELS[0], bits + band.bits_of_zeros[best])
 
 
-def _chosen(sizes: Tensor, tables: Tensor, rate: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The best magnitudes for coefficients of sizes (n,) by tables (L, n), their costs, and bits more than zeros take:
-    (L, n) each."""
-    alive = tables >= FINEST
-    tables = tables.clamp(FINEST, WIDEST)
-    nearest = torch.minimum((sizes + 0.5).floor(), largest_of(tables))
-    zero = bits_of_zero(tables)
-    costs, bits, numbers = sizes.square().expand(tables.shape), torch.zeros_like(zero), torch.zeros_like(zero)
+def _chosen(sizes: Tensor, prices: Prices, rate: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The best magnitudes for coefficients of these sizes, their costs, and bits more than zeros take."""
+    nearest = torch.minimum((sizes + 0.5).floor(), prices.largest)
+    costs = sizes.square().expand_as(nearest)
+    bits, numbers = torch.zeros_like(nearest), torch.zeros_like(nearest)
     for number in (nearest, nearest - 1):
-        more = bits_of(number, tables) - zero
+        more = prices.bits(number) - prices.zero
         cost = (sizes - number).square() + rate * more
-        better = alive & (number >= 1) & (cost < costs)
+        better = (number >= 1) & (cost < costs)
         costs, bits = torch.where(better, cost, costs), torch.where(better, more, bits)
         numbers = torch.where(better, number, numbers)
     return numbers, costs, bits

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from .codec import Shape
-from .entropy import FINEST, WIDEST, Plan, bits_of, bits_of_zero, mean_bits
+from .entropy import FINEST, WIDEST, Plan, Prices, mean_bits
 
 __all__ = ["LEVELS", "LEVEL_TABLE", "PER_LEVEL", "Band", "Spectrum"]
 
@@ -54,13 +54,24 @@ class Band:
         return self.places.numpy()
 
     @cached_property
+    def distinct(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The tables that occur, (T,), which of them each place has, (n,), and how many places have each, (T,)."""
+        found, which, many = self.tables.unique(return_inverse=True, return_counts=True)
+        return found, which, many
+
+    @cached_property
+    def prices(self) -> Prices:
+        """By each table that occurs, at each level, (T, 16); one finer than the finest holds nothing but zeros."""
+        tables = self.distinct[0][:, None] + PER_LEVEL * torch.tensor(LEVELS)
+        known, some = Prices.of(tables.clamp(FINEST, WIDEST)), tables >= FINEST
+        return known._replace(largest=known.largest * some, zero=known.zero * some)
+
+    @cached_property
     def bits_of_zeros(self) -> Tensor:
         """Of each level and an image whose numbers are all zero by it, (16,)."""
-        at = [self.tables + PER_LEVEL * level for level in LEVELS]
-        zeros = [float(bits_of_zero(tables[tables >= FINEST].clamp_max(WIDEST)).sum()) for tables in at]
-        table = torch.tensor(LEVEL_TABLE)
-        own = [bits_of(torch.tensor(abs(level)), table) if level else bits_of_zero(table) for level in LEVELS]
-        return torch.tensor(zeros) + torch.stack(own)
+        table = Prices.of(torch.tensor(LEVEL_TABLE))
+        own = [table.bits(torch.tensor(abs(level))) if level else table.zero for level in LEVELS]
+        return self.distinct[2].float() @ self.prices.zero + torch.stack(own)
 
     @cached_property
     def plans(self) -> dict[int, Plan]:

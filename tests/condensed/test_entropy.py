@@ -19,13 +19,11 @@ from dm_replay.condensed.entropy import (
     FINEST,
     WIDEST,
     Plan,
+    Prices,
     Reader,
     Writer,
-    bits_of,
-    bits_of_zero,
     frequencies,
     largest,
-    largest_of,
     mean_bits,
 )
 
@@ -113,15 +111,15 @@ def test_no_frequency_is_so_near_a_half_that_another_library_could_round_it_othe
 def test_estimated_bits_are_those_of_the_frequencies():
     for table in TABLES:
         numbers = torch.arange(1, min(largest(table), int(10 * 2 ** (table / 4)) + 1) + 1).float()
-        tables = torch.full((len(numbers),), table)
+        prices = Prices.of(torch.full((len(numbers),), table))
         own = frequencies(table)
         exact = -np.log2(own[largest(table) :] / own.sum())
-        assert float(bits_of_zero(tables)[0]) == pytest.approx(exact[0], abs=0.03)
-        estimated, exact = bits_of(numbers, tables).numpy(), exact[1 : len(numbers) + 1]
+        assert float(prices.zero[0]) == pytest.approx(exact[0], abs=0.03)
+        estimated, exact = prices.bits(numbers).numpy(), exact[1 : len(numbers) + 1]
         assert (np.abs(estimated - exact)[exact < 18] < 0.06).all() and (estimated <= 24).all()
         share = own / own.sum()
         assert mean_bits(table) == pytest.approx(-(share * np.log2(share)).sum())
-    assert largest_of(torch.tensor(list(TABLES))).tolist() == [largest(table) for table in TABLES]
+    assert Prices.of(torch.tensor(list(TABLES))).largest.tolist() == [largest(table) for table in TABLES]
 
 
 def test_other_bytes_give_numbers_that_the_tables_hold_or_one_error():
