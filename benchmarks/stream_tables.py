@@ -11,7 +11,7 @@ from .results import draw_panels, pivoted, read, select
 from .stream_data import ONLINE
 from .targets import published
 
-__all__ = ["DRAWN", "NAMES", "REPORTED", "TABLES"]
+__all__ = ["DRAWN", "LONGER", "NAMES", "REPORTED", "TABLES", "split"]
 
 WITHOUT_MEMORY = ["naive", "joint"]
 NAMES, ORDINARY, STREAMS = labels_of("memory"), labels_of("ordinary"), labels_of("stream")
