@@ -75,6 +75,16 @@ class Codec(Plain):
     def decode(self, values: Tensor, rows: Tensor, size: tuple[int, int]) -> Tensor:
         """Training images of given numbers, of size (H, W): values (N, …), rows (M,) int64 -> (M, C, H, W)."""
 
+    def settled(self, values: Tensor) -> Tensor:
+        """Values (…, C', H', W') about as storing leaves them; their gradient passes as if they were left alone."""
+        return values
+
+    def bits(self, values: Tensor) -> tuple[Tensor, Tensor] | None:
+        """What stored values (N, C', H', W') take: bits of each image (N,), and how many more bits a unit more of each
+        value's magnitude takes, (N, C', H', W'). None where all images take as much.
+        """
+        return None
+
     def store(self, values: Tensor) -> Stored:
         """Values (N, C', H', W') -> stored images."""
         return Packed.of(values, self.storage)

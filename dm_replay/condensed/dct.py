@@ -18,6 +18,7 @@ from ..runtime.settings import check_whole_numbers
 from .codec import Codec, Shape
 from .coded import Coded, bytes_of, code_of, numbers_of
 from .color import to_planes, to_rgb
+from .entropy import FINEST, Prices
 from .rounding import RATE, Rounded, rounded
 from .spectrum import LEVELS, Spectrum
 
@@ -32,6 +33,8 @@ FINE, ROUGH = 0.5, 6.0
 EMPTY = 5  # bytes of an image of 32 x 32 without detail
 HIGHER = 1.5
 ROUNDING = 0.7  # of the bits of natural images, those that are left once rounding is weighed
+DEAD = 0.65  # of a step: what is nearer to zero is usually not worth its bits
+OVERHEAD = 1.4  # bytes of an image's length and end
 MOST = 5  # usual images' bytes that an image may take
 FEW = 0.1  # of images take fewer bytes than are planned for: too many made cost little, of too few classes lack bytes
 TOGETHER = 1 << 21  # values that are rounded at a time
@@ -123,6 +126,22 @@ class Dct(Codec):
         down, across = (_cosines(side, values.dtype, values.device) for side in size)
         planes = down.T @ values[rows] @ across
         return to_rgb(planes) if planes.shape[1] == 3 else planes
+
+    def settled(self, values: Tensor) -> Tensor:
+        steps = values.detach() / self.step
+        rounded_ones = steps.sign() * (steps.abs() + 1 - DEAD).floor() * self.step
+        return values + (rounded_ones - values.detach())
+
+    def bits(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        spectrum = Spectrum.of((values.shape[1], values.shape[2], values.shape[3]), self.step)
+        steps = values.detach().cpu().float().flatten(1) / self.step
+        found = _rounded(steps, spectrum, torch.full((len(steps),), RATE))
+        each = torch.full_like(steps, float(Prices.of(torch.tensor(FINEST)).further))
+        for band, own in zip(spectrum.bands, found, strict=True):
+            further = band.prices.further[band.distinct[1]].T
+            each[:, band.places] = further[own.levels - LEVELS[0]]
+        bits = torch.stack([own.bits for own in found]).sum(0) + 8 * OVERHEAD
+        return bits.to(values), (each / self.step).view_as(values).to(values)
 
     def store(self, values: Tensor) -> Coded:
         """Values (N, C, H, W) -> stored images.

@@ -30,6 +30,7 @@ from .losses import prefix_weights
 from .matcher import Matcher
 from .prepared import Extractors, Prepared
 from .progress import Expected, Progress, Schedule
+from .rate_control import LOOKS, RateControl
 from .real_batches import RealBatches
 from .synthetic import LOOK, RealRange, SyntheticPixels, initial_pixels
 
@@ -104,7 +105,7 @@ def condense(
     expected = Expected.of(job, len(group.mine), iteration)
     with mapped(lambda part: schedule.shown(expected.of_start(part))):
         start = initial_pixels(job.pool, group, job.previous, config, seed) if state is None else state["pixels"]
-    real_range = RealRange.of(job.pool)
+    real_range = RealRange.of(job.pool, config.codec)
     bound = None if job.pretrained is None else real_range.gradient(config.ipc)
     with mapped(lambda part: schedule.shown(expected.of_training(part))):
         trained = job.trained(seed, peers)
@@ -131,6 +132,8 @@ def condense(
         part = before = schedule.progress(iteration)
         at("condensing", schedule.shown(expected.of_steps(0.0)))
         while part < 1:
+            if (rate := steps.matcher.synthetic.rate) is not None and iteration % LOOKS == 0:
+                rate.steer(steps.matcher.pixels)
             loss = steps.step(iteration, schedule.lr(part))
             if schedule.averages(part):
                 steps.matcher.synthetic.average()
@@ -186,6 +189,8 @@ def _matcher(
     def on(engine: Engine) -> Matcher:
         extractor = job.extractor if engine == job.engine else job.extractor_on(engine)
         pixels = start.to(engine.device, extractor.master, copy=True)
+        allowed = config.bytes_per_class or config.ipc * config.codec.usual_nbytes(job.shape)
+        coded = config.codec.bits(pixels[0, :1]) is not None
         synthetic = SyntheticPixels(
             pixels,
             codec=config.codec,
@@ -194,6 +199,7 @@ def _matcher(
             batch=config.batch_syn,
             prefix_weight=None if nested is None else nested.to(pixels),
             bound=bound,
+            rate=RateControl(pixels, config.codec, allowed) if coded else None,
         )
         whole = extractor.batch_statistics
         return Matcher(

@@ -1,12 +1,14 @@
 """The synthetic pixels while they are condensed: what they start from, SGD, bounds and the mean of its tail."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..condensed.codec import Codec
 from ..condensed.image_set import ImageSet
+from ..condensed.tiles import PLAIN
 from ..coresets.real import herded, random_embedding
 from ..coresets.returning import joined, new_among
 from ..data.classes import ClassShard
@@ -15,6 +17,7 @@ from ..data.pool import TensorPool
 from ..runtime.seeding import new_generator
 from ..runtime.stages import counted
 from .config import CondenseConfig
+from .rate_control import RateControl
 
 __all__ = ["RealRange", "SyntheticPixels", "at_most", "initial_pixels", "values_as"]
 
@@ -88,10 +91,10 @@ GRADIENT = 0.5
 
 @dataclass(frozen=True)
 class RealRange:
-    """Where the values of real images lie, as normalized.
+    """Where real images lie, as normalized.
 
     Attributes:
-        low, high: the least and the greatest. deviation: of all values.
+        low, high: the least and the greatest value that they are encoded as. deviation: of all pixels.
     """
 
     low: float
@@ -99,11 +102,12 @@ class RealRange:
     deviation: float
 
     @classmethod
-    def of(cls, pool: TensorPool) -> "RealRange":
+    def of(cls, pool: TensorPool, codec: Codec = PLAIN) -> "RealRange":
         """By a sample, spread evenly over the pool."""
         rows = torch.linspace(0, len(pool) - 1, min(len(pool), SAMPLE), dtype=torch.float64).long()
-        images = pool.take(rows).float()
-        return cls(float(images.amin()), float(images.amax()), float(images.std(correction=0)))
+        images, each = pool.take(rows).float(), codec.images_per_stored
+        values = codec.encode(images[torch.arange(-(-len(images) // each) * each) % len(images)])
+        return cls(float(values.amin()), float(values.amax()), float(images.std(correction=0)))
 
     def gradient(self, ipc: int) -> float:
         """The most that a class's gradient to its ``ipc`` images may be, as a root mean square over its pixels."""
@@ -144,6 +148,7 @@ class SyntheticPixels:
             Where a
             part is drawn, it is drawn from a prefix, chosen by these weights.
         bound: of each class's gradient, see :func:`at_most`; None takes it as it is.
+        rate: keeps them within their bytes, where these depend on the values.
     """
 
     def __init__(
@@ -156,8 +161,10 @@ class SyntheticPixels:
         batch: int,
         prefix_weight: Tensor | None,
         bound: float | None = None,
+        rate: RateControl | None = None,
     ):
         self.pixels, self.codec, self.size, self.momentum, self.bound = pixels, codec, size, momentum, bound
+        self.rate = rate
         self.velocity = torch.zeros_like(pixels)
         self.total, self.averaged = torch.zeros_like(pixels), 0
         self.each = pixels.shape[1] * codec.images_per_stored
@@ -197,6 +204,8 @@ class SyntheticPixels:
         if rows is None and self.codec.plain:
             return pixels
         groups = len(pixels)
+        if self.rate is not None:
+            pixels = self.codec.settled(pixels)
         if rows is None:
             rows = self.every(groups)
         first = torch.arange(groups, device=pixels.device)[:, None] * self.each
@@ -206,8 +215,12 @@ class SyntheticPixels:
     def update(self, gradient: Tensor) -> None:
         if self.bound is not None:
             gradient = at_most(gradient, self.bound)
+        if self.rate is not None:
+            gradient = gradient * self.rate.metric
         self.velocity.mul_(self.momentum).add_(gradient)
         self.pixels.sub_(self.velocity * self.lr)
+        if self.rate is not None:
+            self.rate.shrink(self.pixels, self.lr)
 
     def average(self) -> None:
         """Let the pixels as they are count for the result's mean."""
@@ -220,12 +233,15 @@ class SyntheticPixels:
         return self.total / self.averaged if self.averaged else self.pixels
 
     def state(self) -> dict[str, Tensor | int]:
-        tensors = {"pixels": self.pixels, "velocity": self.velocity}
-        if self.averaged:
-            tensors["total"] = self.total
-        return {"averaged": self.averaged, **{name: value.cpu().clone() for name, value in tensors.items()}}
+        """What :meth:`restore` takes to go on from here."""
+        return {"averaged": self.averaged, **{name: value.cpu().clone() for name, value in self._tensors.items()}}
 
-    def restore(self, state: dict[str, Tensor | int]) -> None:
+    def restore(self, state: dict[str, Any]) -> None:
         self.averaged = int(state.get("averaged", 0))
-        for name in ("pixels", "velocity", *(("total",) if self.averaged else ())):
-            getattr(self, name).copy_(state[name])
+        for name, tensor in self._tensors.items():
+            tensor.copy_(state[name])
+
+    @property
+    def _tensors(self) -> dict[str, Tensor]:
+        found = {"pixels": self.pixels, "velocity": self.velocity}
+        return found | ({"total": self.total} if self.averaged else {}) | (self.rate.state if self.rate else {})
