@@ -80,8 +80,10 @@ class Codec(Plain):
         return values
 
     def bits(self, values: Tensor) -> tuple[Tensor, Tensor] | None:
-        """What stored values (N, C', H', W') take: bits of each image (N,), and how many more bits a unit more of each
-        value's magnitude takes, (N, C', H', W'). None where all images take as much.
+        """What values (N, C', H', W') take as they are stored, about, or None where all images take as much.
+
+        Returns:
+            Bits of each image, (N,), and of one unit that a value grows by in magnitude, (N, C', H', W').
         """
         return None
 

@@ -128,20 +128,16 @@ class Dct(Codec):
         return to_rgb(planes) if planes.shape[1] == 3 else planes
 
     def settled(self, values: Tensor) -> Tensor:
+        shape = values.shape[-3], values.shape[-2], values.shape[-1]
         steps = values.detach() / self.step
-        rounded_ones = steps.sign() * (steps.abs() + 1 - DEAD).floor() * self.step
-        return values + (rounded_ones - values.detach())
+        kept = steps.sign() * (steps.abs() + 1 - DEAD).floor() * self.step * _coded(shape, self.step).to(values)
+        return values + (kept - values.detach())
 
     def bits(self, values: Tensor) -> tuple[Tensor, Tensor]:
         spectrum = Spectrum.of((values.shape[1], values.shape[2], values.shape[3]), self.step)
-        steps = values.detach().cpu().float().flatten(1) / self.step
-        found = _rounded(steps, spectrum, torch.full((len(steps),), RATE))
-        each = torch.full_like(steps, float(Prices.of(torch.tensor(FINEST)).further))
-        for band, own in zip(spectrum.bands, found, strict=True):
-            further = band.prices.further[band.distinct[1]].T
-            each[:, band.places] = further[own.levels - LEVELS[0]]
-        bits = torch.stack([own.bits for own in found]).sum(0) + 8 * OVERHEAD
-        return bits.to(values), (each / self.step).view_as(values).to(values)
+        bits, each = zip(*(_bits(part / self.step, spectrum) for part in _parts(values)), strict=True)
+        taken = (torch.cat(bits) + 8 * OVERHEAD).clamp_max(8 * self.most)
+        return taken.to(values), (torch.cat(each) / self.step).view_as(values).to(values)
 
     def store(self, values: Tensor) -> Coded:
         """Values (N, C, H, W) -> stored images.
@@ -153,16 +149,14 @@ class Dct(Codec):
         if self.fit(shape) != self:
             raise ValueError(f"{self} is not fitted to images of {shape}")
         spectrum = Spectrum.of(shape, self.step)
-        parts = values.detach().cpu().float().flatten(1).split(max(1, TOGETHER // math.prod(shape)))
-        codes = tuple(code for part in parts for code in self._codes(part / self.step, spectrum))
+        codes = tuple(code for part in _parts(values) for code in self._codes(part / self.step, spectrum))
         return Coded(codes, shape, values.device)
 
     def resample(self, images: Tensor) -> Tensor:
         """Rounded as they would be stored if bytes did not bound an image; what is not finite stays so."""
         values = self.encode(images)
         spectrum = Spectrum.of((values.shape[1], values.shape[2], values.shape[3]), self.step)
-        parts = values.detach().cpu().float().flatten(1).split(max(1, TOGETHER // math.prod(values.shape[1:])))
-        kept = torch.cat([_kept(part / self.step, spectrum) for part in parts]) * self.step
+        kept = torch.cat([_kept(part / self.step, spectrum) for part in _parts(values)]) * self.step
         rows, size = torch.arange(len(values), device=values.device), (images.shape[2], images.shape[3])
         rounded_ones = self.decode(kept.to(values).view_as(values), rows, size)
         return torch.where(images.isfinite(), rounded_ones, images)
@@ -199,15 +193,37 @@ def _rounded(coefficients: Tensor, spectrum: Spectrum, rate: Tensor) -> list[Rou
     return [rounded(coefficients[:, band.places], band, rate) for band in spectrum.bands]
 
 
+def _parts(values: Tensor) -> tuple[Tensor, ...]:
+    """Values (N, C, H, W), as many images at a time as memory bears: (n, C · H · W) each, float32 on the CPU."""
+    return values.detach().cpu().float().flatten(1).split(max(1, TOGETHER // math.prod(values.shape[1:])))
+
+
 def _kept(coefficients: Tensor, spectrum: Spectrum) -> Tensor:
     """Coefficients (N, C · H · W), in steps, as whole numbers."""
-    kept, found = (
-        torch.zeros_like(coefficients),
-        _rounded(coefficients, spectrum, torch.full((len(coefficients),), RATE)),
-    )
+    found = _rounded(coefficients, spectrum, torch.full((len(coefficients),), RATE))
+    kept = torch.zeros_like(coefficients)
     for band, own in zip(spectrum.bands, found, strict=True):
         kept[:, band.places] = own.numbers.float()
     return kept
+
+
+def _bits(coefficients: Tensor, spectrum: Spectrum) -> tuple[Tensor, Tensor]:
+    """Bits of coefficients (N, C · H · W), in steps, and of one step more of each: (N,), (N, C · H · W)."""
+    found = _rounded(coefficients, spectrum, torch.full((len(coefficients),), RATE))
+    each = torch.full_like(coefficients, float(Prices.of(torch.tensor(FINEST)).further))
+    for band, own in zip(spectrum.bands, found, strict=True):
+        each[:, band.places] = band.prices.further[band.distinct[1]].T[own.levels - LEVELS[0]]
+    return torch.stack([own.bits for own in found]).sum(0), each
+
+
+@lru_cache(maxsize=32)
+@torch.inference_mode(False)
+def _coded(shape: Shape, step: float) -> Tensor:
+    """(C, H, W), 1 where a value is coded and 0 where it never is."""
+    coded = torch.zeros(math.prod(shape))
+    for band in Spectrum.of(shape, step).bands:
+        coded[band.places] = 1
+    return coded.view(shape)
 
 
 @lru_cache(maxsize=64)

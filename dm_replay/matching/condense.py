@@ -106,10 +106,9 @@ def condense(
     with mapped(lambda part: schedule.shown(expected.of_start(part))):
         start = initial_pixels(job.pool, group, job.previous, config, seed) if state is None else state["pixels"]
     real_range = RealRange.of(job.pool, config.codec)
-    bound = None if job.pretrained is None else real_range.gradient(config.ipc)
     with mapped(lambda part: schedule.shown(expected.of_training(part))):
         trained = job.trained(seed, peers)
-    matcher_on = _matcher(job, group, start, trained, bound, seed)
+    matcher_on = _matcher(job, group, start, trained, real_range.gradient(config.ipc), seed)
     most = len(group.mine) * (config.batch_real + config.ipc * config.codec.images_per_stored)
     steps = Steps(matcher_on, job.engine, 1 if job.extractor.batch_statistics else most)
     if state is not None:
@@ -179,7 +178,7 @@ class Condenser:
 
 
 def _matcher(
-    job: Prepared, group: ClassShard, start: Tensor, trained: TrainedNetworks | None, bound: float | None, seed: int
+    job: Prepared, group: ClassShard, start: Tensor, trained: TrainedNetworks | None, bound: float, seed: int
 ) -> Callable[[Engine], Matcher]:
     """What makes the matcher of a condensation on an engine."""
     config, pool = job.config, job.placed(group.mine)
@@ -189,7 +188,6 @@ def _matcher(
     def on(engine: Engine) -> Matcher:
         extractor = job.extractor if engine == job.engine else job.extractor_on(engine)
         pixels = start.to(engine.device, extractor.master, copy=True)
-        allowed = config.bytes_per_class or config.ipc * config.codec.usual_nbytes(job.shape)
         coded = config.codec.bits(pixels[0, :1]) is not None
         synthetic = SyntheticPixels(
             pixels,
@@ -198,8 +196,8 @@ def _matcher(
             momentum=config.momentum,
             batch=config.batch_syn,
             prefix_weight=None if nested is None else nested.to(pixels),
-            bound=bound,
-            rate=RateControl(pixels, config.codec, allowed) if coded else None,
+            bound=None if job.pretrained is None else bound,
+            rate=RateControl(pixels, config.codec, config.bytes_per_class, bound) if coded else None,
         )
         whole = extractor.batch_statistics
         return Matcher(

@@ -34,7 +34,8 @@ class CondenseConfig(Plain):
             0 takes all of them.
         inner_steps: updates of the pixels in each iteration, with the same network and the same real images.
         lr_img: learning rate of the pixels. The paper takes 1; 10 for ipc ≥ 100 on CIFAR-10; 0.01 to 0.1 for
-            networks with BatchNorm.
+            networks with BatchNorm. By a codec whose bytes depend on its values, as `Dct`, it is multiplied for each of
+            them by what values of its place usually are, see :class:`~dm_replay.matching.rate_control.RateControl`.
         lr_final: the learning rate falls to this part of itself, as a cosine.
         momentum: of the pixels' SGD.
         tail_average: the last part of the iterations over which the pixels are averaged for the result; 0 takes the

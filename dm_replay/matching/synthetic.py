@@ -105,7 +105,7 @@ class RealRange:
     def of(cls, pool: TensorPool, codec: Codec = PLAIN) -> "RealRange":
         """By a sample, spread evenly over the pool."""
         rows = torch.linspace(0, len(pool) - 1, min(len(pool), SAMPLE), dtype=torch.float64).long()
-        images, each = pool.take(rows).float(), codec.images_per_stored
+        images, each = pool.take(rows).cpu().float(), codec.images_per_stored
         values = codec.encode(images[torch.arange(-(-len(images) // each) * each) % len(images)])
         return cls(float(values.amin()), float(values.amax()), float(images.std(correction=0)))
 
@@ -145,8 +145,7 @@ class SyntheticPixels:
         pixels: (G, ipc, …) to start from. codec: what training images they stand for. size: (H, W) of these.
         momentum: of the SGD. batch: training images of each class per update; 0 for all of them.
         prefix_weight: weights (ipc,) of the prefixes of a class's images, None where only their full number counts.
-            Where a
-            part is drawn, it is drawn from a prefix, chosen by these weights.
+            Where a part is drawn, it is drawn from a prefix, chosen by these weights.
         bound: of each class's gradient, see :func:`at_most`; None takes it as it is.
         rate: keeps them within their bytes, where these depend on the values.
     """
@@ -216,7 +215,7 @@ class SyntheticPixels:
         if self.bound is not None:
             gradient = at_most(gradient, self.bound)
         if self.rate is not None:
-            gradient = gradient * self.rate.metric
+            gradient = at_most(gradient.flatten(0, 1), self.rate.bound).view_as(gradient) * self.rate.metric
         self.velocity.mul_(self.momentum).add_(gradient)
         self.pixels.sub_(self.velocity * self.lr)
         if self.rate is not None:

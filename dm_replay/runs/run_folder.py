@@ -166,7 +166,8 @@ def _check_checkpoint(settings: dict, state: dict, loss_log: dict) -> None:
     if not all(type(value) is float and 0 <= value < math.inf for value in seconds):
         raise ValueError("no number of seconds")
     pixels = [state[name] for name in ("pixels", "velocity", *(("total",) if averaged else ()))]
-    for tensor in (losses, samples, *pixels):
+    steering = [state[name] for name in ("allowed", "price", "metric", "pull") if name in state]
+    for tensor in (losses, samples, *pixels, *steering):
         if not tensor.is_floating_point() or tensor.is_sparse or not tensor.isfinite().all():
             raise ValueError("values that are not finite")
     if any(tensor.shape != pixels[0].shape for tensor in pixels):
