@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..data.pixels import averaged, within
 from ..runtime.settings import check_whole_numbers
 from .codec import Codec, Shape
 from .coded import Coded, bytes_of, code_of, numbers_of
 from .color import to_planes, to_rgb
-from .entropy import FINEST, Prices
-from .rounding import RATE, Rounded, rounded
+from .rounding import RATE, bits_taken, coded_places, in_bands, kept
 from .spectrum import LEVELS, Spectrum
 
 __all__ = ["Dct"]
@@ -48,6 +48,8 @@ class Dct(Codec):
         step: between two values of a coefficient, where images are standardized: the larger, the fewer bytes and the
             rougher the image. 0 takes 1.6 or, of a set whose classes have so many bytes, what suits these.
         most: bytes of an image; one that would take more is made smoother. 0 takes five times those of a usual one.
+        resolution: pixels of the longest side at which images are stored and condensed; larger ones are shrunk by
+            averaging before, and enlarged when they are decoded. 0 keeps all whole.
 
     What no natural image has is cut: a coefficient to 255 steps, or to more where it is a long wave's, if bytes allow.
     So an image of one color comes back at up to 30 standard deviations, of 32 x 32 pixels at up to 100; what is far
@@ -69,10 +71,11 @@ class Dct(Codec):
 
     step: float = 0.0
     most: int = 0
+    resolution: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_whole_numbers(self, most=0)
+        check_whole_numbers(self, most=0, resolution=0)
         if not 0 <= self.step < math.inf:
             raise ValueError(f"step must be a number of at least 0, got {self.step!r}")
 
@@ -83,7 +86,7 @@ class Dct(Codec):
             ValueError: for a step too small for such images (below 1/558 for 32 x 32), or bytes that none of them fits.
         """
         step = self.step or STEP
-        most, least = self.most or MOST * self.usual_nbytes(shape), _least(self.value_shape(shape), step)
+        most, least = self.most or MOST * self.usual_nbytes(shape), _least(self.working_shape(shape), step)
         if most < least:
             raise ValueError(f"most must be 0 or at least {least} bytes for images of {shape}, got {most}")
         return replace(self, step=step, most=most)
@@ -101,41 +104,50 @@ class Dct(Codec):
         """
         if nbytes < 1:
             raise ValueError(f"a class needs bytes for its images, got {nbytes}")
-        step = OF_ONE * (math.prod(shape) / nbytes) ** FALLS
+        step = OF_ONE * (math.prod(self.working_shape(shape)) / nbytes) ** FALLS
         return self if self.step else replace(self, step=min(max(step, FINE), ROUGH))
 
     def nbytes(self, shape: Shape) -> int:
         return self.most
 
     def usual_nbytes(self, shape: Shape) -> int:
-        bits = Spectrum.of(self.value_shape(shape), self.step or STEP).usual_bits
+        bits = Spectrum.of(self.working_shape(shape), self.step or STEP).usual_bits
         usual = EMPTY + math.ceil(ROUNDING * bits / 8)
         return min(usual, self.most or usual)
 
     def few_nbytes(self, images: Tensor) -> int:
-        return max(1, int(self.store(self.encode(images)).costs.double().quantile(FEW)))
+        shape = images.shape[1], images.shape[2], images.shape[3]
+        shrunk = averaged(images, self.working_shape(shape)[1:])
+        return max(1, int(self.store(self.encode(shrunk)).costs.double().quantile(FEW)))
+
+    def working_shape(self, shape: Shape) -> Shape:
+        channels, height, width = shape
+        return channels, *(within(height, width, self.resolution) if self.resolution else (height, width))
 
     def value_shape(self, shape: Shape) -> Shape:
-        return shape
+        return self.working_shape(shape)
 
     def encode(self, images: Tensor) -> Tensor:
         rows, columns = (_cosines(side, images.dtype, images.device) for side in images.shape[2:])
         return rows @ (to_planes(images) if images.shape[1] == 3 else images) @ columns.T
 
     def decode(self, values: Tensor, rows: Tensor, size: tuple[int, int]) -> Tensor:
-        down, across = (_cosines(side, values.dtype, values.device) for side in size)
-        planes = down.T @ values[rows] @ across
+        given = values.shape[2:]
+        down, across = (
+            _cosines(side, values.dtype, values.device)[:few] for side, few in zip(size, given, strict=True)
+        )
+        planes = down.T @ values[rows] @ across * math.sqrt(math.prod(size) / math.prod(given))
         return to_rgb(planes) if planes.shape[1] == 3 else planes
 
     def settled(self, values: Tensor) -> Tensor:
         shape = values.shape[-3], values.shape[-2], values.shape[-1]
         steps = values.detach() / self.step
-        kept = steps.sign() * (steps.abs() + 1 - DEAD).floor() * self.step * _coded(shape, self.step).to(values)
-        return values + (kept - values.detach())
+        whole = steps.sign() * (steps.abs() + 1 - DEAD).floor() * coded_places(shape, self.step).to(values)
+        return values + (whole * self.step - values.detach())
 
     def bits(self, values: Tensor) -> tuple[Tensor, Tensor]:
         spectrum = Spectrum.of((values.shape[1], values.shape[2], values.shape[3]), self.step)
-        bits, each = zip(*(_bits(part / self.step, spectrum) for part in _parts(values)), strict=True)
+        bits, each = zip(*(bits_taken(part / self.step, spectrum) for part in _parts(values)), strict=True)
         taken = (torch.cat(bits) + 8 * OVERHEAD).clamp_max(8 * self.most)
         return taken.to(values), (torch.cat(each) / self.step).view_as(values).to(values)
 
@@ -146,7 +158,7 @@ class Dct(Codec):
             ValueError: if the codec is not fitted to them.
         """
         shape = values.shape[1], values.shape[2], values.shape[3]
-        if self.fit(shape) != self:
+        if self.fit(shape) != self or self.working_shape(shape) != shape:
             raise ValueError(f"{self} is not fitted to images of {shape}")
         spectrum = Spectrum.of(shape, self.step)
         codes = tuple(code for part in _parts(values) for code in self._codes(part / self.step, spectrum))
@@ -154,11 +166,12 @@ class Dct(Codec):
 
     def resample(self, images: Tensor) -> Tensor:
         """Rounded as they would be stored if bytes did not bound an image; what is not finite stays so."""
-        values = self.encode(images)
+        shape = images.shape[1], images.shape[2], images.shape[3]
+        values = self.encode(averaged(images, self.working_shape(shape)[1:]))
         spectrum = Spectrum.of((values.shape[1], values.shape[2], values.shape[3]), self.step)
-        kept = torch.cat([_kept(part / self.step, spectrum) for part in _parts(values)]) * self.step
+        found = torch.cat([kept(part / self.step, spectrum) for part in _parts(values)]) * self.step
         rows, size = torch.arange(len(values), device=values.device), (images.shape[2], images.shape[3])
-        rounded_ones = self.decode(kept.to(values).view_as(values), rows, size)
+        rounded_ones = self.decode(found.to(values).view_as(values), rows, size)
         return torch.where(images.isfinite(), rounded_ones, images)
 
     def _codes(self, coefficients: Tensor, spectrum: Spectrum) -> list[bytes]:
@@ -168,7 +181,7 @@ class Dct(Codec):
         """
         codes, rows, rate = dict[int, bytes](), torch.arange(len(coefficients)), torch.full((len(coefficients),), RATE)
         while len(rows):
-            found = _rounded(coefficients[rows], spectrum, rate[rows])
+            found = in_bands(coefficients[rows], spectrum, rate[rows])
             numbers, levels = [band.numbers.numpy() for band in found], [band.levels.tolist() for band in found]
             images = zip(zip(*numbers, strict=True), zip(*levels, strict=True), strict=True)
             made = [code_of(*image, spectrum) for image in images]
@@ -188,42 +201,9 @@ class Dct(Codec):
         return Coded.of_fields(fields, self.value_shape(shape))
 
 
-def _rounded(coefficients: Tensor, spectrum: Spectrum, rate: Tensor) -> list[Rounded]:
-    """Coefficients (N, C · H · W), in steps, band by band; the price of a bit (N,)."""
-    return [rounded(coefficients[:, band.places], band, rate) for band in spectrum.bands]
-
-
 def _parts(values: Tensor) -> tuple[Tensor, ...]:
     """Values (N, C, H, W), as many images at a time as memory bears: (n, C · H · W) each, float32 on the CPU."""
     return values.detach().cpu().float().flatten(1).split(max(1, TOGETHER // math.prod(values.shape[1:])))
-
-
-def _kept(coefficients: Tensor, spectrum: Spectrum) -> Tensor:
-    """Coefficients (N, C · H · W), in steps, as whole numbers."""
-    found = _rounded(coefficients, spectrum, torch.full((len(coefficients),), RATE))
-    kept = torch.zeros_like(coefficients)
-    for band, own in zip(spectrum.bands, found, strict=True):
-        kept[:, band.places] = own.numbers.float()
-    return kept
-
-
-def _bits(coefficients: Tensor, spectrum: Spectrum) -> tuple[Tensor, Tensor]:
-    """Bits of coefficients (N, C · H · W), in steps, and of one step more of each: (N,), (N, C · H · W)."""
-    found = _rounded(coefficients, spectrum, torch.full((len(coefficients),), RATE))
-    each = torch.full_like(coefficients, float(Prices.of(torch.tensor(FINEST)).further))
-    for band, own in zip(spectrum.bands, found, strict=True):
-        each[:, band.places] = band.prices.further[band.distinct[1]].T[own.levels - LEVELS[0]]
-    return torch.stack([own.bits for own in found]).sum(0), each
-
-
-@lru_cache(maxsize=32)
-@torch.inference_mode(False)
-def _coded(shape: Shape, step: float) -> Tensor:
-    """(C, H, W), 1 where a value is coded and 0 where it never is."""
-    coded = torch.zeros(math.prod(shape))
-    for band in Spectrum.of(shape, step).bands:
-        coded[band.places] = 1
-    return coded.view(shape)
 
 
 @lru_cache(maxsize=64)

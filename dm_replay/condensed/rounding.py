@@ -4,15 +4,18 @@ The sum of squared error and :data:`RATE` times the bits is the least that each 
 it is rounded to the nearest number, to the next smaller one or to zero (rate-distortion optimized quantization).
 """
 
+import math
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from .entropy import WIDEST, Prices, largest
-from .spectrum import LEVELS, Band
+from .codec import Shape
+from .entropy import FINEST, WIDEST, Prices, largest
+from .spectrum import LEVELS, Band, Spectrum
 
-__all__ = ["RATE", "Rounded", "rounded"]
+__all__ = ["RATE", "Rounded", "bits_taken", "coded_places", "in_bands", "kept", "rounded"]
 
 RATE = 0.12  # squared steps that a bit is worth
 
@@ -60,3 +63,36 @@ def _chosen(sizes: Tensor, prices: Prices, rate: Tensor) -> tuple[Tensor, Tensor
         costs, bits = torch.where(better, cost, costs), torch.where(better, more, bits)
         numbers = torch.where(better, number, numbers)
     return numbers, costs, bits
+
+
+def in_bands(coefficients: Tensor, spectrum: Spectrum, rate: Tensor) -> list[Rounded]:
+    """Coefficients (N, C · H · W), in steps, band by band; the price of a bit (N,)."""
+    return [rounded(coefficients[:, band.places], band, rate) for band in spectrum.bands]
+
+
+def kept(coefficients: Tensor, spectrum: Spectrum) -> Tensor:
+    """Coefficients (N, C · H · W), in steps, as whole numbers."""
+    found = in_bands(coefficients, spectrum, torch.full((len(coefficients),), RATE))
+    numbers = torch.zeros_like(coefficients)
+    for band, own in zip(spectrum.bands, found, strict=True):
+        numbers[:, band.places] = own.numbers.float()
+    return numbers
+
+
+def bits_taken(coefficients: Tensor, spectrum: Spectrum) -> tuple[Tensor, Tensor]:
+    """Bits of coefficients (N, C · H · W), in steps, and of one step more of each: (N,), (N, C · H · W)."""
+    found = in_bands(coefficients, spectrum, torch.full((len(coefficients),), RATE))
+    each = torch.full_like(coefficients, float(Prices.of(torch.tensor(FINEST)).further))
+    for band, own in zip(spectrum.bands, found, strict=True):
+        each[:, band.places] = band.prices.further[band.distinct[1]].T[own.levels - LEVELS[0]]
+    return torch.stack([own.bits for own in found]).sum(0), each
+
+
+@lru_cache(maxsize=32)
+@torch.inference_mode(False)
+def coded_places(shape: Shape, step: float) -> Tensor:
+    """(C, H, W), 1 where a value is coded and 0 where it never is."""
+    coded = torch.zeros(math.prod(shape))
+    for band in Spectrum.of(shape, step).bands:
+        coded[band.places] = 1
+    return coded.view(shape)

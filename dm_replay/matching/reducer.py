@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from ..condensed.codec import Codec, Shape
+from ..condensed.dct import Dct
 from ..condensed.image_set import ImageSet
-from ..condensed.tiles import Tiles
 from ..coresets.real import Herding, KMeans, Random
 from ..coresets.reducer import Budget, ByShare, Reducer, Work
 from ..data.pool import TensorPool
@@ -18,6 +18,8 @@ from .condense import Condenser
 from .config import CondenseConfig
 
 __all__ = ["Condense", "KINDS", "Mixed", "reducer_of"]
+
+BEARABLE = 64  # pixels of a side that two cores condense in minutes
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ class Condense(ByShare):
 
     @property
     def usual_codec(self) -> Codec:
-        return Tiles()
+        return Dct(resolution=BEARABLE)
 
     def check(self, shape: Shape) -> None:
         check_buildable(self.config.network, shape)

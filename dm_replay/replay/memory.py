@@ -49,8 +49,8 @@ class CondensedMemory(Contents):
         seed: the same seed and the same stream give the same images.
         kind: what fills a class's share: "condensed", "random", "herding", "kmeans" or a :class:`Reducer`.
         real_fraction: of "condensed", the part of a class's images that are herded ones.
-        codec: how images are stored, instead of that of ``config``. Where neither says it, ``mem_bytes`` takes the one
-            that suits the kind best: :class:`Dct` for real images, :class:`Tiles` for condensed ones.
+        codec: how images are stored, instead of that of ``config``. Where neither says it, ``mem_bytes`` takes
+            :class:`Dct`, which keeps real images whole, and condensed ones of up to 64 pixels a side.
 
     Attributes:
         held: the set of each (task, class), in order of arrival, standardized. reducer: what makes them.

@@ -110,6 +110,27 @@ def test_towards_a_step_of_0_it_is_plain_to_rounding(step):
     assert step**2 / 15 < error < step**2 / 12 * 1.6  # the price of bits adds to that of the nearest number
 
 
+@pytest.mark.parametrize("shape", [(3, 64, 48), (1, 40, 40)])
+def test_larger_images_are_kept_at_the_resolution_asked_for(shape):
+    waves = torch.linspace(0, 3, shape[1])[:, None].sin() + torch.linspace(0, 2, shape[2]).cos()
+    images = waves.expand(4, *shape) * torch.tensor([0.2, 0.5, 1.0, 2.0]).view(4, 1, 1, 1)
+    codec = Dct(0.1, most=10_000, resolution=32).fit(shape)
+    height, width = codec.working_shape(shape)[1:]
+    assert max(height, width) == 32 and codec.value_shape(shape) == (shape[0], height, width)
+    kept = ImageSet.from_images(images, torch.zeros(4), codec)
+    assert kept.values.shape[1:] == codec.value_shape(shape) and kept.images.shape == images.shape
+    assert (kept.images - images).square().mean().sqrt() < 0.05
+    torch.testing.assert_close(codec.resample(images), kept.images, atol=1e-4, rtol=1e-4)
+    whole = Dct(0.1, most=10_000).fit(shape)
+    assert codec.few_nbytes(images) <= whole.few_nbytes(images) and codec.usual_nbytes(shape) < whole.usual_nbytes(
+        shape
+    )
+    with pytest.raises(ValueError, match="not fitted"):
+        codec.store(codec.encode(images))
+    flat = torch.full((1, *shape), 1.5)
+    assert (ImageSet.from_images(flat, torch.zeros(1), codec).images - 1.5).abs().max() < 0.02
+
+
 @pytest.mark.parametrize("shape", [(3, 32, 32), (1, 28, 28), (5, 9, 16)])
 def test_other_images_are_made_as_rough_as_stored_ones(shape):
     noise = torch.randn(6, *shape, generator=torch.Generator().manual_seed(0))

@@ -6,7 +6,7 @@ import pytest
 import torch
 from pools import noise
 
-from dm_replay import Dct
+from dm_replay import Dct, Tiles
 from dm_replay.matching.config import CondenseConfig
 from dm_replay.replay.memory import CondensedMemory
 
@@ -38,7 +38,8 @@ def test_never_above_its_bytes_and_no_class_lost_over_random_streams(config, see
 @pytest.mark.parametrize(("config", "each"), [(PAPER, 3 * 256 + 24), (FAST, (16 + 2) * 16 // 2 + 8)])
 def test_all_of_its_bytes_are_used(config, each):
     """Of a stored image (3, 16, 16): whole in bytes; or 4 bits, color at a quarter of the sides, and one range."""
-    memory = CondensedMemory(config=config, mem_bytes=10 * each + 24 + each - 1)
+    codec = config.codec if config is PAPER else Tiles(color=4)
+    memory = CondensedMemory(config=config, mem_bytes=10 * each + 24 + each - 1, codec=codec)
     memory.update(pool({0: 60, 1: 60}))
     assert len(memory) == memory.capacity() == 10 and memory.nbytes == 10 * each + 24
 

@@ -76,7 +76,8 @@ def test_bytes_keep_real_images_by_dct_and_a_codec_of_ones_own_goes_first(kind):
     assert CondensedMemory(mem_bytes=9_000, kind=kind, codec=Dct(2.0)).codec == Dct(2.0)
     whole = CondenseConfig.preset("paper")
     assert CondensedMemory(mem_bytes=9_000, kind=kind, config=whole).codec == whole.codec != Dct()
-    assert not isinstance(CondensedMemory(mem_bytes=9_000).codec, Dct)
+    condensed = CondensedMemory(mem_bytes=9_000).codec
+    assert condensed.fit((3, 224, 160)).working_shape((3, 224, 160)) == (3, 64, 46) and isinstance(condensed, Dct)
     assert not isinstance(CondensedMemory(9, kind=kind).codec, Dct)
 
 
