@@ -20,9 +20,8 @@ def draw_same_bytes(frame: pd.DataFrame) -> None:
     columns = each(frame, "dataset", "ipc", "network", "trained for")
     frame["column"] = [f"{dataset}\n{ipc} a class\n{network}\n{trained}" for dataset, ipc, network, trained in columns]
     means = frame.groupby(["label", "column"], sort=False)["accuracy"].agg(average).unstack(sort=False).astype(float)
-    means = means.loc[
-        [label for label in LABELS.values() if label in means.index][::-1], means.notna().sum() >= COMPARED
-    ]
+    means = means.loc[[label for label in LABELS.values() if label in means.index][::-1]]
+    means = means.loc[:, means.notna().sum() >= COMPARED].dropna(how="all")
     if means.empty:
         return
     rows = -(-len(means.columns) // ACROSS)
