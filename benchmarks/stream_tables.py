@@ -146,11 +146,16 @@ def _named(table: pd.DataFrame, head: str = "") -> pd.DataFrame:
 def draw(frame: pd.DataFrame) -> None:
     """Accuracy over experiences at the size that most rows have, and over bytes for each network with several sizes.
 
-    The protocol is that of the last row; networks with most rows come first.
+    The stream is that of the last row, trained as usual. Current images are as they are; for BatchNorm half of them are
+    at the memory's resolution. Networks with most rows come first.
     """
     last = frame.iloc[-1]
-    same = {name: last[name] for name in PROTOCOL if name != "network"}
-    frame = select(frame, **same).assign(network=frame.network)
+    same = {name: value for name, value in PROTOCOL.items() if name != "network"}
+    frame = select(frame, **same | {name: last[name] for name in ("dataset", "experiences")})
+    matched = 0.5 * frame.network.str.contains("norm=batch")
+    frame = frame[(frame.match_resolution == matched) | ~_ours(frame)]
+    if frame.empty:
+        return
     networks = list(frame.network.value_counts().index)
     sizes = {network: sorted(select(frame, network=network).images.dropna().unique()) for network in networks}
     drawn = [network for network in networks if network == networks[0] or len(sizes[network]) > 1]

@@ -122,7 +122,7 @@ def test_panels_have_one_scale_and_every_method_a_name(elsewhere, monkeypatch):
 
     drawn = []
     monkeypatch.setattr(results, "save_figure", lambda figure, name: drawn.append(figure))
-    same = {**stream_tables.PROTOCOL, "seed": 0}
+    same = {**stream_tables.PROTOCOL, "seed": 0, "match_resolution": 0.0}
     points = [("one", "stock", 10.0), ("one", "herding/code", 30.0), ("two", "herding/dct", 70.0)]
     rows = [
         same | dict(network=network, method=method, images=images, matrix=[[50.0, 0.0], [40.0, 50.0]], accuracy=value)
@@ -130,10 +130,12 @@ def test_panels_have_one_scale_and_every_method_a_name(elsewhere, monkeypatch):
         for images in (100, 200)
     ]
     rows.append(rows[0] | {"network": "of one size"})
+    rows += [rows[3] | {"match_resolution": 0.5, "accuracy": 90.0}, rows[3] | {"epochs": 4, "accuracy": 90.0}]
     results.append("split", rows)
     stream_tables.draw(results.read("split"))
     (figure,) = drawn
     over_time, one, two = figure.axes
+    assert max(one.lines[1].get_ydata()) == 30
     assert one.get_ylim() == two.get_ylim() and one.get_ylim()[1] > 70
     names = [stream_tables.NAMES[method].replace("`", "") for method in ("stock", "herding/code", "herding/dct")]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == names
