@@ -73,21 +73,17 @@ IMAGES = (
 
 def sizes(_: str) -> str:
     """What memories of 200 images and of 600,000 bytes hold, by the shape of the images and the resolution kept."""
-    head = "| images | `mem_size=200` | `mem_bytes=600_000` | real images in 600,000 bytes, about | raw images |"
+    head = "| images | `mem_size=200` | condensed in `mem_bytes=600_000`, about | real ones, about | raw images |"
     return "\n".join([head, "|---|---|---|---|---|", *(_sizes(*image) for image in IMAGES)])
 
 
 def _sizes(shape: tuple[int, int, int], resolution: int) -> str:
-    held = []
-    for size in ({"mem_size": 200}, {"mem_bytes": 600_000}):
-        memory = CondensedMemory(**size, config=DEFAULT.but(resolution=resolution))
-        stored = memory.capacity(shape)
-        held.append(f"{stored * memory.fitted(shape).images_per_stored:,} training images in {stored:,} stored")
-    kept = f", `resolution={resolution}`" if resolution else ""
-    raw = 600_000 // (shape[0] * shape[1] * shape[2])
-    real = CondensedMemory(mem_bytes=600_000, config=DEFAULT.but(resolution=resolution), kind="herding")
-    whole = f"{real.capacity(shape) * real.fitted(shape).images_per_stored:,}"
-    return f"| {' × '.join(map(str, shape))}{kept} | {held[0]} | {held[1]} | {whole} | {raw:,} |"
+    config, kept = DEFAULT.but(resolution=resolution), f", `resolution={resolution}`" if resolution else ""
+    memories = [CondensedMemory(200, config=config)]
+    memories += [CondensedMemory(mem_bytes=600_000, config=config, kind=kind) for kind in ("condensed", "herding")]
+    held = [f"{one.capacity(shape) * one.fitted(shape).images_per_stored:,}" for one in memories]
+    raw = f"{600_000 // (shape[0] * shape[1] * shape[2]):,}"
+    return f"| {' × '.join(map(str, shape))}{kept} | {' | '.join([*held, raw])} |"
 
 
 def hosts(_: str) -> str:
