@@ -116,9 +116,7 @@ class Dct(Codec):
         return min(usual, self.most or usual)
 
     def few_nbytes(self, images: Tensor) -> int:
-        shape = images.shape[1], images.shape[2], images.shape[3]
-        shrunk = averaged(images, self.working_shape(shape)[1:])
-        return max(1, int(self.store(self.encode(shrunk)).costs.double().quantile(FEW)))
+        return max(1, int(self.store(self._encoded(images)).costs.double().quantile(FEW)))
 
     def working_shape(self, shape: Shape) -> Shape:
         channels, height, width = shape
@@ -130,6 +128,11 @@ class Dct(Codec):
     def encode(self, images: Tensor) -> Tensor:
         rows, columns = (_cosines(side, images.dtype, images.device) for side in images.shape[2:])
         return rows @ (to_planes(images) if images.shape[1] == 3 else images) @ columns.T
+
+    def _encoded(self, images: Tensor) -> Tensor:
+        """Images of any size, shrunk to the one at which they are stored."""
+        shape = images.shape[1], images.shape[2], images.shape[3]
+        return self.encode(averaged(images, self.working_shape(shape)[1:]))
 
     def decode(self, values: Tensor, rows: Tensor, size: tuple[int, int]) -> Tensor:
         given = values.shape[2:]
@@ -166,8 +169,7 @@ class Dct(Codec):
 
     def resample(self, images: Tensor) -> Tensor:
         """Rounded as they would be stored if bytes did not bound an image; what is not finite stays so."""
-        shape = images.shape[1], images.shape[2], images.shape[3]
-        values = self.encode(averaged(images, self.working_shape(shape)[1:]))
+        values = self._encoded(images)
         spectrum = Spectrum.of((values.shape[1], values.shape[2], values.shape[3]), self.step)
         found = torch.cat([kept(part / self.step, spectrum) for part in _parts(values)]) * self.step
         rows, size = torch.arange(len(values), device=values.device), (images.shape[2], images.shape[3])

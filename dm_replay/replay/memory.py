@@ -50,7 +50,7 @@ class CondensedMemory(Contents):
         kind: what fills a class's share: "condensed", "random", "herding", "kmeans" or a :class:`Reducer`.
         real_fraction: of "condensed", the part of a class's images that are herded ones.
         codec: how images are stored, instead of that of ``config``. Where neither says it, ``mem_bytes`` takes
-            :class:`Dct`, which keeps real images whole, and condensed ones of up to 64 pixels a side.
+            :class:`Dct`, which keeps real images whole, and condensed ones at up to 64 pixels a side.
 
     Attributes:
         held: the set of each (task, class), in order of arrival, standardized. reducer: what makes them.
