@@ -12,15 +12,17 @@ COLUMNS = {
     "random whole images (stock replay)": ("stock", "reservoir", "random/whole"),
     "herded whole images": ("herding/whole",),
     "herded mosaics": ("herding/code", "herding/8bit"),
-    "herded, by `Dct`": ("herding/dct",),
     "condensed mosaics": ("fast/code", "fast/8bit"),
+    "herded, by `Dct`": ("herding/dct",),
+    "condensed, by `Dct`": ("fast/dct",),
 }
 
 
 def decided() -> pd.DataFrame:
     """Accuracy by what a memory holds, in five uses of it, and what condensing gains over herding."""
     alone = read("equal_bytes", network="convnet", steps=400)
-    alone = alone[alone.seconds_allowed.isin([180.0]) | alone.seconds_allowed.isna()]
+    alone = alone[alone.learned.isna() | alone.seconds_allowed.isin([180.0]) | alone.iterations.isin([300])]
+    alone = alone[alone.learned.isna() | alone.learned.isin(["convnet"])]
     blurry = read("ordinary", stream="blurry")
     frames = {
         "replay, Split-CIFAR100, 200 images": split(images=200),
@@ -38,8 +40,9 @@ def decided() -> pd.DataFrame:
         columns=[*COLUMNS],
     )
     table = means.map(lambda value: "" if pd.isna(value) else f"{value:.1f}")
-    *_, mosaics, coded, condensed = COLUMNS
-    gains = means[condensed].round(1) - means[[mosaics, coded]].round(1).max(axis=1)
+    ways = [[name for name in COLUMNS if name.startswith(way)] for way in ("herded", "condensed")]
+    herded, condensed = (means[names].round(1).max(axis=1) for names in ways)
+    gains = condensed - herded
     table["condensing gains"] = ["" if pd.isna(gain) else f"{gain:+.1f}" for gain in gains]
     return table
 

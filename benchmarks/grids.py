@@ -98,8 +98,7 @@ def _axes(own: Mapping[str, list]) -> dict[str, list]:
     return usual | {"epochs": [None]} | dict(own)
 
 
-REAL = ["random", "herding", "random/code", "herding/code", "random/half", "random/quarter"]
-CODES = ["random/dct", "herding/dct"]
+REAL = ["random", "herding", "random/dct", "herding/dct", "random/half", "herding/half", "random/quarter"]
 ARCHITECTURES = ["convnet", "alexnet", "vgg11", "resnet18", "convnet:norm=batch"]
 MINUTE = {"seconds_allowed": [60.0], "steps": [300]}
 GRIDS = {
@@ -112,7 +111,7 @@ GRIDS = {
     ),
     "equal_bytes": Grid(
         "what a network learns from the same bytes: real images whole, shrunk and coded beside condensed ones",
-        _axes({"method": [*REAL, *CODES, "paper", "fast"]}),
+        _axes({"method": [*REAL, "paper", "fast"]}),
         settled,
         MINUTE,
     ),
@@ -136,7 +135,7 @@ GRIDS = {
     "cross_arch": Grid(
         "sets condensed with one architecture, networks of every other trained on them",
         _axes(
-            {"ipc": [50], "method": ["paper", "fast", "herding/code"]}
+            {"ipc": [50], "method": ["paper", "fast", "herding/dct"]}
             | {"learned": ARCHITECTURES, "network": ARCHITECTURES}
         ),
         settled,
@@ -146,7 +145,7 @@ GRIDS = {
         "the paper's continual learning: a memory that grows, a fresh network trained on it alone at each step; its "
         "protocol is --order 0 1 2 3 4 --iterations 20000 --epochs 1000 --runs 3, of 5 and of 10 steps",
         _axes(
-            {"dataset": ["cifar100"], "ipc": [20], "method": ["random", "herding", "herding/code", "paper", "fast"]}
+            {"dataset": ["cifar100"], "ipc": [20], "method": ["random", "herding", "herding/dct", "paper", "fast"]}
             | {"learned": [THE_SAME], "order": [0], "steps_of_classes": [5]}
         ),
         each_step,
@@ -156,7 +155,7 @@ GRIDS = {
         "the paper's architecture search: how sets rank 720 networks, beside all images, for as long (early stopping) "
         "and for --whole-steps (20000 are 102 epochs)",
         _axes(
-            {"ipc": [50], "method": ["random", "herding/code", "paper", "fast", EARLY, WHOLE], "steps": [402]}
+            {"ipc": [50], "method": ["random", "herding/dct", "paper", "fast", EARLY, WHOLE], "steps": [402]}
             | {"subsample": [None], "widest": [256], "whole_steps": [20_000], "whole_images": [None]}
         ),
         each_network,

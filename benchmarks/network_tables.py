@@ -19,11 +19,12 @@ SAME_BYTES = {
     "shrunk to 16 × 16 / to 8 × 8, enlarged sharply": ("random/half", "random/quarter"),
     "as JPEG / WebP, at the quality that fits": ("random/jpeg-whole", "random/webp-whole"),
     "as JPEG / WebP, at half size": ("random/jpeg", "random/webp"),
-    "real images by our codec: random / herded": ("random/code", "herding/code"),
+    "real images as mosaics of 4 bits: random / herded": ("random/code", "herding/code"),
     "real images, each in as many bytes as it takes, `Dct`: random / herded": ("random/dct", "herding/dct"),
     "condensed, `paper`, whole, 180 s": ("paper/whole",),
-    "**condensed, `fast`, by our codec, 180 s**": ("fast/code",),
-    "condensed, `plus`, by our codec, 600 s": ("plus/code",),
+    "**condensed, `fast`, mosaics of 4 bits, 180 s**": ("fast/code",),
+    "**condensed, `fast`, by `Dct`, 300 iterations**": ("fast/dct",),
+    "condensed, `plus`, mosaics of 4 bits, 600 s": ("plus/code",),
 }
 SECONDS = {"paper/whole": 180.0, "fast/code": 180.0, "plus/code": 600.0}
 RAW = 3096  # bytes of a raw image of 3 x 32 x 32 and of the range of each channel
@@ -66,6 +67,7 @@ def offline(frame: pd.DataFrame) -> pd.DataFrame:
 def same_bytes(head: str, columns: dict[str, dict], count_images: bool = True) -> pd.DataFrame:
     """Sets of the same bytes beside each other, by columns of which each is chosen by what its rows have."""
     frame, rows = read("equal_bytes"), {}
+    frame = frame[frame.iterations.isna() | (frame.iterations.isin([300]) & frame.learned.isin(["convnet"]))]
     parts = {title: select(frame, **({"network": "convnet"} | wanted)) for title, wanted in columns.items()}
     for title, methods in SAME_BYTES.items():
         own = [
@@ -122,7 +124,7 @@ def _code(method: str) -> str:
     return f"{reducer}, " + (LABELS_OF_CODES.get(codec, f"`Dct(step={step})`"))
 
 
-LABELS_OF_CODES = {"code": "mosaics, `Tiles()`", "code-whole": "whole, `Tiles(tiles=1)`", "dct": "`Dct()`"}
+LABELS_OF_CODES = {"code": "mosaics of 4 bits", "code-whole": "whole images of 4 bits", "dct": "`Dct()`"}
 
 
 def _images(own: pd.DataFrame) -> str:

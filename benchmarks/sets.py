@@ -49,11 +49,9 @@ PRESETS = ("paper", "fast", "plus")
 REDUCERS = ("random", "herding", "kmeans", *PRESETS, "mixed")
 CODECS = {
     "whole": PLAIN.but(storage="uint8"),
-    "half": Tiles(tiles=2, color=1, storage="uint8"),
-    "quarter": Tiles(tiles=4, color=1, storage="uint8"),
-    "8bit": Tiles(color=1, storage="uint8"),
-    "code": Tiles(),
-    "code-whole": Tiles(tiles=1),
+    "half": Tiles(tiles=2, storage="uint8"),
+    "quarter": Tiles(tiles=4, storage="uint8"),
+    "8bit": Tiles(storage="uint8"),
     "dct": Dct(),
 }
 WEIGHTINGS: dict[str, dict[str, float]] = {  # of the prefixes of a set; the first two and the last have none
@@ -70,13 +68,13 @@ WEIGHTINGS: dict[str, dict[str, float]] = {  # of the prefixes of a set; the fir
 
 
 def named(method: str) -> str:
-    """The whole name of a method: without a codec real images and the paper's are whole, others by our codec.
+    """The whole name of a method: without a codec real images and the paper's are whole, others by `Dct`.
 
     Raises:
         ValueError: for a reducer or a codec that is not known.
     """
     reducer, _, codec = method.partition("/")
-    codec = codec or ("code" if reducer in ("fast", "plus", "mixed") else "whole")
+    codec = codec or ("dct" if reducer in ("fast", "plus", "mixed") else "whole")
     for name, known in ((reducer, REDUCERS), (codec, tuple(CODECS))):
         if name not in known and ":" not in name and not name.startswith("dct-"):
             raise ValueError(f"{method!r} has {name!r}; choose from {', '.join(known)}, or give a MODULE:CLASS")
@@ -160,7 +158,7 @@ def _job(cell: dict, shape: tuple[int, int, int], **settings: Any) -> tuple[Redu
     if cell["method"].startswith("paper/"):
         settings["lr_img"] = paper_lr(cell["dataset"], cell["ipc"], cell["learned"])
     allowed = cell["ipc"] * CODECS["whole"].fit(shape).nbytes(shape)
-    return reducer_of(cell, **settings), codec_of(cell["method"]).for_class(shape, allowed).fit(shape, allowed), allowed
+    return reducer_of(cell, **settings), codec_of(cell["method"]).for_class(shape, allowed).fit(shape), allowed
 
 
 def _one(cell: dict, data: Dataset, part: str = "", **settings: Any) -> ImageSet:

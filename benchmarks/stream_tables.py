@@ -43,7 +43,7 @@ def by_size(frame: pd.DataFrame) -> pd.DataFrame:
     """Accuracy at the end over all classes, mean and range of the seeds, by method and raw images' bytes."""
     sizes = sorted(frame.images.dropna().unique())
     table = _named(pivoted(frame.fillna({"images": sizes[0]}), ["method"], "images", at_end), "in the bytes of")
-    for method in filter(set(frame.method).__contains__, WITHOUT_MEMORY):
+    for method in frame.method[frame.images.isna()].unique():
         table.loc[NAMES[method]] = at_end(select(frame, method=method))
     return table[sizes].rename(columns="{} images".format)
 

@@ -76,19 +76,12 @@ def train(network, images, labels, epochs, batch, draws, steps=None):
     return network
 
 
-def slow_decode(stored, tiles, enlarging="linear", color=1):
-    """One stored image, one tile and one plane at a time."""
-    rows, width = stored.shape[2:]
-    height = rows if color == 1 else rows * color**2 // (color**2 + 2)
-    images = []
-    for image in stored:
-        planes = [image] if color == 1 else slow_planes(image[0], height, color)
-        for row in range(tiles):
-            for column in range(tiles):
-                parts = [slow_tile(plane, row, column, tiles) for plane in planes]
-                enlarged = torch.cat([slow_enlarge(part, height, width, enlarging) for part in parts])
-                images.append(enlarged if color == 1 else slow_mix(enlarged))
-    return torch.stack(images)
+def slow_decode(stored, tiles, enlarging="linear"):
+    """One stored image and one tile at a time."""
+    height, width = stored.shape[2:]
+    places = [(row, column) for row in range(tiles) for column in range(tiles)]
+    cut = [slow_tile(image, *place, tiles) for image in stored for place in places]
+    return torch.stack([slow_enlarge(tile, height, width, enlarging) for tile in cut])
 
 
 def slow_tile(plane, row, column, tiles):
@@ -96,19 +89,6 @@ def slow_tile(plane, row, column, tiles):
     top, bottom = row * height // tiles, (row + 1) * height // tiles
     left, right = column * width // tiles, (column + 1) * width // tiles
     return plane[:, top:bottom, left:right]
-
-
-def slow_planes(sheet, height, color):
-    """Brightness (1, H, W) and both colors (1, H/c, W/c) of a stored sheet of values."""
-    size = height // color, sheet.shape[1] // color
-    values, count = sheet[height:].flatten(), size[0] * size[1]
-    return [sheet[None, :height], *(values[k * count : (k + 1) * count].view(1, *size) / color for k in (0, 1))]
-
-
-def slow_mix(planes):
-    """Brightness and two colors (3, H, W) -> red, green, blue: the columns of an orthonormal map."""
-    brightness, first, second = planes / torch.tensor([3.0, 2.0, 6.0], dtype=planes.dtype).sqrt()[:, None, None]
-    return torch.stack([brightness + first + second, brightness - 2 * second, brightness - first + second])
 
 
 def slow_enlarge(tile, height, width, enlarging):

@@ -113,9 +113,9 @@ def test_a_pool_that_holds_only_some_classes_draws_like_the_whole(pool):
 
 
 def fast_matcher(pool):
-    """All that the preset "fast" adds: mosaics with color apart, parts of them, trained networks and their classes."""
+    """All that the preset "fast" adds: mosaics, parts of them, trained networks and their classes."""
     engine, augment = Engine(CPU, torch.float32, False, chunk=16), SiameseAugment()
-    codec = Tiles(tiles=2, color=2).fit(pool.shape)
+    codec = Tiles(tiles=2).fit(pool.shape)
     extractor = Extractor("convnet:width=16", pool.shape, augment, engine, len(pool.classes), True, "moments")
     real = RealBatches(pool, ClassShard(pool.classes), 6, None, engine)
     start = torch.randn(3, 4, *codec.value_shape(pool.shape))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..condensed.export import ANIMATION, FORMATS, PICTURE, animate, grid, save_picture
 from ..condensed.image_set import ImageSet
-from ..condensed.stored import BITS, STORAGES, Packed
+from ..condensed.stored import STORAGES, Packed
 from ..coresets.real import Random
 from ..coresets.reducer import Budget
 from ..evaluation.recipe import EvalConfig
@@ -211,7 +211,7 @@ def _as_asked(condensed: ImageSet, stored: bool) -> ImageSet:
 def _whole_images(condensed: ImageSet, ipc: int) -> int:
     """Of each class in the bytes of a set, at one byte a value, as which floats count, too; at least 1."""
     each = Packed.nbytes_of(condensed.shape, "uint8")
-    if condensed.storage in STORAGES and condensed.storage not in BITS:
+    if STORAGES[condensed.storage].is_floating_point:
         return max(1, ipc * math.prod(condensed.codec.value_shape(condensed.shape)) // math.prod(condensed.shape))
     return max(1, condensed.nbytes // (len(condensed.classes) * each))
 

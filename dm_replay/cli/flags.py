@@ -8,8 +8,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar, get_args, get_type_hints
 
-from ..condensed.mosaic import ENLARGING
 from ..condensed.stored import STORAGES
+from ..condensed.tiles import ENLARGING
 from ..data.registry import Dataset, load_dataset
 from ..matching.config import INITS, PRESETS, USUAL
 from ..matching.losses import DISTANCES

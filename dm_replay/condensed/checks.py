@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .stored import BITS, STORAGES, Packed, packed_width
+from .stored import STORAGES, Packed
 
 __all__ = [
     "are_floats",
@@ -23,8 +23,7 @@ __all__ = [
 LONGEST = 40  # characters of a text that are shown
 LONGEST_LINE = 200  # those of a message
 LARGEST = torch.finfo(torch.float32).max
-# Times; sharpening reaches 12 times the largest value of a mosaic, mixing of color planes adds to it.
-OVERSHOOT = 64
+OVERSHOOT = 64  # times; sharpening reaches 12 times the largest value of a mosaic
 
 
 def packed_of(fields: dict[str, Any], shape: tuple[int, int, int], storage: str) -> Packed:
@@ -33,18 +32,16 @@ def packed_of(fields: dict[str, Any], shape: tuple[int, int, int], storage: str)
     Raises:
         ValueError: if the fields are others, or do not fit together.
     """
-    channels, height, width = shape
     named: dict[str, Any] = {"pixels": None, "scale": None, "offset": None} | fields
     expect(len(named) == 3, f"it stores {', '.join(map(str, fields))}")
     pixels, scale, offset = named["pixels"], named["scale"], named["offset"]
-    stored = width if storage not in BITS else packed_width(width, BITS[storage])
-    fits = is_plain(pixels) and pixels.dtype == STORAGES[storage] and pixels.shape[1:] == (channels, height, stored)
+    fits = is_plain(pixels) and pixels.dtype == STORAGES[storage] and pixels.shape[1:] == shape
     expect(fits and len(pixels) > 0, f"its pixels are {described(pixels)}, for {storage} of {shape}")
     expect(pixels.isfinite().all(), "its pixels are not all finite")
     for name, values in (("scale", scale), ("offset", offset)):
-        fits = are_floats(values) and values.shape == pixels.shape[:2] if storage in BITS else values is None
+        fits = are_floats(values) and values.shape == pixels.shape[:2] if storage == "uint8" else values is None
         expect(fits, f"its {name} is {described(values)}, for {described(pixels)}")
-    return Packed(pixels, scale, offset, BITS.get(storage, 8))
+    return Packed(pixels, scale, offset)
 
 
 def check_values(values: Tensor, affine: Any) -> None:

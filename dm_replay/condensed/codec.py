@@ -29,6 +29,7 @@ class Codec(Plain):
     Attributes:
         images_per_stored: training images in one stored image.
         slow: whether reading stored images takes so long that it is better done once than for each mini-batch.
+        channelwise: whether resampling is the same before and after any gain and shift of channels.
         storage: of a value by default, one of :data:`~dm_replay.condensed.stored.STORAGES`.
 
     >>> from dataclasses import dataclass
@@ -46,13 +47,11 @@ class Codec(Plain):
 
     images_per_stored: ClassVar[int] = 1
     slow: ClassVar[bool] = False
+    channelwise: ClassVar[bool] = False
     storage = "uint8"  # without a type: else it would come first among the arguments of a codec that has it as a field
 
-    def fit(self, shape: Shape, nbytes: int | None = None) -> "Codec":
+    def fit(self, shape: Shape) -> "Codec":
         """The same with what was left open chosen for images (C, H, W).
-
-        Args:
-            nbytes: that all images may take together, where bytes are what counts.
 
         Raises:
             ValueError: if such images cannot be stored so.
@@ -135,15 +134,6 @@ class Codec(Plain):
     def or_stored_as(self, storage: str) -> "Codec":
         """The same with values stored so, where how is left open."""
         return self.stored_as(storage) if self.storage == "auto" else self
-
-    def exact(self) -> "Codec":
-        """The same, so that parts of stored images can be put together before they are rounded once."""
-        return self
-
-    @property
-    def channelwise(self) -> bool:
-        """Whether resampling is the same before and after any gain and shift of channels."""
-        return False
 
     def whole(self) -> "Codec":
         """What decodes a stored image of several training images as one picture of all of them."""

@@ -18,7 +18,6 @@ from ..data.pixels import averaged, within
 from ..runtime.settings import check_whole_numbers
 from .codec import Codec, Shape
 from .coded import Coded, bytes_of, code_of, numbers_of
-from .color import to_planes, to_rgb
 from .rounding import RATE, bits_taken, coded_places, in_bands, kept
 from .spectrum import LEVELS, Spectrum
 
@@ -38,6 +37,8 @@ OVERHEAD = 1.4  # bytes of an image's length and end
 MOST = 5  # usual images' bytes that an image may take
 FEW = 0.1  # of images take fewer bytes than are planned for: too many made cost little, of too few classes lack bytes
 TOGETHER = 1 << 21  # values that are rounded at a time
+# Brightness and two color differences of red, green and blue: an orthonormal map.
+PLANES = ((3**-0.5, 3**-0.5, 3**-0.5), (2**-0.5, 0.0, -(2**-0.5)), (6**-0.5, -2 * 6**-0.5, 6**-0.5))
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ class Dct(Codec):
         if not 0 <= self.step < math.inf:
             raise ValueError(f"step must be a number of at least 0, got {self.step!r}")
 
-    def fit(self, shape: Shape, nbytes: int | None = None) -> "Dct":
+    def fit(self, shape: Shape) -> "Dct":
         """The same with what was left open chosen for images (C, H, W).
 
         Raises:
@@ -127,7 +128,7 @@ class Dct(Codec):
 
     def encode(self, images: Tensor) -> Tensor:
         rows, columns = (_cosines(side, images.dtype, images.device) for side in images.shape[2:])
-        return rows @ (to_planes(images) if images.shape[1] == 3 else images) @ columns.T
+        return rows @ _planes(images) @ columns.T
 
     def _encoded(self, images: Tensor) -> Tensor:
         """Images of any size, shrunk to the one at which they are stored."""
@@ -139,8 +140,7 @@ class Dct(Codec):
         down, across = (
             _cosines(side, values.dtype, values.device)[:few] for side, few in zip(size, given, strict=True)
         )
-        planes = down.T @ values[rows] @ across * math.sqrt(math.prod(size) / math.prod(given))
-        return to_rgb(planes) if planes.shape[1] == 3 else planes
+        return _planes(down.T @ values[rows] @ across * math.sqrt(math.prod(size) / math.prod(given)), back=True)
 
     def settled(self, values: Tensor) -> Tensor:
         shape = values.shape[-3], values.shape[-2], values.shape[-1]
@@ -216,8 +216,23 @@ def _least(shape: Shape, step: float) -> int:
     return bytes_of(code_of(zeros, [LEVELS[0]] * len(zeros), spectrum))
 
 
-@lru_cache(maxsize=32)
+def _planes(images: Tensor, back: bool = False) -> Tensor:
+    """Images (N, 3, H, W) as :data:`PLANES`, or back; of other channels as they are."""
+    if images.shape[1] != 3:
+        return images
+    matrix = _map_to_planes(images.dtype, images.device)
+    return ((matrix.T if back else matrix) @ images.flatten(2)).view_as(images)
+
+
+@lru_cache(maxsize=8)
 @torch.inference_mode(False)  # kept, and others may need gradients
+def _map_to_planes(dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Made once: a CUDA graph cannot hold a tensor that is made of host data."""
+    return torch.tensor(PLANES, dtype=dtype, device=device)
+
+
+@lru_cache(maxsize=32)
+@torch.inference_mode(False)
 def _cosines(side: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """(side, side), orthonormal: each row a wave, the longest first."""
     waves = torch.arange(side, dtype=torch.float64)

@@ -1,6 +1,5 @@
 """What a codec keeps of images: stored images that can be picked, joined and counted in bytes."""
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,10 +8,9 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-__all__ = ["BITS", "STORAGES", "Packed", "Stored", "dequantize", "pack", "packed_width", "quantize", "unpack"]
+__all__ = ["STORAGES", "Packed", "Stored", "dequantize", "quantize"]
 
-BITS = {"uint8": 8, "uint6": 6, "uint4": 4}
-STORAGES = {"float32": torch.float32, "float16": torch.float16, **dict.fromkeys(BITS, torch.uint8)}
+STORAGES = {"float32": torch.float32, "float16": torch.float16, "uint8": torch.uint8}
 RANGE = 8  # bytes of a channel's scale and offset
 Self = TypeVar("Self", bound="Stored")
 
@@ -57,45 +55,39 @@ class Stored(ABC):
 
 @dataclass(frozen=True, eq=False)
 class Packed(Stored):
-    """Values as floats, or in 8, 6 or 4 bits with a range for each channel of an image.
+    """Values as floats, or in bytes with a range for each channel of an image.
 
     Attributes:
-        pixels: (N, C, H, W) float32, float16 or uint8; of 6 and 4 bits the bytes (N, C, H, W · bits / 8).
+        pixels: (N, C, H, W) float32, float16 or uint8.
         scale, offset: (N, C) float32 where pixels are uint8, else None: value = pixel · scale + offset.
-        bits: of a value, where pixels are uint8.
     """
 
     pixels: Tensor
     scale: Tensor | None = None
     offset: Tensor | None = None
-    bits: int = 8
 
     @classmethod
     def of(cls, values: Tensor, storage: str) -> "Packed":
         """Values (N, C, H, W), in memory of its own."""
-        if storage in BITS:
-            pixels, scale, offset = quantize(values, BITS[storage])
-            return cls(pack(pixels, BITS[storage]), scale, offset, BITS[storage])
-        return cls(values.to(STORAGES[storage], copy=True))
+        return cls(*quantize(values)) if storage == "uint8" else cls(values.to(STORAGES[storage], copy=True))
 
     @staticmethod
     def nbytes_of(shape: tuple[int, ...], storage: str) -> int:
         """Bytes of one stored image of values (C, H, W), with a scale and an offset for each channel where it has them.
 
         >>> from dm_replay.condensed.stored import Packed
-        >>> Packed.nbytes_of((3, 32, 32), "uint8"), Packed.nbytes_of((1, 36, 32), "uint4")
-        (3096, 584)
+        >>> Packed.nbytes_of((3, 32, 32), "uint8"), Packed.nbytes_of((3, 32, 32), "float16")
+        (3096, 6144)
         """
         channels, height, width = shape
-        if storage in BITS:
-            return channels * (height * packed_width(width, BITS[storage]) + RANGE)
-        return channels * height * width * STORAGES[storage].itemsize
+        of_range = RANGE if storage == "uint8" else 0
+        return channels * (height * width * STORAGES[storage].itemsize + of_range)
 
     def values(self, rows: Tensor) -> Tensor:
         """Stored images of given numbers: (M,) -> (M, C, H, W) float32, a copy."""
         if self.scale is None or self.offset is None:
             return self.pixels[rows].float()
-        return dequantize(unpack(self.pixels[rows], self.bits), self.scale[rows], self.offset[rows])
+        return dequantize(self.pixels[rows], self.scale[rows], self.offset[rows])
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -106,20 +98,20 @@ class Packed(Stored):
         return torch.full((len(self),), each)
 
     def select(self, rows: Tensor) -> "Packed":
-        return Packed(**{name: tensor[rows] for name, tensor in self._tensors.items()}, bits=self.bits)
+        return Packed(**{name: tensor[rows] for name, tensor in self._tensors.items()})
 
     def to(self, device: torch.device | str) -> "Packed":
-        return Packed(**{name: tensor.to(device) for name, tensor in self._tensors.items()}, bits=self.bits)
+        return Packed(**{name: tensor.to(device) for name, tensor in self._tensors.items()})
 
     def folded(self, gain: Tensor, shift: Tensor) -> "Packed | None":
         if self.scale is None or self.offset is None:
             return None
-        return Packed(self.pixels, self.scale * gain, self.offset * gain + shift, self.bits)
+        return Packed(self.pixels, self.scale * gain, self.offset * gain + shift)
 
     @classmethod
     def join(cls, parts: Sequence["Packed"]) -> "Packed":
         names = parts[0]._tensors
-        return cls(**{name: torch.cat([part._tensors[name] for part in parts]) for name in names}, bits=parts[0].bits)
+        return cls(**{name: torch.cat([part._tensors[name] for part in parts]) for name in names})
 
     def fields(self) -> dict[str, Tensor]:
         return dict(self._tensors)
@@ -130,8 +122,8 @@ class Packed(Stored):
         return {name: tensor for name, tensor in named.items() if tensor is not None}
 
 
-def quantize(images: Tensor, bits: int = 8) -> tuple[Tensor, Tensor, Tensor]:
-    """(N, C, H, W) float -> (uint8 pixels, scale, offset), the latter (N, C): each channel's range in 2^bits − 1 steps.
+def quantize(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """(N, C, H, W) float -> (uint8 pixels, scale, offset), the latter (N, C): each channel's range in 255 steps.
 
     Values outside the range of real pixels survive; the error is at most half a step, ``scale / 2``.
 
@@ -142,49 +134,13 @@ def quantize(images: Tensor, bits: int = 8) -> tuple[Tensor, Tensor, Tensor]:
     >>> bool(((dequantize(pixels, scale, offset) - images).abs() <= 0.51 * scale[:, :, None, None]).all())
     True
     """
-    most = 2**bits - 1
     low, high = images.amin((2, 3)).float(), images.amax((2, 3)).float()
-    scale = (high - low) / most
+    scale = (high - low) / 255
     step = torch.where(scale > 0, scale, torch.ones_like(scale))[:, :, None, None]
-    pixels = ((images.float() - low[:, :, None, None]) / step).round().clamp(0, most).to(torch.uint8)
+    pixels = ((images.float() - low[:, :, None, None]) / step).round().clamp(0, 255).to(torch.uint8)
     return pixels, scale, low
 
 
 def dequantize(pixels: Tensor, scale: Tensor, offset: Tensor) -> Tensor:
     """The inverse of ``quantize``: float32 (N, C, H, W)."""
     return pixels.float() * scale[:, :, None, None] + offset[:, :, None, None]
-
-
-def packed_width(width: int, bits: int) -> int:
-    """Bytes of a row of ``width`` pixels; ValueError unless they are whole."""
-    if width * bits % 8:
-        each = 8 // math.gcd(8, bits)
-        raise ValueError(f"storage uint{bits} needs a width that {each} divides, got {width}")
-    return width * bits // 8
-
-
-def pack(pixels: Tensor, bits: int) -> Tensor:
-    """uint8 values below 2^bits (…, W) -> bytes (…, W · bits / 8), the lowest bit of the first pixel first.
-
-    >>> import torch
-    >>> from dm_replay.condensed.stored import pack, unpack
-    >>> pack(torch.tensor([1, 2, 15, 0], dtype=torch.uint8), bits=4)
-    tensor([33, 15], dtype=torch.uint8)
-    >>> unpack(pack(torch.tensor([1, 2, 15, 0], dtype=torch.uint8), bits=4), bits=4)
-    tensor([ 1,  2, 15,  0], dtype=torch.uint8)
-    """
-    packed_width(pixels.shape[-1], bits)
-    return pixels if bits == 8 else _regrouped(pixels, bits, 8)
-
-
-def unpack(packed: Tensor, bits: int) -> Tensor:
-    """The inverse of ``pack``."""
-    return packed if bits == 8 else _regrouped(packed, 8, bits)
-
-
-def _regrouped(values: Tensor, bits: int, into: int) -> Tensor:
-    """The same bits in words of another size."""
-    places = torch.arange(max(bits, into), device=values.device, dtype=torch.uint8)
-    single = (values[..., None] >> places[:bits]) & 1
-    words = single.flatten(-2).unflatten(-1, (-1, into)) << places[:into]
-    return words.sum(-1, dtype=torch.uint8)

@@ -167,12 +167,8 @@ class Reducer(Plain):
         """Images of the classes of ``work.part``, with what is kept of ``previous``; None where it has no class."""
         if previous is None or self.joins_previous:
             return self.share(pool, budget, seed=seed, previous=previous, work=work)
-        exact = budget.codec.exact()
-        made = self.share(pool, replace(budget, codec=exact), seed=seed, previous=previous, work=work)
-        if made is None:
-            return None
-        joined = with_previous(made, previous.with_storage(exact.storage), budget.ipc, seed)
-        return joined.with_storage(budget.codec.storage)
+        made = self.share(pool, budget, seed=seed, previous=previous, work=work)
+        return made if made is None else with_previous(made, previous, budget.ipc, seed)
 
     def share(
         self, pool: TensorPool, budget: Budget, *, seed: int, previous: ImageSet | None, work: Work

@@ -5,14 +5,16 @@ from typing import Any
 
 from ..augment.siamese import SiameseAugment
 from ..condensed.codec import Codec, Shape
+from ..condensed.dct import Dct
 from ..condensed.tiles import PLAIN, Tiles
 from ..networks import parse
 from ..runtime.settings import Machine, Plain, check_choices, check_whole_numbers
 from .losses import DISTANCES
 
-__all__ = ["INITS", "PRESETS", "USUAL", "CondenseConfig"]
+__all__ = ["INITS", "IN_BYTES", "PRESETS", "USUAL", "CondenseConfig"]
 
 INITS = ("real", "herding", "noise")
+IN_BYTES = Dct(resolution=64)  # codec of condensed images where bytes count: at sizes that two cores can bear
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class CondenseConfig(Plain):
             themselves a condensed set. 0 is the paper's objective.
         prefix_power: lets that weight fall with the length: prefix_weight · (k / ipc) ** prefix_power.
         synthetic_precision: "float32", or "auto" for that of the real branch.
-        codec: how images are stored.
+        codec: how images are stored; where bytes count and nothing is said of the tiles, :data:`IN_BYTES`.
         machine: where and how it runs; ``precision`` is that of the real branch.
 
     Raises:
@@ -162,7 +164,8 @@ class CondenseConfig(Plain):
         """
         if self.bytes_per_class is None:
             return replace(self, codec=self.codec.fit(shape))
-        codec = self.codec.for_class(shape, self.bytes_per_class).fit(shape, self.bytes_per_class)
+        codec = IN_BYTES if self.codec == Tiles() else self.codec.or_stored_as("uint8")
+        codec = codec.for_class(shape, self.bytes_per_class).fit(shape)
         if self.bytes_per_class < (most := codec.nbytes(shape)):
             few = f"bytes_per_class {self.bytes_per_class}"
             raise ValueError(f"{few} is less than the {most} bytes of one stored image")

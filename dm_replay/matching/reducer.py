@@ -8,18 +8,15 @@ import torch
 from torch import Tensor
 
 from ..condensed.codec import Codec, Shape
-from ..condensed.dct import Dct
 from ..condensed.image_set import ImageSet
 from ..coresets.real import Herding, KMeans, Random
 from ..coresets.reducer import Budget, ByShare, Reducer, Work
 from ..data.pool import TensorPool
 from ..networks import build_network, check_buildable
 from .condense import Condenser
-from .config import CondenseConfig
+from .config import IN_BYTES, CondenseConfig
 
 __all__ = ["Condense", "KINDS", "Mixed", "reducer_of"]
-
-BEARABLE = 64  # pixels of a side that two cores condense in minutes
 
 
 @dataclass(frozen=True)
@@ -67,7 +64,7 @@ class Condense(ByShare):
 
     @property
     def usual_codec(self) -> Codec:
-        return Dct(resolution=BEARABLE)
+        return IN_BYTES
 
     def check(self, shape: Shape) -> None:
         check_buildable(self.config.network, shape)

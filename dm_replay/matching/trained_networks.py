@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from ..augment.siamese import AugmentParams, SiameseAugment
 from ..condensed.image_set import ImageSet
-from ..condensed.mosaic import enlarge
+from ..condensed.tiles import enlarge
 from ..data.classes import ClassShard
 from ..data.pool import TensorPool
 from ..networks import reset

@@ -52,8 +52,7 @@ class Contents:
 
     def fitted(self, shape: Shape) -> Codec:
         """The codec of images (C, H, W). Where images are counted, values have a byte unless it says otherwise."""
-        codec = self.codec.or_stored_as("uint8") if self.mem_bytes is None else self.codec
-        return codec.fit(shape, self.mem_bytes)
+        return self.codec.or_stored_as("uint8").fit(shape)
 
     def capacity(self, shape: Shape | None = None) -> int:
         """How many stored images it may hold; where each has bytes of its own, about how many natural ones.
@@ -171,11 +170,9 @@ class Contents:
         """A smaller size cuts every group now; a larger one serves the updates from now on.
 
         Raises:
-            ValueError: if the groups do not fit, or another unit of size would store images otherwise than those held.
+            ValueError: if the groups do not fit.
         """
         resized = Contents(mem_size, mem_bytes, self.ipc, self.codec)
-        if self.shape and resized.fitted(self.shape) != self.fitted(self.shape):
-            raise ValueError("the images held are stored as their count or their bytes asked for: resize in the same")
         if self.held:
             resized.lengths(len(self.held), self.shape)
         self.mem_size, self.mem_bytes = resized.mem_size, resized.mem_bytes

@@ -172,7 +172,7 @@ def _unpacked(memory: ImageSet) -> ImageSet:
     if not memory.codec.slow:
         return memory
     height, width = memory.shape[1:]
-    codec = Tiles(tiles=1, color=1, resolution=max(height, width), storage="uint8").fit(memory.shape)
+    codec = Tiles(tiles=1, resolution=max(height, width), storage="uint8").fit(memory.shape)
     parts = torch.arange(memory.decoded, device=memory.labels.device).split(max(1, PIXELS // (height * width)))
     stored = Packed.join([Packed.of(memory.decode_before_affine(rows), codec.storage) for rows in parts])
     return replace(memory, stored=stored, labels=memory.image_labels, codec=codec)

@@ -14,7 +14,7 @@ BRIEF = "--seconds 0.3"
 NARROW = "convnet:width=8,depth=2"
 RUNS = {
     "offline": f"--ipc 2 --method random kmeans paper fast --network {NARROW} --runs 2 {BRIEF}",
-    "cross_arch": f"--ipc 2 --method paper herding/code --learned mlp --network mlp lenet {BRIEF}",
+    "cross_arch": f"--ipc 2 --method paper herding/dct --learned mlp --network mlp lenet {BRIEF}",
     "continual": f"--ipc 2 --method random fast --network {NARROW} --order 0 1 {BRIEF}",
     "nas": f"--ipc 2 --method random fast 'early stopping' whole --subsample 3 --widest 32 --whole-steps 4 {BRIEF}",
     "iterations": "--ipc 2 --method paper --iterations 3 --at 1 3",

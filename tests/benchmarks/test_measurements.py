@@ -27,7 +27,7 @@ def test_where_sets_lie_among_real_images(run, elsewhere):
 
     words = "--dataset digits --ipc 4 --method random fast --real 30 --train-steps 3 --seconds 0.3"
     rows = run(distribution, *words.split())
-    assert {row["method"]: row["distance_of_means"] > 0 for row in rows} == {"random/whole": True, "fast/code": True}
+    assert {row["method"]: row["distance_of_means"] > 0 for row in rows} == {"random/whole": True, "fast/dct": True}
     assert rows[0]["command"].startswith("python -m benchmarks.distribution --dataset digits")
     assert (elsewhere / "distribution.png").read_bytes().startswith(b"\x89PNG")
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-METHODS = ["naive", "joint", "stock", "herding", "herding/quarter", "herding/code-whole", "fast", "mixed"]
-METHODS += ["gdumb herding", "gdumb fast"]
+METHODS = ["naive", "joint", "stock", "herding/whole", "herding/quarter", "herding/dct", "fast/dct", "mixed/dct"]
+METHODS += ["gdumb herding/whole", "gdumb fast/dct"]
 EXAMPLES = Path(__file__).parents[2] / "examples"
 WORDS = [
     "split",
@@ -40,7 +40,7 @@ def rows_of(folder, grid):
 def test_a_stream_with_every_memory(streams, elsewhere, capsys):
     streams.main([*WORDS, NARROW, "--method", *METHODS])
     rows = rows_of(elsewhere, "split")
-    assert [row["method"].removesuffix("/whole").removesuffix("/code") for row in rows] == METHODS
+    assert [row["method"] for row in rows] == METHODS
     for row in rows:
         after = 1 if row["method"] == "joint" else 5
         assert len(row["matrix"]) == after == len(row["bytes_each"]) and all(len(line) == 5 for line in row["matrix"])
@@ -59,12 +59,12 @@ def test_a_stream_with_every_memory(streams, elsewhere, capsys):
 
 @pytest.mark.filterwarnings("ignore")
 def test_with_batch_norm_half_of_the_current_images_have_the_memorys_resolution(streams, elsewhere):
-    streams.main([*WORDS, NARROW, NORM, "--method", "stock", "herding/code", "herding/dct", "gdumb herding/code"])
+    streams.main([*WORDS, NARROW, NORM, "--method", "stock", "herding/8bit", "herding/dct", "gdumb herding/8bit"])
     rows = rows_of(elsewhere, "split")
     assert {row["match_resolution"] for row in rows if row["network"] == NARROW} == {0}
     norm = {row["method"]: row["match_resolution"] for row in rows if row["network"] == NORM}
-    assert norm == {"stock": 0, "herding/code": 0.5, "herding/dct": 0.5, "gdumb herding/code": 0}
-    streams.main([*WORDS, NORM, "--method", "herding/code", "--match-resolution", "0"])
+    assert norm == {"stock": 0, "herding/8bit": 0.5, "herding/dct": 0.5, "gdumb herding/8bit": 0}
+    streams.main([*WORDS, NORM, "--method", "herding/8bit", "--match-resolution", "0"])
     assert rows_of(elsewhere, "split")[-1]["match_resolution"] == 0
 
 
@@ -103,7 +103,7 @@ def test_larger_memories_are_for_online_streams_and_plain_replay_is_of_others(st
 @pytest.mark.filterwarnings("ignore")
 def test_the_online_protocol_beside_what_others_have(streams, elsewhere, capsys):
     brief = ["--dataset", "digits", "--seconds", "0.2", "--images", "20", "--experiences", "2", "--network"]
-    streams.main(["online", *brief, NARROW, "--method", "stock", "herding/code"])
+    streams.main(["online", *brief, NARROW, "--method", "stock", "herding/dct"])
     (row, _) = rows_of(elsewhere, "online")
     assert (row["batch"], row["replay"], row["lr"], row["momentum"]) == (10, 100, 0.1, 0.0)
     assert "| *SSD with nearest class mean, published* |" in capsys.readouterr().out

@@ -19,9 +19,9 @@ from dm_replay.runtime.files import save_sealed
 KINDS = {  # codec, shape of five images
     "float32": (PLAIN, (1, 4, 4)),
     "uint8": (PLAIN.but(storage="uint8"), (2, 4, 4)),
-    "uint4": (Tiles(2, 1, "sharp", storage="uint4"), (1, 8, 8)),
-    "color": (Tiles(1, 2, "linear", storage="float16"), (3, 8, 8)),
-    "shrunk": (Tiles(1, 1, resolution=4), (1, 8, 8)),
+    "mosaics": (Tiles(2, "sharp", storage="uint8"), (1, 8, 8)),
+    "float16": (Tiles(1, "linear", storage="float16"), (3, 8, 8)),
+    "shrunk": (Tiles(1, resolution=4), (1, 8, 8)),
     "coded": (Dct(1.0, most=120), (3, 16, 16)),
 }
 META = {"mean": [0.5], "std": [0.2], "names": ["ant", "bee"], "dataset": "digits"}

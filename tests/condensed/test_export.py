@@ -16,7 +16,7 @@ def test_arrays_say_how_to_get_at_pixels_and_what_the_classes_are_called(tmp_pat
     pixels = torch.rand(3, 3, 8, 8)
     images = (pixels - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None]
     meta = {"mean": MEAN, "std": list(STD), "names": NAMES}
-    condensed = of_values(images, [0, 2, 2], Tiles(tiles, 1, "linear"), meta=meta)
+    condensed = of_values(images, [0, 2, 2], Tiles(tiles, "linear"), meta=meta)
     to_npz(condensed, tmp_path / "x.npz")
     with np.load(tmp_path / "x.npz", allow_pickle=False) as written:
         assert set(written) == {"images", "labels", "mean", "std", "names"}

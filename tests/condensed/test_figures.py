@@ -126,7 +126,7 @@ def test_a_damaged_snapshot_names_itself(tmp_path, monkeypatch):
 @pytest.mark.parametrize("meta", [{}, {"mean": [0.5] * 3, "std": [0.2] * 3}])
 def test_large_images_are_decoded_a_few_at_a_time(meta, monkeypatch, generator):
     images = torch.randn(7, 3, 8, 8, generator=generator)
-    condensed = of_values(images, torch.arange(7), Tiles(2, 1, "linear", storage="uint8"), meta=meta)
+    condensed = of_values(images, torch.arange(7), Tiles(2, "linear", storage="uint8"), meta=meta)
     whole, taken, right = real_pixels(condensed), [], ImageSet.decode
     monkeypatch.setattr(ImageSet, "decode", lambda self, rows: taken.append(len(rows)) or right(self, rows))
     monkeypatch.setattr("dm_replay.condensed.export.PIXELS", 5 * 64 + 63)

@@ -50,7 +50,7 @@ def test_prefixes_are_herded_and_the_seed_decides_the_network(pool):
 
 
 def test_shrunk_and_too_few(pool):
-    herding, tiles = Herding("convnet:width=4"), Tiles(2, 1, storage="float32")
+    herding, tiles = Herding("convnet:width=4"), Tiles(2, storage="float32")
     shrunk = herding.reduce(pool, Budget(1, tiles), seed=0)
     assert (len(shrunk), shrunk.decoded) == (3, 12)
     filled = herding.reduce(pool, Budget(2, tiles), seed=0).of_class(2).values

@@ -39,7 +39,7 @@ def test_the_seed_decides(pool):
 
 
 def test_shrunk_and_too_few(pool):
-    kmeans, tiles = KMeans("convnet:width=4"), Tiles(2, 1, storage="float32")
+    kmeans, tiles = KMeans("convnet:width=4"), Tiles(2, storage="float32")
     shrunk = kmeans.reduce(pool, Budget(1, tiles), seed=0)
     assert (len(shrunk), shrunk.decoded) == (3, 12)
     filled = kmeans.reduce(pool, Budget(2, tiles), seed=0).of_class(2).values

@@ -3,7 +3,7 @@ import torch
 from sets import random_set, stored_alike
 
 from dm_replay import PLAIN, Budget, CondenseConfig, Random, TensorPool, Tiles
-from dm_replay.condensed.mosaic import encode_tiles
+from dm_replay.condensed.tiles import encode_tiles
 
 
 def test_exemplars_are_real_images_of_each_class(pool):
@@ -27,7 +27,7 @@ def test_one_form_whatever_the_configuration(pool):
 
 
 def test_shrunk_into_the_same_bytes(pool):
-    shrunk = Random().reduce(pool, Budget(1, Tiles(2, 1, storage="float32")), seed=1)
+    shrunk = Random().reduce(pool, Budget(1, Tiles(2, storage="float32")), seed=1)
     whole = Random().reduce(pool, Budget(4, PLAIN.but(storage="float32")), seed=1)
     assert (len(shrunk), shrunk.decoded, shrunk.nbytes) == (3, 12, whole.nbytes / 4)
     assert torch.equal(shrunk.values, encode_tiles(whole.images, 2))

@@ -20,7 +20,7 @@ from dm_replay.runtime.engine import Engine
 from dm_replay.runtime.seeding import new_generator
 
 EXACT = Engine(torch.device("cpu"), torch.float64, compiled=False, chunk=16)
-TILES = Tiles(tiles=2, color=1, enlarging="linear")
+TILES = Tiles(tiles=2, enlarging="linear")
 SMALL = dict(ipc=2, iterations=6, batch_real=8, network="convnet:width=8", compile="no", device="cpu")
 FAST = CondenseConfig.preset("fast", **SMALL, tiles=2, batch_syn=5, extractors=0)
 PLUS = CondenseConfig.preset("plus", **SMALL, tiles=2, batch_syn=5, extractors=2, extractor_steps=3)

@@ -13,13 +13,13 @@ SMALL = dict(ipc=2, iterations=6, batch_real=8, network="convnet:width=8", compi
 def test_presets_are_what_they_were():
     paper = {
         "iterations": 20_000, "batch_real": 256, "batch_syn": 0, "inner_steps": 1, "lr_img": 1.0, "lr_final": 1.0,
-        "momentum": 0.5, "tail_average": 0.0, "tiles": 1, "color": 1, "enlarging": "linear", "extractors": 0,
+        "momentum": 0.5, "tail_average": 0.0, "tiles": 1, "enlarging": "linear", "extractors": 0,
         "extractor_steps": 200, "class_weight": 0.0, "distance": "mean", "init": "real",
         "synthetic_precision": "float32",
     }  # fmt: skip
     fast = {
         "iterations": 300, "batch_real": 32, "batch_syn": 40, "inner_steps": 2, "lr_img": 0.5, "lr_final": 0.1,
-        "momentum": 0.5, "tail_average": 0.5, "tiles": 0, "color": 0, "enlarging": "sharp", "extractors": 2,
+        "momentum": 0.5, "tail_average": 0.5, "tiles": 0, "enlarging": "sharp", "extractors": 2,
         "extractor_steps": 150, "class_weight": 10.0, "distance": "moments", "init": "herding",
         "synthetic_precision": "auto",
     }  # fmt: skip
@@ -33,21 +33,17 @@ def test_presets_are_what_they_were():
 
 
 @pytest.mark.parametrize(
-    ("shape", "tiles", "color", "storage"),
-    [
-        ((3, 32, 32), 2, 4, "uint4"),
-        ((3, 28, 28), 2, 2, "uint4"),
-        ((3, 30, 33), 2, 1, "uint8"),
-        ((1, 28, 28), 2, 1, "uint4"),
-        ((3, 8, 8), 1, 4, "uint4"),
-    ],
+    ("shape", "tiles"), [((3, 32, 32), 2), ((3, 28, 28), 2), ((3, 30, 33), 2), ((1, 28, 28), 2), ((3, 8, 8), 1)]
 )
-def test_where_bytes_count_images_are_stored_as_small_as_fits(shape, tiles, color, storage):
+def test_where_bytes_count_images_have_as_many_as_they_take(shape, tiles):
     bounded = CondenseConfig.preset("fast", bytes_per_class=5000).fit(shape)
-    assert (bounded.codec.tiles, bounded.codec.color, bounded.codec.storage) == (tiles, color, storage)
-    assert bounded.fit(shape) == bounded and bounded.ipc == 5000 // bounded.codec.nbytes(shape)
+    assert bounded.codec == Dct(resolution=64).for_class(shape, 5000).fit(shape)
+    assert bounded.fit(shape) == bounded and bounded.ipc == 5000 // bounded.codec.usual_nbytes(shape)
+    mosaics = CondenseConfig.preset("fast", bytes_per_class=5000, enlarging="linear").fit(shape)
+    codec = Tiles(tiles, "linear", storage="uint8", size=shape[1:])
+    assert (mosaics.codec, mosaics.ipc) == (codec, 5000 // codec.nbytes(shape))
     images = CondenseConfig.preset("fast", ipc=3).fit(shape)
-    assert (images.ipc, images.codec) == (3, Tiles(tiles, 1, storage="float32", size=shape[1:]))
+    assert (images.ipc, images.codec) == (3, Tiles(tiles, storage="float32", size=shape[1:]))
     whole = CondenseConfig.preset("paper", bytes_per_class=5000).fit((3, 32, 32))
     assert (whole.ipc, whole.codec) == (1, PLAIN.but(storage="uint8", size=(32, 32)))
 
@@ -74,14 +70,11 @@ def test_settings_that_cannot_be(settings, message):
         CondenseConfig.preset(**dict(name="paper") | settings)
 
 
-@pytest.mark.parametrize(
-    ("storage", "color", "each"),
-    [("uint8", 1, 3 * 64 + 24), ("uint4", 2, 48 + 8), ("float32", 1, 768), ("uint6", 4, 62)],
-)
-def test_as_many_images_as_fit_the_bytes_of_a_class(storage, color, each):
+@pytest.mark.parametrize(("storage", "each"), [("uint8", 3 * 64 + 24), ("float32", 768), ("float16", 384)])
+def test_as_many_images_as_fit_the_bytes_of_a_class(storage, each):
     pixels = torch.randint(0, 256, (30, 3, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     pool = TensorPool(pixels, torch.arange(30) % 2)
-    settings = SMALL | {"iterations": 1, "storage": storage, "color": color}
+    settings = SMALL | {"iterations": 1, "storage": storage}
     condensed = condense(pool, CondenseConfig.preset("paper", **settings, bytes_per_class=3 * each + each - 1))
     assert len(condensed) == 6 and condensed.nbytes == 6 * each and condensed.meta["config"]["ipc"] == 3
     with pytest.raises(

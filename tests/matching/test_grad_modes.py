@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from dm_replay import Dct, ImageSet, Tiles
-from dm_replay.condensed import color, dct
+from dm_replay.condensed import dct, tiles
 from dm_replay.matching.condense import condense
 from dm_replay.matching.config import CondenseConfig
 
@@ -21,10 +21,10 @@ def test_condense_turns_gradients_on(pool, mode):
     assert torch.equal(again.images, condense(pool.subset([2, 5]), config, seed=3, previous=outside).images)
 
 
-@pytest.mark.parametrize("codec", [Tiles(color=4), Dct()])
+@pytest.mark.parametrize("codec", [Tiles(resolution=4), Dct()])
 def test_what_was_decoded_in_inference_mode_is_condensed_after_it(pool, codec):
-    color._planes.cache_clear()
-    dct._cosines.cache_clear()
+    for kept in (tiles._enlarging, dct._map_to_planes, dct._cosines):
+        kept.cache_clear()
     with torch.inference_mode():
         _ = ImageSet.from_images(
             pool.take(torch.arange(4)), torch.zeros(4 // codec.fit(pool.shape).images_per_stored), codec

@@ -19,7 +19,7 @@ from dm_replay.runtime.engine import GIB, Engine
 
 CPU = torch.device("cpu")
 NETWORK = "convnet:width=8"
-TILES = Tiles(tiles=2, color=1, enlarging="linear")
+TILES = Tiles(tiles=2, enlarging="linear")
 
 
 def exact(chunk=sys.maxsize):

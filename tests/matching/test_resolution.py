@@ -76,7 +76,7 @@ def enlarged_to(shape, values, codec):
 @pytest.mark.parametrize("enlarging", ["linear", "sharp"])
 def test_a_tile_is_enlarged_to_the_whole_size_at_once(enlarging, generator):
     stored = torch.randn(2, 1, 8, 8, generator=generator)
-    found = enlarged_to((1, 24, 16), stored, Tiles(tiles=2, color=1, enlarging=enlarging))
+    found = enlarged_to((1, 24, 16), stored, Tiles(tiles=2, enlarging=enlarging))
     expected = [
         slow_enlarge(image[:, top : top + 4, left : left + 4], 24, 16, enlarging)
         for image in stored
@@ -88,12 +88,11 @@ def test_a_tile_is_enlarged_to_the_whole_size_at_once(enlarging, generator):
     torch.testing.assert_close(whole, F.interpolate(stored, (24, 16), mode="bilinear"), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("color", [1, 2])
-def test_a_set_keeps_its_size_however_it_is_cut_joined_saved_and_shown(large, color, tmp_path):
-    config = FAST.but(ipc=3, tiles=2, color=color, storage="uint8", resolution=12)
+def test_a_set_keeps_its_size_however_it_is_cut_joined_saved_and_shown(large, tmp_path):
+    config = FAST.but(ipc=3, tiles=2, storage="uint8", resolution=12)
     whole = condense(large, config)
     assert whole.images.shape == (36, 3, 24, 16) and whole.codec.working_shape(whole.shape) == (3, 12, 8)
-    assert whole.nbytes == 9 * (3 * (96 + 8) if color == 1 else 96 * 3 // 2 + 8)
+    assert whole.nbytes == 9 * 3 * (96 + 8)
     whole.save(tmp_path / "set.pt")
     loaded = ImageSet.load(tmp_path / "set.pt")
     joined = ImageSet.merge([loaded.of_class(1), loaded.prefix(1).of_class(0)]).with_storage("float32")
@@ -110,7 +109,7 @@ def test_a_set_keeps_its_size_however_it_is_cut_joined_saved_and_shown(large, co
 
 @pytest.mark.parametrize("kind", ["condensed", "herding", "random"])
 def test_a_memory_of_large_images_holds_small_ones(large, kind):
-    config = FAST.but(tiles=1, color=1, storage="uint8", resolution=12)
+    config = FAST.but(tiles=1, storage="uint8", resolution=12)
     memory = CondensedMemory(mem_bytes=24 + 12 * (3 * 96 + 24), config=config, kind=kind)
     assert memory.capacity(large.shape) == 12
     memory.update(large.subset([0, 1]))

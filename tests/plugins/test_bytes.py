@@ -1,11 +1,9 @@
 """DMReplayPlugin(mem_bytes=...)."""
 
 import pytest
-import torch
-from streams import QUICK, SETTINGS, plain, run, strategy
+from streams import QUICK, plain, run, strategy
 
-from dm_replay import CondenseConfig, CondensedBuffer, CondensedMemory, Dct, DMReplayPlugin, TensorPool, Tiles
-from dm_replay.plugins.buffer import memory_grid
+from dm_replay import CondensedBuffer, Dct, DMReplayPlugin
 
 
 @pytest.mark.parametrize("settings", [{}, {"preset": "fast", "extractor_steps": 1}], ids=["paper", "fast"])
@@ -17,16 +15,6 @@ def test_a_memory_of_bytes_in_a_strategy(settings):
     codec = memory.to_set()[0].codec
     assert isinstance(codec, Dct) if settings else codec.storage == "uint8"
     assert all(len(x) > 5 for x, *_ in spy.batches[2])
-
-
-def test_the_picture_of_a_memory_that_stores_brightness_and_color_apart():
-    data = TensorPool(torch.rand(60, 3, 16, 16, generator=torch.Generator().manual_seed(0)), [0, 1] * 30)
-    config = CondenseConfig.preset("fast", extractors=0, **SETTINGS)
-    memory = CondensedMemory(config=config, mem_bytes=1000, codec=Tiles())
-    memory.update(data)
-    assert memory.to_set()[0].codec.color == 4 and len(memory) == 6
-    picture = memory_grid(memory, [0.5] * 3, [0.2] * 3)
-    assert picture.shape == (3, 2 * 18 + 2, 3 * 18 + 2) and 0.2 < picture.mean() < 0.9
 
 
 def test_too_few_bytes_for_the_classes_is_an_error_before_they_are_trained():

@@ -42,7 +42,7 @@ def test_half_of_the_current_images_get_the_resolution_of_a_mosaic():
         run(plain(), DMReplayPlugin(12, progress=False, **matched, **FORMED), shuffle=False)
         for matched in (dict(match_resolution=0.0), {})
     )
-    codec = Tiles(tiles=2, color=1)
+    codec = Tiles(tiles=2)
     for number, (before, after) in enumerate(zip(as_they_are.batches, half.batches, strict=True)):
         for (x, y), (changed, same) in zip(before, after, strict=True):
             current = [] if number == 0 else range(1, 8, 2)

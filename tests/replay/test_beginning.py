@@ -30,7 +30,7 @@ SETTINGS = {
     "bytes": {"storage": "uint8"},
     "mosaics": {"tiles": 2, "storage": "uint8"},
     "shrunk": {"resolution": 8, "storage": "uint8"},
-    "color apart": {"tiles": 2, "color": 2, "enlarging": "sharp", "storage": "uint4"},
+    "sharp mosaics": {"tiles": 2, "enlarging": "sharp", "storage": "float16"},
 }
 
 

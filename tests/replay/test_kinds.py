@@ -85,7 +85,7 @@ def test_real_images_in_a_memory_of_bytes(kind):
     for step in range(3):
         memory.update(pool({2 * step: 70, 2 * step + 1: 70}, seed=step))
         assert memory.nbytes <= 2_000
-    assert len(memory.groups) == 6 and memory.to_set()[0].storage == "uint4"
+    assert len(memory.groups) == 6 and memory.to_set()[0].storage == "uint8"
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from dm_replay.augment.siamese import SiameseAugment
 from dm_replay.replay.loader import ReplayLoader
 from dm_replay.replay.standardize import Standardization
 
-MOSAICS = Tiles(2, 4, "sharp", storage="uint8")
+MOSAICS = Tiles(2, "sharp", storage="uint8")
 
 
 def memory(size=10, shape=(1, 8, 8)):
@@ -161,7 +161,7 @@ def test_grey_images_beside_a_memory_of_color_are_one_line():
 
 
 def test_bytes_are_resampled_as_what_they_stand_for():
-    """In the space that is condensed in, where color is apart from brightness; and come back as bytes."""
+    """In the space that is condensed in; and come back as bytes."""
     space = Standardization(torch.tensor([120.0, 90, 60]), torch.tensor([50.0, 60, 70]))
     current = torch.randint(0, 256, (4, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(2))
     data = [(current, torch.arange(4))]
@@ -176,7 +176,7 @@ def test_images_that_are_read_once_keep_their_resolution(slow):
         pass
 
     Slow.slow = slow
-    codec, space = Slow(2, 4, storage="uint8"), Standardization(torch.tensor([1.0, 2, 3]), torch.full((3,), 2.0))
+    codec, space = Slow(2, storage="uint8"), Standardization(torch.tensor([1.0, 2, 3]), torch.full((3,), 2.0))
     memory = space.leave(ImageSet.from_images(torch.randn(4, 3, 16, 16), torch.zeros(1), codec))
     current = torch.randn(5, 3, 16, 16, generator=torch.Generator().manual_seed(2))
     data = [(current, torch.arange(5))]
@@ -214,7 +214,7 @@ def test_a_copy_goes_on_with_the_same_batches(how):
 def test_large_images_are_decoded_and_augmented_a_few_at_a_time(monkeypatch, generator):
     stored = torch.randn(6, 3, 8, 8, generator=generator)
     space = Standardization(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([0.5, 1.0, 2.0]))
-    memory = space.leave(of_values(stored, torch.arange(6), Tiles(2, 1, "linear", storage="uint8")))
+    memory = space.leave(of_values(stored, torch.arange(6), Tiles(2, "linear", storage="uint8")))
 
     def replayed():
         loader = ReplayLoader([], memory, torch.zeros(6).long(), rows=9, augment=SiameseAugment())

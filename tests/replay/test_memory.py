@@ -29,23 +29,6 @@ def images_equal(one, other):
     return all(torch.equal(one.groups[g].images, other.groups[g].images) for g in one.groups)
 
 
-@pytest.mark.parametrize(("storage", "values"), [("uint6", 48), ("uint4", 32)])
-def test_fewer_bits_a_value(storage, values):
-    """The same images in fewer bytes, cut, condensed again when a class returns, and given in the stream's scale."""
-    memory, whole = (CondensedMemory(6, config=STILL.but(storage=kept)) for kept in (storage, "auto"))
-    for step, counts in enumerate(({0: 9, 1: 9}, {1: 5, 2: 9})):
-        for one in (memory, whole):
-            one.update(pool(counts, seed=step))
-    assert memory.nbytes == 6 * (values + 8) + memory.standardization.nbytes and lengths(memory) == lengths(whole)
-    for group, part in memory.groups.items():
-        assert part.storage == storage and whole.groups[group].storage == "uint8"
-        if group != (0, 1):  # that one began from images of fewer bits
-            steps = (part.stored.scale + whole.groups[group].stored.scale) * part.affine[0]
-            assert ((part.images - whole.groups[group].images).abs() <= 0.51 * steps[:, :, None, None]).all()
-    with pytest.raises(ValueError, match="storage uint4 needs a width that 2 divides, got 7"):
-        CondensedMemory(6, config=STILL.but(storage="uint4")).update(pool({0: 3}, shape=(1, 8, 7)))
-
-
 def test_a_storage_that_is_asked_for_is_kept():
     memory = CondensedMemory(4, config=STILL.but(storage="float32"))
     memory.update(pool({0: 9, 1: 9}))

@@ -16,7 +16,7 @@ FAST = CondenseConfig.preset("fast", extractors=0, **SMALL)
 pool = partial(noise, shape=(3, 16, 16))
 
 
-@pytest.mark.parametrize("config", [PAPER, FAST, FAST.but(color=2, storage="uint6")], ids=["paper", "fast", "own"])
+@pytest.mark.parametrize("config", [PAPER, FAST, FAST.but(tiles=2)], ids=["paper", "fast", "own"])
 @pytest.mark.parametrize("seed", range(3))
 def test_never_above_its_bytes_and_no_class_lost_over_random_streams(config, seed):
     generator = torch.Generator().manual_seed(seed)
@@ -35,10 +35,10 @@ def test_never_above_its_bytes_and_no_class_lost_over_random_streams(config, see
         assert all(lengths[task, c] <= many for (task, c), many in before.items() if c not in tasks.get(task, {}))
 
 
-@pytest.mark.parametrize(("config", "each"), [(PAPER, 3 * 256 + 24), (FAST, (16 + 2) * 16 // 2 + 8)])
+@pytest.mark.parametrize(("config", "each"), [(PAPER, 3 * 256 + 24), (FAST, 3 * 256 + 24)])
 def test_all_of_its_bytes_are_used(config, each):
-    """Of a stored image (3, 16, 16): whole in bytes; or 4 bits, color at a quarter of the sides, and one range."""
-    codec = config.codec if config is PAPER else Tiles(color=4)
+    """Of a stored image (3, 16, 16), whole or a mosaic, in bytes with a range for each channel."""
+    codec = config.codec if config is PAPER else Tiles(tiles=2)
     memory = CondensedMemory(config=config, mem_bytes=10 * each + 24 + each - 1, codec=codec)
     memory.update(pool({0: 60, 1: 60}))
     assert len(memory) == memory.capacity() == 10 and memory.nbytes == 10 * each + 24
@@ -78,10 +78,12 @@ def test_resizing_in_bytes():
     assert memory.mem_bytes is None and len(memory) == 2
 
 
-def test_a_memory_cannot_change_how_it_stores_images():
+def test_a_memory_of_images_becomes_one_of_bytes():
     memory = CondensedMemory(4, config=FAST, kind="herding")
     memory.update(pool({0: 9, 1: 9}))
+    memory.resize(mem_bytes=24 + 3 * 792 - 1)
+    assert [len(part) for part in memory.groups.values()] == [1, 1] and memory.mem_size is None
     before = dict(memory.held)
-    with pytest.raises(ValueError, match="resize in the same"):
-        memory.resize(mem_bytes=4000)
-    assert memory.held == before and memory.mem_size == 4
+    with pytest.raises(ValueError, match="cannot hold 2 classes"):
+        memory.resize(mem_bytes=1000)
+    assert memory.held == before

@@ -17,7 +17,7 @@ from dm_replay.runtime.files import load_sealed, save_sealed
 QUICK = CondenseConfig.preset(
     "paper", iterations=2, batch_real=4, network="convnet:width=4", compile="no", device="cpu"
 )
-SMALL = QUICK.but(tiles=2, color=2, enlarging="sharp", storage="uint4")
+SMALL = QUICK.but(tiles=2, enlarging="sharp", storage="uint8")
 
 
 def pool(counts, seed=0):
@@ -128,7 +128,7 @@ def test_what_does_not_fit_together_is_refused(tmp_path):
     memory.save(tmp_path / "memory.pt")
     refused(tmp_path / "memory.pt", "damaged memory: it holds 6 images of .* bytes, more than its size")
     memory = filled("images")
-    memory.codec = memory.codec.but(storage="uint4")
+    memory.codec = memory.codec.but(storage="float16")
     memory.save(tmp_path / "memory.pt")
     refused(tmp_path / "memory.pt", "stored otherwise, than its settings say")
     memory = filled("codes")

@@ -46,7 +46,7 @@ def test_a_cut_keeps_first_and_last_alike(tiles):
     first = last = 0
     for counts in range(20, 120):
         values = torch.arange(20.0)[:, None, None, None].expand(-1, 1, 4, 4)
-        part = of_values(values, torch.zeros(20), Tiles(tiles, 1, "linear"))
+        part = of_values(values, torch.zeros(20), Tiles(tiles, "linear"))
         kept, waiting = cut(part, Waiting(20, 20 * tiles**2 - (tiles > 1), counts), 10)
         values = kept.values[:, 0, 0, 0].tolist()
         assert len(kept) == waiting.stored == 10 and values == sorted(values)
