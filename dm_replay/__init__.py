@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .networks import build_network as build_network
     from .plugins.checkpoint import load_checkpoint as load_checkpoint
     from .plugins.checkpoint import save_checkpoint as save_checkpoint
+    from .plugins.comparison import compare as compare
     from .plugins.logits import CondensedBufferWithLogits as CondensedBufferWithLogits
     from .plugins.metrics import condensed_memory_metrics as condensed_memory_metrics
     from .plugins.metrics import stream_metrics as stream_metrics
@@ -63,6 +64,7 @@ _HOMES = {
     "SiameseAugment": "augment.siamese",
     "TensorPool": "data.pool",
     "build_network": "networks",
+    "compare": "plugins.comparison",
     "condense": "matching.condense",
     "condensed_memory_metrics": "plugins.metrics",
     "evaluate": "evaluation.evaluate",

@@ -22,7 +22,7 @@ LAYERS = [
     {"cli"},
 ]
 LAYER = {package: number for number, packages in enumerate(LAYERS, 1) for package in packages}
-AVALANCHE = {"cli/demo.py", "plugins"}
+AVALANCHE = {"cli/streams.py", "plugins"}
 
 
 def modules():

@@ -18,6 +18,7 @@ COMMANDS = {
     "evaluate": "train fresh networks on a condensed set and test them on real images",
     "show": "picture of a condensed set, or animation of a run",
     "export": "condensed images as npz or as a folder of PNGs",
+    "compare": "memories of the same bytes beside each other, on a dataset class by class",
     "demo": "condensed replay beside stock replay on handwritten digits, offline",
     "doctor": "versions, devices, self-check and speed of this machine, for a bug report",
 }

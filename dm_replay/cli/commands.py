@@ -22,7 +22,7 @@ from ..runtime.engine import resolve_device
 from ..runtime.hardware import provenance
 from .flags import Arguments, Flags, dataset_of, make
 
-__all__ = ["condense", "demo", "doctor", "evaluate", "export", "show"]
+__all__ = ["compare", "condense", "demo", "doctor", "evaluate", "export", "show"]
 
 STORED = "of mosaics the stored images, not the training images that they decode to"
 
@@ -142,9 +142,23 @@ def export(argv: Sequence[str]) -> None:
     print(f"{args.out}: {_contents(condensed)}")
 
 
+def compare(argv: Sequence[str]) -> None:
+    """Train a network on a dataset class by class in Avalanche, with several memories of the same bytes."""
+    from .streams import run_comparison
+
+    flags = Flags(compare, "dm-replay compare --dataset cifar10 --root DIR --mem-bytes 61440 --out RUN")
+    flags.add_out("FOLDER", "folder of the comparison; what it has already is not made again")
+    flags.add_switches(quiet="print the table only")
+    settings = flags.add_function(run_comparison, "out", "dataset", "quiet")
+    flags.add_dataset(default="digits")
+    args = flags.parse_args(argv)
+    hardware.keep_memory()
+    run_comparison(args.out, dataset_of(args), **{name: args[name] for name in (*settings, "quiet")})
+
+
 def demo(argv: Sequence[str]) -> None:
     """Class-incremental digits in Avalanche: without a memory, and with memories of the same bytes."""
-    from .demo import run_demo
+    from .streams import run_demo
 
     flags = Flags(demo, "dm-replay demo --seeds 1")
     flags.add_out("FOLDER", "folder for accuracy.png and condensed.png", default="runs/demo")
