@@ -387,4 +387,4 @@ def test_full_disk_while_exporting(refused, finished, tmp_path, monkeypatch):
 
 
 def test_unknown_command(refused):
-    assert "choose from condense, evaluate, show, export, demo" in refused("condens")
+    assert "choose from condense, evaluate, show, export, compare, demo" in refused("condens")
