@@ -9,6 +9,7 @@ from pathlib import Path
 from ..condensed.export import ANIMATION, FORMATS, PICTURE, animate, grid, save_picture
 from ..condensed.image_set import ImageSet
 from ..condensed.stored import STORAGES, Packed
+from ..condensed.tiles import Tiles
 from ..coresets.real import Random
 from ..coresets.reducer import Budget
 from ..evaluation.recipe import EvalConfig
@@ -233,4 +234,6 @@ def _whole_images(condensed: ImageSet, ipc: int) -> int:
 def _contents(condensed: ImageSet) -> str:
     classes = len(condensed.classes)
     decoded = f" ({condensed.decoded:,} decoded)" if condensed.decoded > len(condensed) else ""
-    return f"{len(condensed):,} images{decoded} of {classes} classes, {condensed.storage}, {condensed.nbytes:,} bytes"
+    codec = condensed.codec
+    kept = codec.storage if isinstance(codec, Tiles) else f"by {type(codec).__name__}"
+    return f"{len(condensed):,} images{decoded} of {classes} classes, {kept}, {condensed.nbytes:,} bytes"

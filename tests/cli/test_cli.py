@@ -56,6 +56,15 @@ def test_condense_writes_what_the_settings_say(finished):
     assert len(list((finished / "images").glob("iter_*.png"))) == 4
 
 
+def test_bytes_of_a_class_hold_images_of_as_many_bytes_as_each_takes(cli, tmp_path):
+    words = ["condense", *SMALL, "--extractors", "0", "--iterations", "2", "--bytes-per-class", "200"]
+    printed = cli(*words, "--out", str(tmp_path / "run"))
+    condensed = ImageSet.load(tmp_path / "run" / "condensed.pt")
+    assert f"images of 10 classes, by Dct, {condensed.nbytes:,} bytes" in printed and len(condensed) > 100
+    assert all(part.nbytes <= 200 for part in condensed.by_class().values())
+    assert "by Dct" in cli("show", str(tmp_path / "run"), "--out", str(tmp_path / "grid.png"))
+
+
 def test_a_resolution_is_condensed_shown_exported_and_compared(cli, tmp_path):
     out = tmp_path / "run"
     cli(*CONDENSE, "--out", out, "--resolution", "4", "--storage", "uint8")
