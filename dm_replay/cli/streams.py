@@ -71,12 +71,12 @@ def run_demo(out: str = "runs/demo", seeds: int = 3, iterations: int = 300, augm
 
 def _demonstrated(method: str, seed: int, iterations: int, augment_replay: bool) -> tuple[Any, ImageSet | None]:
     """What one method has learned, and its memory if it is one of ours."""
-    from ..plugins.comparison import outcome_of
+    from ..plugins.trials import Trials
 
     digits = load_dataset("digits")
     plugin = _plugin(method, digits, seed, iterations, augment_replay)
     strategy = _strategy(digits, "convnet:width=32,depth=2", epochs=8, batch=32, lr=0.05)
-    outcome = outcome_of(_stream(digits, EXPERIENCES, seed), strategy, plugin, method, seed)
+    outcome = Trials(_stream(digits, EXPERIENCES, seed), strategy).outcome(plugin, method, seed)
     if method not in OURS:
         return outcome, None
     memory = plugin.storage_policy.memory.to_set()[0]
@@ -91,11 +91,15 @@ def _plugin(method: str, digits: Dataset, seed: int, iterations: int, augment_re
     if method == STOCK:
         return ReplayPlugin(mem_size=_stock_images(digits))
     if method in OURS:
-        augment = SiameseAugment.parse("auto", digits.spec.flip_invariant).name
-        settings: dict[str, Any] = {"preset": "paper", "augment": augment, "iterations": iterations}
+        settings: dict[str, Any] = {"preset": "paper", "augment": _augment(digits), "iterations": iterations}
         settings |= {"seed": seed, "progress": False, **OURS[method]}
         return DMReplayPlugin(CONDENSED, augment_replay=augment_replay, **settings)
     return None
+
+
+def _augment(data: Dataset) -> str:
+    """All families, but mirroring only where the dataset bears it."""
+    return SiameseAugment.parse("auto", data.spec.flip_invariant).name
 
 
 def _stock_images(digits: Dataset) -> int:
@@ -122,7 +126,7 @@ def run_comparison(
     Args:
         out: folder for outcomes, table and picture; what it has already is not made again.
         mem_bytes: bytes of each memory; those of two raw images of each class by default.
-        experiences: the classes come in so many, as many in each.
+        experiences: the classes come in so many, as equal as can be. All images are held in memory, as floats.
         network: what is trained.
         epochs: of each experience.
         batch: current images in a mini-batch.
@@ -131,19 +135,20 @@ def run_comparison(
         seeds: runs of each memory.
         quiet: whether to print the table only.
     """
-    from ..plugins.comparison import compare
+    _quieten_avalanche()
+    from ..plugins.comparison import compare, usual_memories
 
     whole_number("experiences", experiences, 1)
     whole_number("epochs", epochs, 1)
     whole_number("batch", batch, 1)
-    _quieten_avalanche()
-    strategy = _strategy(dataset, network, epochs, batch, lr)
+    classes, shape = len(dataset.train.classes), dataset.spec.shape
+    allowed = 2 * classes * prod(shape) if mem_bytes is None else mem_bytes
     replay = 3 * batch if batch_mem is None else batch_mem
-    allowed = 2 * len(dataset.train.classes) * prod(dataset.spec.shape) if mem_bytes is None else mem_bytes
+    memories = usual_memories(shape, classes, allowed, replay, augment=_augment(dataset))
     said: list[str] = []
     say: Callable[[str], None] = said.append if quiet else print
-    stream = _stream(dataset, experiences, seed=0)
-    compare(stream, strategy, allowed, batch_size_mem=replay, seeds=seeds, out=out, say=say)
+    strategy, stream = _strategy(dataset, network, epochs, batch, lr), _stream(dataset, experiences, seed=0)
+    compare(stream, strategy, allowed, memories=memories, seeds=seeds, out=out, say=say)
     if quiet:
         print(next(text for text in said if "memory" in text and "|" in text).strip())
 
@@ -162,7 +167,7 @@ def _strategy(data: Dataset, network: str, epochs: int, batch: int, lr: float) -
 
 
 def _stream(data: Dataset, experiences: int, seed: int) -> Any:
-    """An Avalanche benchmark of a dataset's classes, as many in each experience, in an order of the seed."""
+    """An Avalanche benchmark of a dataset's classes, shared out evenly, in an order of the seed."""
     from avalanche.benchmarks import benchmark_from_datasets
 
     classes = data.train.classes
@@ -178,7 +183,7 @@ def _dataset(pool: TensorPool, classes: torch.Tensor) -> Any:
     from avalanche.benchmarks.utils import as_classification_dataset
     from torch.utils.data import TensorDataset
 
-    own = pool.subset(classes.tolist())
+    own = pool.subset(sorted({*classes.tolist()} & {*pool.classes.tolist()}))  # a test part may lack some
     data = TensorDataset(own.take(torch.arange(len(own))), own.labels)
     data.targets = own.labels.tolist()  # type: ignore[attr-defined]
     return as_classification_dataset(data)

@@ -60,7 +60,7 @@ class CondenseConfig(Plain):
             themselves a condensed set. 0 is the paper's objective.
         prefix_power: lets that weight fall with the length: prefix_weight · (k / ipc) ** prefix_power.
         synthetic_precision: "float32", or "auto" for that of the real branch.
-        codec: how images are stored; where bytes count and nothing is said of the tiles, :data:`IN_BYTES`.
+        codec: how images are stored; where bytes count and it is `Tiles()`, as by default, :data:`IN_BYTES` instead.
         machine: where and how it runs; ``precision`` is that of the real branch.
 
     Raises:

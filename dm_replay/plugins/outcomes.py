@@ -90,14 +90,15 @@ def _by_memory(outcomes: Iterable[Outcome]) -> dict[str, list[Outcome]]:
 
 
 def table(outcomes: Iterable[Outcome]) -> str:
-    """Markdown: a row for each memory, means over the seeds; ± is their standard deviation."""
+    """Markdown: a row for each memory, means over the seeds but for the most bytes; ± is their standard deviation."""
     rows = [("memory", "bytes held", "accuracy at the end, %", "forgetting, points", "seconds")]
     rows.append(("---",) + ("---:",) * 4)
     for name, own in _by_memory(outcomes).items():
         final = [one.curve[-1] for one in own]
         spread = f" ± {pstdev(final):.1f}" if len(own) > 1 else ""
         lost, seconds = (mean(getattr(one, field) for one in own) for field in ("forgetting", "seconds"))
-        rows.append((name, f"{own[0].held:,}", f"{mean(final):.1f}{spread}", f"{lost:.1f}", f"{seconds:.0f}"))
+        held = max(one.held for one in own)
+        rows.append((name, f"{held:,}", f"{mean(final):.1f}{spread}", f"{lost:.1f}", f"{seconds:.0f}"))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     padded = [[cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in rows]
     return "\n".join(f"| {' | '.join(row)} |" for row in padded)
@@ -105,12 +106,10 @@ def table(outcomes: Iterable[Outcome]) -> str:
 
 def draw(outcomes: Iterable[Outcome], out: Path, colors: Mapping[str, str] | None = None) -> None:
     """A picture of the accuracies after each experience: a line for each memory, thin ones for its seeds."""
-    import matplotlib
+    from matplotlib.figure import Figure
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(6, 3.6), layout="constrained")
+    figure = Figure(figsize=(6, 3.6), layout="constrained")
+    axes = figure.subplots()
     for name, own in _by_memory(outcomes).items():
         curves = [one.curve for one in own]
         trained = range(1, len(curves[0]) + 1)
@@ -123,4 +122,3 @@ def draw(outcomes: Iterable[Outcome], out: Path, colors: Mapping[str, str] | Non
     axes.legend(frameon=False)
     with atomic(out) as temporary:
         figure.savefig(temporary, dpi=150)
-    pyplot.close(figure)

@@ -51,8 +51,8 @@ class DMReplayPlugin(ReplayPlugin, supports_distributed=True):  # type: ignore[c
             that each channel has had, and the tasks of an experience of several are not balanced. By default the
             strategy's own loader.
         match_resolution: the part of the current images, 0 to 1, that is made as rough as the memory's are, once there
-            is a memory: shrunk and enlarged, or rounded as they would be stored. None where it keeps images, and their
-            color, at full resolution. Else a network can tell old classes from new ones by that.
+            is a memory: shrunk and enlarged, or rounded as they would be stored. None where it keeps images at
+            full resolution. Else a network can tell old classes from new ones by that.
         settings: of the :class:`CondensedBuffer`: ``iterations`` (200 by default; on a GPU take
             2,000 to 20,000), ``ipc``, ``seed``, ``progress``, ``device``, ``augment`` or any other
             field of :class:`CondenseConfig`, or a whole ``config``; or a ``memory`` to begin with, instead, of which

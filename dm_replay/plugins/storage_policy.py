@@ -57,7 +57,7 @@ class CondensedBuffer(MemoryBuffer):
         ipc: a fixed number of images per class; by default the classes seen share ``max_size``.
         kind: "condensed"; real images, "random", "herding" or "kmeans"; or a :class:`Reducer` of your own.
             real_fraction: of "condensed", the part of each class that are herded ones.
-        codec: how images are stored, instead of the settings ``tiles``, ``color``, ``storage`` and ``resolution``.
+        codec: how images are stored, instead of the settings ``tiles``, ``storage`` and ``resolution``.
         config: how to condense; or give its fields as keywords, such as ``iterations=2000``. The
             default is 200 iterations, or as many as 60 seconds suffice for, which is for the patience of CPU users; on
             a GPU take 2,000 to 20,000. Leave ``flip`` out of ``augment`` where mirror images mean something else.

@@ -1,21 +1,25 @@
 """compare(): the same strategy with each memory, kept in a folder, and shown."""
 
 import json
+import time
+import warnings
 
+import numpy as np
 import pytest
 import torch
-from avalanche.benchmarks import benchmark_from_datasets
+from avalanche.benchmarks import benchmark_from_datasets, split_online_stream, tensors_benchmark
 from avalanche.benchmarks.utils import as_classification_dataset
-from avalanche.training.plugins import ReplayPlugin
+from avalanche.training.plugins import EWCPlugin, ReplayPlugin
 from avalanche.training.supervised import Naive
 from streams import QUICK, Blobs, plain
 
-from dm_replay import DMReplayPlugin, build_network, compare
+from dm_replay import CondensedBuffer, DMReplayPlugin, build_network, compare
 from dm_replay.cli import streams as of_the_command_line
 from dm_replay.cli.__main__ import main
 from dm_replay.plugins import comparison
-from dm_replay.plugins.comparison import outcome_of, usual_memories
+from dm_replay.plugins.comparison import usual_memories
 from dm_replay.plugins.outcomes import Outcome, table
+from dm_replay.plugins.trials import Trials
 from dm_replay.runtime.seeding import isolated
 
 RAW, SIZE = 64, 8 * 64  # bytes of an image and of a memory
@@ -45,7 +49,7 @@ def accuracies(network, data):
 
 
 def test_a_curve_is_what_training_and_testing_by_hand_give():
-    found, stream = outcome_of(plain(), strategy, None, "none", seed=5), plain()
+    found, stream = Trials(plain(), strategy).outcome(None, "none", seed=5), plain()
     with isolated(5, "compare"):
         learner, rows = strategy([]), []
         for experience in stream.train_stream:
@@ -72,15 +76,15 @@ def test_memories_of_the_same_bytes_seed_by_seed(tmp_path):
 
 def test_a_stopped_comparison_goes_on(tmp_path, monkeypatch):
     whole = compare(plain(), strategy, SIZE, memories=MEMORIES, say=lambda text: None)
-    made, outcome = [], comparison.outcome_of
+    made, outcome = [], Trials.outcome
 
-    def counted(stream, strategy, plugin, name, seed):
+    def counted(trials, plugin, name, seed):
         made.append(name)
         if len(made) == 3:
             raise KeyboardInterrupt
-        return outcome(stream, strategy, plugin, name, seed)
+        return outcome(trials, plugin, name, seed)
 
-    monkeypatch.setattr(comparison, "outcome_of", counted)
+    monkeypatch.setattr(Trials, "outcome", counted)
     with pytest.raises(KeyboardInterrupt):
         compare(plain(), strategy, SIZE, memories=MEMORIES, out=tmp_path, say=lambda text: None)
     again = compare(plain(), strategy, SIZE, memories=MEMORIES, out=tmp_path, say=lambda text: None)
@@ -92,16 +96,87 @@ def test_a_stopped_comparison_goes_on(tmp_path, monkeypatch):
 
 def test_what_does_not_fit_is_said_before_anything_is_trained():
     few = {"none": MEMORIES["none"], "few": lambda seed: DMReplayPlugin(mem_bytes=200, kind="herding", **QUICK)}
+    never = lambda plugins: pytest.fail("trained")  # noqa: E731
     with pytest.raises(ValueError, match="mem_bytes 200, of 2 images, cannot hold 6 classes"):
-        compare(plain(), lambda plugins: pytest.fail("trained"), 200, memories=few)
+        compare(plain(), never, 200, memories=few)
+    part = torch.rand(8, 1, 8, 8), torch.arange(8) % 2
+    twice = tensors_benchmark(train_tensors=[part, part], test_tensors=[part, part], task_labels=[0, 1])
+    with pytest.raises(ValueError, match="mem_bytes 200, of 2 images, cannot hold 4 classes"):
+        compare(twice, never, 200, memories=few)
+    for wrong in ({}, {"stock": ReplayPlugin(6)}):
+        with pytest.raises(ValueError, match="memories must be functions by name"):
+            compare(plain(), never, 200, memories=wrong)
 
 
-def test_condensing_is_announced_at_its_patience():
+def test_images_that_no_memory_takes_are_refused():
+    with pytest.raises(ValueError, match="expected images"):
+        compare(plain(torch.Tensor.flatten), strategy, SIZE)
+
+
+def test_a_network_that_was_trained_already_is_refused():
+    network = build_network("convnet:width=4,depth=1", (1, 8, 8), 6)
+    sgd = torch.optim.SGD(network.parameters(), 0.1)
+    again = lambda plugins: Naive(model=network, optimizer=sgd, plugins=plugins, evaluator=None)  # noqa: E731
+    with pytest.raises(ValueError, match="strategy has given the network of the run before"):
+        compare(plain(), again, SIZE, memories=MEMORIES, say=lambda text: None)
+
+
+def test_other_plugins_and_buffers_of_other_plugins(tmp_path):
+    """One that has no memory holds nothing; a condensed buffer in Avalanche's plugin holds its bytes."""
+
+    def buffer(seed):
+        return CondensedBuffer(mem_bytes=SIZE, kind="herding", progress=False, **QUICK)
+
+    memories = {
+        "other": lambda seed: EWCPlugin(1.0),
+        "buffer": lambda seed: ReplayPlugin(SIZE, storage_policy=buffer(seed)),
+    }
+    nothing, ours = compare(plain(), strategy, np.int64(SIZE), memories=memories, out=tmp_path, say=lambda text: None)
+    assert nothing.held == 0 and 0 < ours.held <= SIZE
+
+
+def test_the_users_warnings_are_his():
+    def warning(plugins):
+        warnings.warn("of the user", stacklevel=1)
+        return strategy(plugins)
+
+    with pytest.warns(UserWarning, match="of the user"):
+        compare(plain(), warning, SIZE, memories={"none": MEMORIES["none"]}, say=lambda text: None)
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({}, "and at most 3 min of condensing"),
+        ({"seconds": 10.0}, "and at most 30 s of condensing"),
+        ({"iterations": 20_000}, "and condensing, which has no limit of time"),
+        ({"kind": "herding"}, "of training and testing"),
+    ],
+)
+def test_condensing_is_announced_at_its_limit(settings, told):
+    plugins = [None, DMReplayPlugin(mem_bytes=600, progress=False, **settings)]
+    said = Trials(plain(), strategy).announced(plugins)
+    assert said.startswith("2 runs, about ") and said.endswith(told)
+
+
+def test_a_single_iteration_tells_the_pace():
+    def slow(plugins):
+        made = strategy(plugins)
+        made.train_mb_size, forward = 100, made.model.forward
+        made.model.forward = lambda images: [time.sleep(1.0), forward(images)][1]
+        return made
+
+    said = Trials(plain(), slow).announced([None])
+    assert int(said.split("about ")[1].split()[0]) >= 3
+
+
+def test_an_online_stream_is_tested_on_the_classes_that_have_come():
     stream = plain()
-    condensed = DMReplayPlugin(mem_bytes=600, progress=False)
-    said = comparison._announced(stream, strategy, [None, condensed])
-    assert said.startswith("2 runs, about ") and said.endswith("and at most 3 min of condensing")
-    assert "condensing" not in comparison._announced(stream, strategy, [None, ReplayPlugin(6)])
+    stream.train_stream = split_online_stream(stream.train_stream, 8, drop_last=False)
+    trials = Trials(stream, strategy)
+    assert [len(trials.tests_after(number)) for number in range(9)] == [1] * 3 + [2] * 3 + [3] * 3
+    outcome = trials.outcome(None, "none", 0)
+    assert len(outcome.curve) == 9 and all(0 <= accuracy <= 100 for accuracy in outcome.curve)
 
 
 def test_one_test_set_for_all_experiences():
@@ -117,7 +192,7 @@ def test_whole_images_are_left_out_where_not_one_of_each_class_fits():
     least = 6 * (RAW + 8) + 8
     assert list(usual_memories((1, 8, 8), 6, least)) == every
     assert list(usual_memories((1, 8, 8), 6, least - 1)) == [every[0], *every[3:]]
-    stock = usual_memories((1, 8, 8), 6, least, batch_size_mem=5)["stock replay"](0)
+    stock = usual_memories((1, 8, 8), 6, least, 5)["stock replay"](0)
     assert (stock.mem_size, stock.batch_size_mem) == (least // RAW, 5)
 
 
