@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from ..data.pixels import usual_size, within
 from ..runtime.settings import FITTED, check_choices, check_whole_numbers
 from .codec import Codec, Shape
-from .stored import STORAGES
+from .stored import STORAGES, Stored
 
 __all__ = ["ENLARGING", "PLAIN", "Tiles", "check_tiles", "decode_tiles", "encode_tiles", "enlarge"]
 
@@ -97,6 +97,16 @@ class Tiles(Codec):
 
     def decode(self, values: Tensor, rows: Tensor, size: tuple[int, int]) -> Tensor:
         return decode_tiles(values, rows, self.tiles, None if size == tuple(values.shape[2:]) else size, self.enlarging)
+
+    def store(self, values: Tensor) -> Stored:
+        """Values (N, C', H', W') -> stored images.
+
+        Raises:
+            ValueError: if the codec is not fitted to them.
+        """
+        if self.storage == "auto":
+            raise ValueError(f"{self} is not fitted to images")
+        return super().store(values)
 
     def stored_as(self, storage: str) -> "Tiles":
         return replace(self, storage=storage)

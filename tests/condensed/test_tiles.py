@@ -25,6 +25,11 @@ def test_encoding_gives_values_of_the_shape_and_bytes_that_are_said(tiles, shape
     assert codec.store(values).nbytes == 2 * codec.nbytes(shape)
 
 
+def test_a_codec_that_is_not_fitted_stores_nothing():
+    with pytest.raises(ValueError, match="is not fitted to images"):
+        Tiles().store(torch.rand(1, 3, 16, 16))
+
+
 @pytest.mark.parametrize("enlarging", ["linear", "sharp"])
 @pytest.mark.parametrize("tiles", [1, 2, 4])
 def test_resampled_is_encoded_and_decoded(tiles, enlarging, generator):
