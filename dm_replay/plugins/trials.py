@@ -5,6 +5,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from math import ceil
+from pathlib import Path
 from typing import Any
 
 from avalanche.training.plugins import EvaluationPlugin, SupervisedPlugin
@@ -125,10 +126,15 @@ def _held(plugin: Any) -> int:
 
 @contextlib.contextmanager
 def _without_avalanches_warnings() -> Iterator[None]:
-    """Of what it deprecates and calls itself."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module="avalanche")
-        yield
+    """It warns of what it calls itself, whatever is filtered. What others warn of is told at the end."""
+    caught: list[warnings.WarningMessage] = []
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            yield
+    finally:
+        for one in caught:
+            if "avalanche" not in Path(one.filename).parts:
+                warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
 
 
 class Known(Exception):
