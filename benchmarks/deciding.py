@@ -19,14 +19,15 @@ COLUMNS = {
 
 
 def decided() -> pd.DataFrame:
-    """Accuracy by what a memory holds, in five uses of it, and what condensing gains over herding."""
+    """Accuracy by what a memory holds, in seven uses of it, and what condensing gains over herding."""
     alone = read("equal_bytes", network="convnet", steps=400)
     alone = alone[alone.learned.isna() | alone.seconds_allowed.isin([180.0]) | alone.iterations.isin([300])]
     alone = alone[alone.learned.isna() | alone.learned.isin(["convnet"])]
     blurry = read("ordinary", stream="blurry")
     frames = {
-        "replay, Split-CIFAR100, 200 images": split(images=200),
-        "the same, four epochs each": split(0.5, images=200, **LONGER),
+        "replay, Split-CIFAR100, four epochs each, 50 images": split(0.5, images=50, **LONGER),
+        "the same, 200 images": split(0.5, images=200, **LONGER),
+        "replay, Split-CIFAR100, one epoch each, 200 images": split(images=200),
         "replay, digits with blurry boundaries, 100 images": blurry[
             blurry.method.eq("reservoir") | blurry.augment.eq("replay")
         ],
