@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from dm_replay import CondensedBuffer, DMReplayPlugin
+from dm_replay import CondensedBuffer, Dct, DMReplayPlugin
 from dm_replay.data.registry import Dataset
 from dm_replay.runtime.files import atomic
 
@@ -19,6 +19,7 @@ ORACLE = "oracle"  # all images
 PLAIN = ("naive", "joint", "stock", "reservoir", "balanced")
 KEPT = Path(__file__).parent.parent / "runs" / "split"
 PREFIX_WEIGHT = 0.05  # as the plugin has it by default
+STEP = 1.6  # of all images by `Dct`: that of a memory of up to 200 raw images' bytes
 OF_DIGITS = dict(extractor_steps=30, augment="color_crop_cutout_scale_rotate")  # small images, no mirrored ones
 
 
@@ -50,7 +51,8 @@ def buffer_of(cell: dict, data: Dataset, allowed: int) -> CondensedBuffer:
     method, whole = cell["method"].removeprefix("gdumb ").replace(ORACLE, "random"), ORACLE in cell["method"]
     settings = {"prefix_weight": PREFIX_WEIGHT, **(OF_DIGITS if cell["dataset"] == "digits" else {})}
     reducer = reducer_of({**cell, "method": method}, **settings)
-    how = {"kind": reducer, "codec": codec_of(method), "seed": cell["seed"], "progress": False}
+    codec = Dct(STEP) if whole and codec_of(method) == Dct() else codec_of(method)
+    how = {"kind": reducer, "codec": codec, "seed": cell["seed"], "progress": False}
     if cell["stream"] != "classes" or whole:
         return CondensedBuffer(mem_bytes=allowed, **how)
     words = [cell["dataset"], cell["experiences"], cell["seed"], cell["images"], method]

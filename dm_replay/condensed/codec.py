@@ -62,6 +62,10 @@ class Codec(Plain):
         """The same with what was left open chosen for images (C, H, W), those of a class in so many bytes together."""
         return self
 
+    def for_memory(self, shape: Shape, nbytes: int) -> "Codec":
+        """The same with what was left open chosen for images (C, H, W) of a memory, all classes in so many bytes."""
+        return self
+
     def working_shape(self, shape: Shape) -> Shape:
         """(C, h, w) to which images (C, H, W) are shrunk before they are encoded or condensed."""
         return shape

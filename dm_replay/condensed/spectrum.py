@@ -17,7 +17,7 @@ from torch import Tensor
 from .codec import Shape
 from .entropy import FINEST, WIDEST, Plan, Prices, mean_bits
 
-__all__ = ["LEVELS", "LEVEL_TABLE", "PER_LEVEL", "Band", "Spectrum"]
+__all__ = ["LEVELS", "LEVEL_TABLE", "PER_LEVEL", "Band", "Spectrum", "planes"]
 
 # Waves across an image along both sides together, and the width of the table that takes the fewest bits for such
 # coefficients of brightness and of the two color differences: in quarters of an octave, for sides of 32 pixels and a
@@ -36,6 +36,8 @@ LEVELS = range(-8, 8)
 LEVEL_TABLE = 2
 PER_LEVEL = 2  # quarters of an octave
 PER_RUN = 3  # likewise, between tables of a level: a third of the calls for 0.3 % more bytes than 1
+# Brightness and two color differences of red, green and blue: an orthonormal map.
+PLANES = ((3**-0.5, 3**-0.5, 3**-0.5), (2**-0.5, 0.0, -(2**-0.5)), (6**-0.5, -2 * 6**-0.5, 6**-0.5))
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,3 +154,18 @@ def _quarters(ratio: Fraction) -> int:
     while eighth < Fraction(2) ** (2 * number - 1):
         number -= 1
     return number
+
+
+def planes(images: Tensor, back: bool = False) -> Tensor:
+    """Images (N, 3, H, W) as :data:`PLANES`, or back; of other channels as they are."""
+    if images.shape[1] != 3:
+        return images
+    matrix = _map_to_planes(images.dtype, images.device)
+    return ((matrix.T if back else matrix) @ images.flatten(2)).view_as(images)
+
+
+@lru_cache(maxsize=8)
+@torch.inference_mode(False)  # kept, and others may need gradients
+def _map_to_planes(dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Made once: a CUDA graph cannot hold a tensor that is made of host data."""
+    return torch.tensor(PLANES, dtype=dtype, device=device)

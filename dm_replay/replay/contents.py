@@ -27,7 +27,8 @@ class Contents:
 
     Args:
         mem_size: images in all. mem_bytes: bytes in all, instead. ipc: a fixed number for each group.
-        codec: how images are stored, with what it leaves open.
+        codec: how images are stored, with what it leaves open until the first come. Those that are held keep it,
+            whatever the size becomes.
 
     Attributes:
         held: the set of each (task, class), in order of arrival, standardized. waiting: the real ones among them that
@@ -51,8 +52,9 @@ class Contents:
         self.standardization: Standardization | None = None
 
     def fitted(self, shape: Shape) -> Codec:
-        """The codec of images (C, H, W). Where images are counted, values have a byte unless it says otherwise."""
-        return self.codec.or_stored_as("uint8").fit(shape)
+        """The codec of images (C, H, W), with what it leaves open chosen for the memory; values have a byte."""
+        codec = self.codec.or_stored_as("uint8")
+        return (codec if self.mem_bytes is None else codec.for_memory(shape, self.mem_bytes)).fit(shape)
 
     def capacity(self, shape: Shape | None = None) -> int:
         """How many stored images it may hold; where each has bytes of its own, about how many natural ones.
@@ -214,6 +216,7 @@ class Contents:
                 break
             sizes = dict(zip(parts, dealt(room, costs), strict=True))
         self.held = {group: part for group, (part, _) in parts.items()}
+        self.codec = next((part.codec for part in self.held.values()), self.codec)
         self.waiting = {group: images for group, (_, images) in parts.items() if images.stored}
         self.standardization = space
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from dm_replay import Dct, ImageSet, Tiles
-from dm_replay.condensed import dct, tiles
+from dm_replay.condensed import dct, spectrum, tiles
 from dm_replay.matching.condense import condense
 from dm_replay.matching.config import CondenseConfig
 
@@ -23,7 +23,7 @@ def test_condense_turns_gradients_on(pool, mode):
 
 @pytest.mark.parametrize("codec", [Tiles(resolution=4), Dct()])
 def test_what_was_decoded_in_inference_mode_is_condensed_after_it(pool, codec):
-    for kept in (tiles._enlarging, dct._map_to_planes, dct._cosines):
+    for kept in (tiles._enlarging, spectrum._map_to_planes, dct._cosines):
         kept.cache_clear()
     with torch.inference_mode():
         _ = ImageSet.from_images(

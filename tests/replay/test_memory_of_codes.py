@@ -28,6 +28,26 @@ def memory_of(images=None, **settings):
     return CondensedMemory(images, config=CONFIG, kind="herding", **codec, **settings)
 
 
+def test_a_larger_memory_has_finer_images_and_what_is_held_keeps_its_step(tmp_path):
+    """Also when the memory grows, and when it was written and read in between."""
+    raw = 3 * 16 * 16
+    small, large = memory_of(mem_bytes=30 * raw), memory_of(mem_bytes=1000 * raw)
+    for memory in (small, large):
+        memory.update(TensorPool(*smooth({0: 20, 1: 20}, 0, SHAPE)))
+    assert {part.codec.step for part in small.held.values()} == {1.6}
+    assert {round(part.codec.step, 2) for part in large.held.values()} == {0.8}
+    assert large.nbytes > 1.3 * small.nbytes and len(large) == len(small) == 40
+    small.resize(mem_bytes=1000 * raw)
+    small.save(tmp_path / "memory.pt")
+    for memory in (small, CondensedMemory.load(tmp_path / "memory.pt")):
+        memory.update(TensorPool(*smooth({2: 20}, 1, SHAPE)))
+        assert {part.codec for part in memory.held.values()} == {CODEC} == {memory.codec}
+    counted = memory_of(6)
+    counted.update(TensorPool(*smooth({0: 20}, 0, SHAPE)))
+    counted.resize(mem_bytes=1000 * raw)
+    assert counted.codec == CODEC == counted.fitted(SHAPE)
+
+
 def pictures(counts, dtype=torch.uint8, seed=0):
     """Smooth ones, as a codec expects them: as pixels, or normalized."""
     if dtype == torch.uint8:
