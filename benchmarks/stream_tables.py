@@ -89,6 +89,11 @@ def _usual_steps(frame: pd.DataFrame) -> pd.DataFrame:
     return frame[~frame.method.str.contains("/dct-")]
 
 
+def steps_of_codes(frame: pd.DataFrame) -> pd.DataFrame:
+    """Herded images by `Dct` of any step, and all old images."""
+    return frame[frame.method.str.contains("herding/dct|oracle")]
+
+
 def roughness(images: int) -> pd.DataFrame:
     """What the step of a memory does where each experience is trained on for long, and current images as rough."""
     frame = split(None, **LONGER, images=images)
@@ -215,6 +220,7 @@ REPORTED = {
     "streams-longer": lambda: by_size(_usual_steps(split(**LONGER))),
     "streams-matched": lambda: by_size(_usual_steps(split(0.5, **LONGER))),
     "streams-rough": partial(roughness, 50),
+    "streams-steps": lambda: by_size(steps_of_codes(split(0.5, **LONGER))),
     "streams-resnet": lambda: by_size(split(0.5, network=RESNET)),
     "streams-others": other_data,
     "ordinary-streams": lambda: ordinary(read("ordinary")),

@@ -30,7 +30,7 @@ OF_ONE = 3.0
 FALLS = 1 / 3
 FINE, ROUGH = 0.5, 6.0
 # A memory of more bytes than so many raw images' has finer images, and how the step falls with these. Tried on
-# Split-CIFAR100, four epochs each: 1.0 is half a point ahead of 1.6 at 200 images' bytes, 0.8 seven points at 1,000.
+# Split-CIFAR100, four epochs each: 1.0 is half a point ahead of 1.6 at 200 images' bytes, 0.8 six points at 1,000.
 MANY = 200
 FALLS_IN_MEMORIES = 0.43
 EMPTY = 5  # bytes of an image of 32 x 32 without detail
