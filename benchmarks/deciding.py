@@ -19,7 +19,7 @@ COLUMNS = {
 
 
 def decided() -> pd.DataFrame:
-    """Accuracy by what a memory holds, in seven uses of it, and what condensing gains over herding."""
+    """Accuracy by what a memory holds, in eight uses of it, and what condensing gains over herding."""
     alone = read("equal_bytes", network="convnet", steps=400)
     alone = alone[alone.learned.isna() | alone.seconds_allowed.isin([180.0]) | alone.iterations.isin([300])]
     alone = alone[alone.learned.isna() | alone.learned.isin(["convnet"])]
@@ -27,6 +27,7 @@ def decided() -> pd.DataFrame:
     frames = {
         "replay, Split-CIFAR100, four epochs each, 50 images": split(0.5, images=50, **LONGER),
         "the same, 200 images": split(0.5, images=200, **LONGER),
+        "the same, 1,000 images": split(0.5, images=1000, **LONGER),
         "replay, Split-CIFAR100, one epoch each, 200 images": split(images=200),
         "replay, digits with blurry boundaries, 100 images": blurry[
             blurry.method.eq("reservoir") | blurry.augment.eq("replay")
