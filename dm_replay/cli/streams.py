@@ -13,6 +13,7 @@ from tqdm import tqdm
 from ..augment.siamese import SiameseAugment
 from ..condensed.export import grid, save_picture
 from ..condensed.image_set import ImageSet
+from ..condensed.stored import RANGE
 from ..data.pool import TensorPool
 from ..data.registry import Dataset, load_dataset
 from ..networks import build_network
@@ -104,7 +105,7 @@ def _augment(data: Dataset) -> str:
 
 def _stock_images(digits: Dataset) -> int:
     """As many uint8 originals as fit into the bytes of the condensed memory, rounded up in their favour."""
-    each, ranges = prod(digits.spec.shape), 8 * digits.spec.shape[0]  # bytes; of an image and of the memory
+    each, ranges = prod(digits.spec.shape), RANGE * digits.spec.shape[0]  # bytes; of an image and of the memory
     return -(-(CONDENSED * (each + ranges) + ranges) // each)
 
 
@@ -137,6 +138,7 @@ def run_comparison(
     """
     _quieten_avalanche()
     from ..plugins.comparison import compare, usual_memories
+    from ..plugins.outcomes import table
 
     whole_number("experiences", experiences, 1)
     whole_number("epochs", epochs, 1)
@@ -145,12 +147,11 @@ def run_comparison(
     allowed = 2 * classes * prod(shape) if mem_bytes is None else mem_bytes
     replay = 3 * batch if batch_mem is None else batch_mem
     memories = usual_memories(shape, classes, allowed, replay, augment=_augment(dataset))
-    said: list[str] = []
-    say: Callable[[str], None] = said.append if quiet else print
+    say: Callable[[str], None] = (lambda text: None) if quiet else print
     strategy, stream = _strategy(dataset, network, epochs, batch, lr), _stream(dataset, experiences, seed=0)
-    compare(stream, strategy, allowed, memories=memories, seeds=seeds, out=out, say=say)
+    outcomes = compare(stream, strategy, allowed, memories=memories, seeds=seeds, out=out, say=say)
     if quiet:
-        print(next(text for text in said if "memory" in text and "|" in text).strip())
+        print(table(outcomes))
 
 
 def _strategy(data: Dataset, network: str, epochs: int, batch: int, lr: float) -> Callable[[list[Any]], Any]:

@@ -172,14 +172,13 @@ def enlarge(images: Tensor, size: Sequence[int], enlarging: str = "linear") -> T
     return decode_tiles(images, torch.arange(len(images), device=images.device), 1, size, enlarging)
 
 
-def encode_tiles(images: Tensor, tiles: int, size: Sequence[int] | None = None) -> Tensor:
-    """Images (N · f², C, H, W), shrunk by averaging, as the tiles of (N, C, H', W'), of the same size by default."""
-    if tiles == 1 and size is None:
+def encode_tiles(images: Tensor, tiles: int) -> Tensor:
+    """Images (N · f², C, H, W), shrunk by averaging, as the tiles of (N, C, H, W)."""
+    if tiles == 1:
         return images
-    channels = images.shape[1]
-    height, width = size or images.shape[2:]
+    height, width = images.shape[2:]
     parts = images.view(-1, tiles, tiles, *images.shape[1:])
-    stored = images.new_empty(len(parts), channels, height, width)
+    stored = images.new_empty(len(parts), *images.shape[1:])
     for row, (top, bottom) in enumerate(_bounds(height, tiles)):
         for column, (left, right) in enumerate(_bounds(width, tiles)):
             tile = F.adaptive_avg_pool2d(parts[:, row, column], (bottom - top, right - left))
